@@ -1,0 +1,1 @@
+"""Consumers of events: the command line, the Python client, exporters, the dashboard."""

@@ -1,0 +1,1 @@
+"""What is in the picture: faces, landmarks, motion signals, spotted expressions."""

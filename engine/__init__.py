@@ -1,0 +1,1 @@
+"""Wires and schedules: from frames to described expressions."""

@@ -1,0 +1,93 @@
+"""Types that flow out of the engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Side: TypeAlias = Literal["left", "right", "both"]
+Coarse: TypeAlias = Literal["negative", "positive", "surprise"]
+
+
+@dataclass(frozen=True, slots=True)
+class RegionMotion:
+    """Motion of one facial region from onset to apex, head motion removed.
+
+    :param dx, dy: mean displacement, 1/100 of the inter-ocular distance; x to the picture's right, y down
+    :param mean_px, max_px: mean and largest magnitude in pixels of the analysed pair
+    :param direction: octant word with angle, or the two "no …" sentences of the mellm-v3 recipe
+    """
+
+    region: str
+    dx: float
+    dy: float
+    mean_px: float
+    max_px: float
+    direction: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evidence:
+    """What a describer is shown.
+
+    :param motion_map: H×W×3 uint8 BGR; :param flow_stats: raw flow statistics, so that noise is not
+        mistaken for motion after normalisation; :param recipe: ``mellm-v1``, ``mellm-v3`` or ``live``
+    :param refused: reason code when the motion is under the floor, else ``None``
+    """
+
+    motion_map: NDArray[np.uint8]
+    regions: tuple[RegionMotion, ...]
+    flow_stats: dict[str, float]
+    recipe: str
+    refused: str | None = None
+
+    def __repr__(self) -> str:
+        h, w = self.motion_map.shape[:2]
+        return f"<Evidence {self.recipe} {w}×{h} {len(self.regions)} regions>"
+
+
+@dataclass(frozen=True, slots=True)
+class ActionUnit:
+    """One FACS action unit. ``side`` is the subject's own left or right."""
+
+    au: int
+    side: Side
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Emotion:
+    """Coarse class with the scores of all three; they sum to 1."""
+
+    coarse: Coarse
+    scores: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens a describer spent; zero for describers without tokens."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What a describer answered.
+
+    :param abstained: reason code when the describer will not say; ``text`` may then hold the raw answer
+    :param latency_ms: wall time of the call; never part of a result's identity
+    """
+
+    text: str
+    action_units: tuple[ActionUnit, ...]
+    emotion: Emotion | None
+    model: str
+    profile: str
+    prompt_version: str
+    abstained: str | None = None
+    usage: Usage = field(default_factory=Usage)
+    latency_ms: float = 0.0

@@ -1,0 +1,1 @@
+"""Everything that moves in time: frames in, events out."""

@@ -1,0 +1,234 @@
+"""Every error this project raises on purpose, in one tree.
+
+::
+
+    MellmError
+    ├── UsageError                 a flag, setting or call that cannot be obeyed
+    │   ├── ConfigError            a configuration key or value
+    │   ├── PurposeRefused         a purpose that the project does not serve
+    │   └── MissingExtra           an optional dependency is not installed
+    ├── SourceError                a camera, stream or recording
+    │   ├── SourceNotFound         nothing at that path or device
+    │   ├── SourceUnsupported      unknown scheme, not a video, codec not allowed
+    │   ├── SourceEmpty            it opened and holds no picture
+    │   ├── SourceTooLarge         pixels, duration or streams over the bounds
+    │   ├── SourceCorrupt          damaged, or ends before its declared end
+    │   ├── SourceUnauthorized     wrong or missing password
+    │   ├── SourceUnreachable      no route, refused, host unknown       (retryable)
+    │   └── SourceTimeout          opened or read too slowly             (retryable)
+    ├── ModelError                 weights and inference sessions
+    │   ├── ModelMissing           not in the cache
+    │   ├── ModelCorrupt           hash, shape or format is wrong
+    │   ├── ProviderUnavailable    the device asked for is not there
+    │   └── ModelOutputInvalid     NaN or wrong shape at run time
+    ├── FaceError                  a picture that holds no usable face
+    ├── DescriberError             the language model behind a description
+    │   ├── DescriberUnavailable   connection, 5xx, 429                  (retryable)
+    │   ├── DescriberTimeout       deadline passed                       (retryable)
+    │   ├── DescriberRejected      4xx: the request itself is wrong
+    │   └── AnswerInvalid          an answer that is not what was asked for
+    ├── JournalError               the event log on disk
+    ├── RunError                   a run folder that cannot be written, read or resumed
+    └── ProtocolError              a WebSocket peer; carries the close code
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class MellmError(Exception):
+    """Base of all errors of this project.
+
+    ``str(error)`` is one sentence that names the input; :attr:`remedy` is what to do about it.
+    """
+
+    code: ClassVar[str] = "internal"
+    retryable: ClassVar[bool] = False
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message} — {self.remedy}" if self.remedy else self.message
+
+
+class UsageError(MellmError):
+    """A flag, setting or call that cannot be obeyed."""
+
+    code = "usage"
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """A configuration key is unknown or its value is out of range."""
+
+    code = "config"
+
+
+class PurposeRefused(UsageError):
+    """The stated purpose is one this project does not serve."""
+
+    code = "purpose_refused"
+
+
+class MissingExtra(UsageError):
+    """An optional dependency is not installed."""
+
+    code = "missing_extra"
+
+
+class SourceError(MellmError):
+    """A camera, stream or recording that cannot be used."""
+
+    code = "source"
+    exit_code = 3
+
+
+class SourceNotFound(SourceError):
+    """There is nothing at that path or device."""
+
+    code = "source_not_found"
+
+
+class SourceUnsupported(SourceError):
+    """The scheme, container, codec or content is not one that can be read."""
+
+    code = "source_unsupported"
+
+
+class SourceEmpty(SourceError):
+    """The source opened and holds no picture."""
+
+    code = "source_empty"
+
+
+class SourceTooLarge(SourceError):
+    """Pixels, duration or streams exceed the bounds."""
+
+    code = "source_too_large"
+
+
+class SourceCorrupt(SourceError):
+    """The recording is damaged or ends before its declared end."""
+
+    code = "source_corrupt"
+
+
+class SourceUnauthorized(SourceError):
+    """The source wants another user name or password."""
+
+    code = "source_unauthorized"
+
+
+class SourceUnreachable(SourceError):
+    """The host is unknown, refuses, or cannot be reached."""
+
+    code = "source_unreachable"
+    retryable = True
+
+
+class SourceTimeout(SourceError):
+    """The source opened or delivered too slowly."""
+
+    code = "source_timeout"
+    retryable = True
+
+
+class ModelError(MellmError):
+    """Weights or an inference session that cannot be used."""
+
+    code = "model"
+    exit_code = 4
+
+
+class ModelMissing(ModelError):
+    """The weights are not in the cache."""
+
+    code = "model_missing"
+
+
+class ModelCorrupt(ModelError):
+    """The weights have the wrong hash, shape or format."""
+
+    code = "model_corrupt"
+
+
+class ProviderUnavailable(ModelError):
+    """The device asked for is not there."""
+
+    code = "provider_unavailable"
+
+
+class ModelOutputInvalid(ModelError):
+    """A network answered with NaN or with the wrong shape."""
+
+    code = "model_output_invalid"
+
+
+class FaceError(MellmError):
+    """A picture that holds no usable face."""
+
+    code = "no_face"
+    exit_code = 3
+
+
+class DescriberError(MellmError):
+    """The language model behind a description failed."""
+
+    code = "describer"
+    exit_code = 5
+
+
+class DescriberUnavailable(DescriberError):
+    """The endpoint refused the connection, or answered 429 or 5xx."""
+
+    code = "describer_unavailable"
+    retryable = True
+
+
+class DescriberTimeout(DescriberError):
+    """The endpoint did not answer before the deadline."""
+
+    code = "describer_timeout"
+    retryable = True
+
+
+class DescriberRejected(DescriberError):
+    """The endpoint answered 4xx: the request, key or model name is wrong."""
+
+    code = "describer_rejected"
+
+
+class AnswerInvalid(DescriberError):
+    """The model's answer is not what was asked for."""
+
+    code = "answer_invalid"
+
+
+class JournalError(MellmError):
+    """The event log on disk cannot be opened, read or written."""
+
+    code = "journal"
+    exit_code = 6
+
+
+class RunError(MellmError):
+    """A run folder cannot be written, read or resumed."""
+
+    code = "run"
+    exit_code = 6
+
+
+class ProtocolError(MellmError):
+    """A WebSocket peer broke the protocol, or closed for a stated reason."""
+
+    code = "protocol"
+    exit_code = 6
+
+    def __init__(self, message: str, *, close_code: int = 4400, remedy: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.close_code = close_code

@@ -1,0 +1,1 @@
+"""Synthetic faces and model training (extra `train`)."""

@@ -1,0 +1,1 @@
+"""Rendered and warped faces whose motion is known exactly."""
