@@ -1,0 +1,53 @@
+"""Describers: evidence in, words out. :func:`create` makes one by the name used on the command line."""
+
+from __future__ import annotations
+
+import os
+
+from engine.describe.base import DescribeContext, Describer
+from stream.errors import UsageError
+
+KINDS = ("rules", "openai", "scripted")
+
+__all__ = ["KINDS", "DescribeContext", "Describer", "create"]
+
+
+def create(
+    kind: str = "rules",
+    *,
+    base_url: str | None = None,
+    model: str | None = None,
+    profile: str = "generic",
+    api_key_env: str = "MELLM_API_KEY",
+    timeout_s: float = 10.0,
+) -> Describer:
+    """Make a describer.
+
+    :param kind: ``rules`` (embedded), ``openai`` (vLLM or any OpenAI-compatible server), ``scripted`` (fake)
+    :param api_key_env: name of the environment variable that holds the key; keys come from nowhere else
+    :raises UsageError: unknown kind or profile, or an ``openai`` describer without base URL or model
+    """
+    if kind == "rules":
+        from engine.describe.rules import RulesDescriber
+
+        return RulesDescriber()
+    if kind == "scripted":
+        from engine.describe.scripted import ScriptedDescriber
+
+        return ScriptedDescriber()
+    if kind == "openai":
+        from engine.describe.openai import OpenAIDescriber
+
+        if not base_url or not model:
+            raise UsageError(
+                "the openai describer needs an endpoint and a model",
+                remedy="give --base-url http://host:port/v1 and --model NAME",
+            )
+        return OpenAIDescriber(
+            base_url,
+            model,
+            profile=profile,
+            api_key=os.environ.get(api_key_env) or None,
+            timeout_s=timeout_s,
+        )
+    raise UsageError(f"unknown describer {kind!r}", remedy=f"choose one of {', '.join(KINDS)}")
