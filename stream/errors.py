@@ -189,6 +189,10 @@ class DescriberUnavailable(DescriberError):
     code = "describer_unavailable"
     retryable = True
 
+    def __init__(self, message: str, *, remedy: str = "", retry_after: float | None = None) -> None:
+        super().__init__(message, remedy=remedy)
+        self.retry_after = retry_after
+
 
 class DescriberTimeout(DescriberError):
     """The endpoint did not answer before the deadline."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol, TypeAlias
 
 from engine.types import Description, Evidence
+
+Recipe: TypeAlias = Literal["mellm-v1", "mellm-v3", "live"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,11 @@ class Describer(Protocol):
     @property
     def profile(self) -> str:
         """How it is asked, with a version."""
+        ...
+
+    @property
+    def recipe(self) -> Recipe:
+        """The evidence recipe it was made for."""
         ...
 
     def describe(self, evidence: Evidence, context: DescribeContext) -> Description:

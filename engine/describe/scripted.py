@@ -8,7 +8,7 @@ from itertools import cycle
 from threading import Lock
 from typing import TypeAlias
 
-from engine.describe.base import DescribeContext
+from engine.describe.base import DescribeContext, Recipe
 from engine.types import ActionUnit, Description, Emotion, Evidence
 from stream.errors import DescriberError
 
@@ -33,6 +33,7 @@ class ScriptedDescriber:
 
     name = "scripted"
     profile = "scripted-1"
+    recipe: Recipe = "live"
 
     def __init__(self, steps: Iterable[Step] = (DEFAULT,), *, delay_s: float = 0.0) -> None:
         self._steps: Iterator[Step] = cycle(list(steps))

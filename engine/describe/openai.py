@@ -1,0 +1,220 @@
+"""Describes through any OpenAI-compatible chat endpoint: vLLM, Gemini's and GPT's compatible doors, and others."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+
+from engine.describe import profiles
+from engine.describe.base import DescribeContext, Recipe
+from engine.describe.parse import Parsed, clean
+from engine.types import Description, Evidence, Usage
+from stream.errors import (
+    AnswerInvalid,
+    DescriberError,
+    DescriberRejected,
+    DescriberTimeout,
+    DescriberUnavailable,
+)
+
+logger = logging.getLogger(__name__)
+
+MAX_ANSWER_BYTES = 1 << 20
+RETRIES = 2
+PATIENCE = 3
+"""After this many failures in a row an endpoint counts as down: one try a job until it answers again."""
+
+
+class OpenAIDescriber:
+    """One endpoint, one model, one profile.
+
+    Transient failures (no connection, 429, 5xx, a pooled connection that was dropped) are retried with a growing
+    pause while the job's deadline allows; 4xx never. The deadline bounds the whole call, also when a server
+    sends one byte a second.
+
+    :param base_url: up to and including ``/v1``
+    :param api_key: sent as bearer token; never logged
+    :param timeout_s: longest time for one try
+    :param transport: an httpx transport, for tests
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        model: str,
+        *,
+        profile: str = "generic",
+        api_key: str | None = None,
+        timeout_s: float = 10.0,
+        transport: httpx.BaseTransport | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._profile = profiles.get(profile)
+        self._model = model
+        self._timeout_s = timeout_s
+        self._sleep = sleep
+        self._failures = 0
+        try:
+            url = httpx.URL(base_url)
+        except httpx.InvalidURL as error:
+            raise DescriberRejected(f"base URL {base_url!r} is not a URL", remedy=str(error)) from error
+        if url.scheme not in ("http", "https") or not url.host:
+            raise DescriberRejected(
+                f"base URL {base_url!r} is not an http address", remedy="write http://host:port/v1"
+            )
+        self._where = f"{url.scheme}://{url.host}" + (f":{url.port}" if url.port else "")
+        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._client = httpx.Client(
+            base_url=str(url).rstrip("/") + "/",
+            headers=headers,
+            transport=transport,
+            follow_redirects=False,
+        )
+
+    @property
+    def name(self) -> str:
+        """The model's name at the endpoint."""
+        return self._model
+
+    @property
+    def profile(self) -> str:
+        """Profile name and prompt version."""
+        return f"{self._profile.name}/{self._profile.version}"
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe of the profile."""
+        return self._profile.recipe
+
+    def describe(self, evidence: Evidence, context: DescribeContext) -> Description:
+        """Ask, wait, read. See :class:`engine.describe.base.Describer`.
+
+        :raises DescriberTimeout: no whole answer before the deadline
+        :raises DescriberUnavailable: connection lost, 429 or 5xx, and no time or tries left
+        :raises DescriberRejected: 4xx
+        :raises AnswerInvalid: a 200 that is not a chat completion
+        """
+        started = time.monotonic()
+        deadline = started + context.deadline_s
+        body = self._body(evidence, context)
+        retries = RETRIES if self._failures < PATIENCE else 0
+        for attempt in range(retries + 1):
+            try:
+                answer = self._ask(body, deadline)
+                break
+            except DescriberError as error:
+                pause = getattr(error, "retry_after", None) or 0.25 * 2**attempt
+                out_of_time = time.monotonic() + pause >= deadline
+                if not error.retryable or attempt == retries or out_of_time:
+                    self._failures += error.retryable
+                    raise
+                logger.info("describer %s: %s; next try in %.2f s", self._where, error.code, pause)
+                self._sleep(pause)
+        self._failures = 0
+        return self._read(answer, (time.monotonic() - started) * 1e3)
+
+    def close(self) -> None:
+        """Close pooled connections."""
+        self._client.close()
+
+    def _body(self, evidence: Evidence, context: DescribeContext) -> dict[str, Any]:
+        body: dict[str, Any] = {
+            "model": self._model,
+            "messages": self._profile.messages(evidence, context),
+            "temperature": 0,
+            "seed": 0,
+            "max_tokens": self._profile.max_tokens,
+        }
+        if self._profile.response_format is not None:
+            body["response_format"] = self._profile.response_format
+        return body
+
+    def _ask(self, body: dict[str, Any], deadline: float) -> dict[str, Any]:
+        left = min(self._timeout_s, deadline - time.monotonic())
+        if left <= 0:
+            raise DescriberTimeout(f"no time left to ask {self._where}")
+        stop = time.monotonic() + left
+        try:
+            with self._client.stream("POST", "chat/completions", json=body, timeout=left) as response:
+                raw = self._drain(response, stop)
+        except httpx.TimeoutException as error:
+            raise DescriberTimeout(f"{self._where} did not answer within {left:.1f} s") from error
+        except httpx.HTTPError as error:
+            raise DescriberUnavailable(
+                f"{self._where} cannot be reached ({type(error).__name__})", remedy="is the model server up?"
+            ) from error
+        self._check(response, raw)
+        try:
+            answer = json.loads(raw)
+        except ValueError as error:
+            raise AnswerInvalid(f"{self._where} answered 200 with something that is not JSON") from error
+        if not isinstance(answer, dict):
+            raise AnswerInvalid(f"{self._where} answered 200 with {type(answer).__name__}, not an object")
+        return answer
+
+    def _drain(self, response: httpx.Response, stop: float) -> bytes:
+        raw = bytearray()
+        for chunk in response.iter_bytes():
+            raw += chunk
+            if time.monotonic() > stop:
+                raise DescriberTimeout(f"{self._where} was still sending when the time was up")
+            if len(raw) > MAX_ANSWER_BYTES:
+                raise AnswerInvalid(f"{self._where} sent more than {MAX_ANSWER_BYTES >> 20} MiB")
+        return bytes(raw)
+
+    def _check(self, response: httpx.Response, raw: bytes) -> None:
+        status = response.status_code
+        if status == 200:
+            return
+        said = clean(raw.decode("utf-8", "replace"), 200)
+        if status in (408, 429) or status >= 500:
+            pause = _seconds(response.headers.get("Retry-After"))
+            raise DescriberUnavailable(f"{self._where} answered {status}: {said}", retry_after=pause)
+        remedy = {
+            401: "set the API key in the environment variable the describer reads",
+            403: "the API key may not use this model",
+            404: f"check the base URL and the model name {self._model!r}",
+        }.get(status, "")
+        raise DescriberRejected(f"{self._where} answered {status}: {said}", remedy=remedy)
+
+    def _read(self, answer: dict[str, Any], latency_ms: float) -> Description:
+        try:
+            choice = answer["choices"][0]
+            text = choice["message"]["content"] or ""
+            finish = choice.get("finish_reason")
+        except (KeyError, IndexError, TypeError) as error:
+            raise AnswerInvalid(f"{self._where} answered 200 without choices[0].message.content") from error
+        if not isinstance(text, str):
+            raise AnswerInvalid(f"{self._where} answered with content that is not text")
+        parsed = self._profile.parse(text)
+        if finish == "length" and parsed.problem is not None:
+            parsed = Parsed(parsed.text, problem="cut_answer")
+        counted = answer.get("usage")
+        used = counted if isinstance(counted, dict) else {}
+        return Description(
+            text=parsed.text,
+            action_units=parsed.action_units,
+            emotion=parsed.emotion,
+            model=self._model,
+            profile=self.profile,
+            prompt_version=self._profile.version,
+            abstained=parsed.problem,
+            usage=Usage(_count(used.get("prompt_tokens")), _count(used.get("completion_tokens"))),
+            latency_ms=latency_ms,
+        )
+
+
+def _seconds(header: str | None) -> float | None:
+    try:
+        return max(0.0, float(header)) if header else None
+    except ValueError:
+        return None
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) and value >= 0 else 0

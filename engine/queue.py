@@ -1,0 +1,217 @@
+"""The bounded queue between spotting and describing. Every job ends in exactly one terminal state.
+
+Two policies. *live*: a full queue gives up its lowest-scored job, and a job older than its deadline is dropped
+unasked, because an answer that late helps nobody. *offline*: a full queue makes the producer wait; nothing is
+dropped for want of time or room.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
+
+from detectors.types import Expression
+from engine.describe.base import DescribeContext, Describer
+from engine.types import Description, Evidence
+from stream.errors import DescriberError
+
+logger = logging.getLogger(__name__)
+
+State: TypeAlias = Literal["described", "abstained", "dropped"]
+Policy: TypeAlias = Literal["live", "offline"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Job:
+    """One expression that waits for words. ``number`` is its place in the order of spotting."""
+
+    number: int
+    expression: Expression
+    evidence: Evidence
+    context: DescribeContext
+    born_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a job ended. ``reason`` is a code, set unless ``state`` is ``described``."""
+
+    state: State
+    reason: str | None
+    description: Description | None
+
+
+@dataclass(frozen=True, slots=True)
+class QueueStats:
+    """Counts; ``submitted == described + abstained + dropped + pending`` at every moment."""
+
+    submitted: int
+    described: int
+    abstained: int
+    dropped: dict[str, int]
+    pending: int
+
+
+class DescribeQueue:
+    """Runs a describer on worker threads.
+
+    :param on_done: called once for every job, on a worker's or the submitter's thread, outside all locks
+    :param capacity: jobs that may wait
+    :param deadline_s: live: longest age of a job when its answer arrives; offline: longest single call
+    :param clock_ns: monotonic nanoseconds
+    """
+
+    def __init__(
+        self,
+        describer: Describer,
+        on_done: Callable[[Job, Outcome], None],
+        *,
+        policy: Policy,
+        capacity: int = 64,
+        workers: int = 1,
+        deadline_s: float = 10.0,
+        clock_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        if capacity < 1 or workers < 1 or not deadline_s > 0:
+            raise ValueError(
+                f"capacity, workers and deadline must be positive: {capacity}, {workers}, {deadline_s}"
+            )
+        self._describer = describer
+        self._on_done = on_done
+        self._policy = policy
+        self._capacity = capacity
+        self._deadline_ns = int(deadline_s * 1e9)
+        self._clock_ns = clock_ns
+        self._waiting: list[Job] = []
+        self._running = 0
+        self._closing = False
+        self._changed = threading.Condition()
+        self._submitted = self._described = self._abstained = 0
+        self._dropped: dict[str, int] = {}
+        self._threads = [
+            threading.Thread(target=self._work, name=f"mellm-describe-{i}", daemon=True)
+            for i in range(workers)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, job: Job) -> None:
+        """Queue a job. Live: never waits. Offline: waits while the queue is full."""
+        job = replace(job, born_ns=self._clock_ns())
+        victim: Job | None = None
+        refused = "shutdown"
+        with self._changed:
+            self._submitted += 1
+            if self._policy == "offline":
+                self._changed.wait_for(lambda: len(self._waiting) < self._capacity or self._closing)
+            if self._closing:
+                victim = job
+            else:
+                self._waiting.append(job)
+                if len(self._waiting) > self._capacity:
+                    # ties: the oldest goes, its answer would be the least timely
+                    victim = min(self._waiting, key=lambda j: (j.expression.score, j.number))
+                    self._waiting.remove(victim)
+                    refused = "overflow"
+                self._changed.notify_all()
+        if victim is not None:
+            self._finish(victim, Outcome("dropped", refused, None))
+
+    def stats(self) -> QueueStats:
+        """A consistent snapshot of the counts."""
+        with self._changed:
+            done = self._described + self._abstained + sum(self._dropped.values())
+            return QueueStats(
+                self._submitted, self._described, self._abstained, dict(self._dropped), self._submitted - done
+            )
+
+    def drain(self, timeout_s: float | None = None) -> bool:
+        """Wait until every job has ended.
+
+        :returns: whether that happened in time
+        """
+        with self._changed:
+            return self._changed.wait_for(self._idle, timeout_s)
+
+    def close(self, timeout_s: float = 10.0) -> None:
+        """Drop what waits (reason ``shutdown``), let running calls end, stop the workers."""
+        with self._changed:
+            self._closing = True
+            left, self._waiting = self._waiting, []
+            self._changed.notify_all()
+        for job in left:
+            self._finish(job, Outcome("dropped", "shutdown", None))
+        until = time.monotonic() + timeout_s
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
+        self._describer.close()
+
+    def _idle(self) -> bool:
+        done = self._described + self._abstained + sum(self._dropped.values())
+        return done == self._submitted and not self._running
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or self._closing)
+                if not self._waiting:
+                    return
+                job = self._pick()
+                self._running += 1
+                self._changed.notify_all()
+            try:
+                self._finish(job, self._run(job))
+            finally:
+                with self._changed:
+                    self._running -= 1
+                    self._changed.notify_all()
+
+    def _pick(self) -> Job:
+        """Live: the highest score first. Offline: the order of spotting."""
+        if self._policy == "live":
+            job = max(self._waiting, key=lambda j: (j.expression.score, -j.number))
+        else:
+            job = self._waiting[0]
+        self._waiting.remove(job)
+        return job
+
+    def _run(self, job: Job) -> Outcome:
+        if job.evidence.refused is not None:
+            return Outcome("abstained", job.evidence.refused, None)
+        left_ns = self._deadline_ns
+        if self._policy == "live":
+            left_ns -= self._clock_ns() - job.born_ns
+        if left_ns <= 0:
+            return Outcome("dropped", "deadline", None)
+        try:
+            description = self._describer.describe(
+                job.evidence, replace(job.context, deadline_s=left_ns / 1e9)
+            )
+        except DescriberError as error:
+            logger.warning("%s: %s", job.expression.id, error)
+            return Outcome("dropped", error.code, None)
+        except Exception:
+            # a bug in one describer must not leave its expressions without an end
+            logger.exception("%s: the describer failed", job.expression.id)
+            return Outcome("dropped", "describer_failed", None)
+        if description.abstained is not None:
+            return Outcome("abstained", description.abstained, description)
+        return Outcome("described", None, description)
+
+    def _finish(self, job: Job, outcome: Outcome) -> None:
+        try:
+            self._on_done(job, outcome)
+        finally:
+            with self._changed:
+                if outcome.state == "described":
+                    self._described += 1
+                elif outcome.state == "abstained":
+                    self._abstained += 1
+                else:
+                    reason = outcome.reason or "unknown"
+                    self._dropped[reason] = self._dropped.get(reason, 0) + 1
+                self._changed.notify_all()

@@ -1,0 +1,256 @@
+"""The describer against a real HTTP server on loopback that misbehaves in every way an endpoint can."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engine.describe import create
+from engine.describe.base import DescribeContext
+from engine.describe.openai import OpenAIDescriber
+from engine.types import Evidence, RegionMotion
+from stream.errors import AnswerInvalid, DescriberRejected, DescriberTimeout, DescriberUnavailable, UsageError
+
+Handler = Callable[[BaseHTTPRequestHandler], None]
+
+ANSWER = {
+    "text": "The brows were drawn together.",
+    "action_units": [{"au": 4, "side": "both", "score": 0.9}],
+    "emotion": {"negative": 0.8, "positive": 0.1, "surprise": 0.1},
+    "abstain": False,
+}
+
+
+class Endpoint:
+    """A chat endpoint that plays a list of behaviours and remembers what it was sent."""
+
+    def __init__(self) -> None:
+        self.steps: list[Handler] = []
+        self.requests: list[dict[str, Any]] = []
+        self.headers: list[dict[str, str]] = []
+        endpoint = self
+
+        class Request(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                endpoint.requests.append(json.loads(body))
+                endpoint.headers.append(dict(self.headers))
+                step = endpoint.steps.pop(0) if len(endpoint.steps) > 1 else endpoint.steps[0]
+                step(self)
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Request)
+        self.server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/v1"
+        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02})
+        self.thread.start()
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Endpoint]:
+    server = Endpoint()
+    yield server
+    server.close()
+
+
+def answer(status: int = 200, body: object = None, headers: dict[str, str] | None = None) -> Handler:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+
+    def handle(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(status)
+        for name, value in (headers or {}).items():
+            request.send_header(name, value)
+        request.send_header("Content-Length", str(len(raw)))
+        request.end_headers()
+        request.wfile.write(raw)
+
+    return handle
+
+
+def chat(content: object, finish: str = "stop") -> Handler:
+    text = content if isinstance(content, str) else json.dumps(content)
+    choice = {"message": {"role": "assistant", "content": text}, "finish_reason": finish}
+    return answer(body={"choices": [choice], "usage": {"prompt_tokens": 90, "completion_tokens": 40}})
+
+
+def hang(request: BaseHTTPRequestHandler) -> None:
+    time.sleep(1.5)
+
+
+def drip(request: BaseHTTPRequestHandler) -> None:
+    request.send_response(200)
+    request.send_header("Content-Length", "1000")
+    request.end_headers()
+    for _ in range(30):
+        try:
+            request.wfile.write(b" ")
+            request.wfile.flush()
+        except OSError:
+            return
+        time.sleep(0.05)
+
+
+def cut(request: BaseHTTPRequestHandler) -> None:
+    request.send_response(200)
+    request.send_header("Content-Length", "1000")
+    request.end_headers()
+    request.wfile.write(b'{"choices": [')
+    request.close_connection = True
+
+
+EVIDENCE = Evidence(
+    np.zeros((32, 32, 3), np.uint8),
+    (RegionMotion("glabella", 0.1, 2.0, 1.1, 1.4, "down (270°)"),),
+    {},
+    "live",
+)
+
+
+def describer(endpoint: Endpoint, **options: Any) -> OpenAIDescriber:
+    return OpenAIDescriber(endpoint.url, "tiny", sleep=lambda s: None, **options)
+
+
+def test_a_good_answer_and_what_was_asked(endpoint: Endpoint) -> None:
+    endpoint.steps = [chat(ANSWER)]
+    model = describer(endpoint, api_key="sesame")
+    got = model.describe(EVIDENCE, DescribeContext(duration_ms=200))
+    model.close()
+    assert got.abstained is None
+    assert [(u.au, u.side) for u in got.action_units] == [(4, "both")]
+    assert got.emotion is not None
+    assert got.emotion.coarse == "negative"
+    assert (got.usage.prompt_tokens, got.usage.completion_tokens) == (90, 40)
+    sent = endpoint.requests[0]
+    assert sent["temperature"] == 0
+    assert sent["response_format"]["json_schema"]["schema"]["required"]
+    image, text = sent["messages"][1]["content"]
+    assert image["image_url"]["url"].startswith("data:image/png;base64,")
+    assert "glabella" in text["text"]
+    assert endpoint.headers[0]["Authorization"] == "Bearer sesame"
+
+
+@pytest.mark.parametrize(
+    ("profile", "prose"),
+    [("mellm-v1", "结论: AU4, 愤怒"), ("mellm-v3", "AUs: AU4. Micro-expression: Negative")],
+)
+def test_mellm_profiles(endpoint: Endpoint, profile: str, prose: str) -> None:
+    endpoint.steps = [chat(prose)]
+    got = describer(endpoint, profile=profile).describe(EVIDENCE, DescribeContext())
+    assert got.profile.startswith(profile)
+    assert [u.au for u in got.action_units] == [4]
+    content = endpoint.requests[0]["messages"][0]["content"]
+    assert isinstance(content, str) == (profile == "mellm-v3"), "v3 reads the table, without a picture"
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_transient_answers_are_retried(endpoint: Endpoint, status: int) -> None:
+    endpoint.steps = [answer(status, {"error": "busy"}), chat(ANSWER)]
+    assert describer(endpoint).describe(EVIDENCE, DescribeContext()).abstained is None
+    assert len(endpoint.requests) == 2
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
+def test_refusals_are_not_retried(endpoint: Endpoint, status: int) -> None:
+    endpoint.steps = [answer(status, {"error": "no"})]
+    with pytest.raises(DescriberRejected, match=str(status)):
+        describer(endpoint).describe(EVIDENCE, DescribeContext())
+    assert len(endpoint.requests) == 1
+
+
+def test_retry_after_beyond_the_deadline_gives_up_at_once(endpoint: Endpoint) -> None:
+    endpoint.steps = [answer(429, {}, {"Retry-After": "60"})]
+    with pytest.raises(DescriberUnavailable):
+        describer(endpoint).describe(EVIDENCE, DescribeContext(deadline_s=2))
+    assert len(endpoint.requests) == 1
+
+
+@pytest.mark.parametrize("step", [hang, drip])
+def test_the_deadline_holds_for_silent_and_for_dripping_servers(endpoint: Endpoint, step: Handler) -> None:
+    endpoint.steps = [step]
+    started = time.monotonic()
+    with pytest.raises(DescriberTimeout):
+        describer(endpoint).describe(EVIDENCE, DescribeContext(deadline_s=0.5))
+    assert time.monotonic() - started < 1.0
+
+
+def test_a_cut_connection_is_retried_then_unavailable(endpoint: Endpoint) -> None:
+    endpoint.steps = [cut]
+    with pytest.raises(DescriberUnavailable):
+        describer(endpoint).describe(EVIDENCE, DescribeContext())
+    assert len(endpoint.requests) == 3
+
+
+def test_after_failures_in_a_row_only_one_try_is_made() -> None:
+    model = OpenAIDescriber("http://127.0.0.1:9/v1", "tiny", sleep=lambda s: None)
+    tries = []
+    model._ask = lambda body, deadline: tries.append(1) or _refuse()  # type: ignore[method-assign,func-returns-value]
+    for _ in range(4):
+        with pytest.raises(DescriberUnavailable):
+            model.describe(EVIDENCE, DescribeContext())
+    assert len(tries) == 3 + 3 + 3 + 1
+
+
+def _refuse() -> dict[str, Any]:
+    raise DescriberUnavailable("refused")
+
+
+def test_nobody_listens() -> None:
+    with pytest.raises(DescriberUnavailable, match="cannot be reached"):
+        OpenAIDescriber("http://127.0.0.1:9/v1", "tiny", sleep=lambda s: None).describe(
+            EVIDENCE, DescribeContext()
+        )
+
+
+@pytest.mark.parametrize(
+    "body", [b"<html>", {"choices": []}, {"choices": [{"message": {"content": 5}}]}, [1]]
+)
+def test_a_200_that_is_no_completion_is_an_error(endpoint: Endpoint, body: object) -> None:
+    endpoint.steps = [answer(200, body)]
+    with pytest.raises(AnswerInvalid):
+        describer(endpoint).describe(EVIDENCE, DescribeContext())
+
+
+@pytest.mark.parametrize(
+    ("content", "finish", "reason"),
+    [
+        ("", "stop", "empty_answer"),
+        ("I think it is sad", "stop", "unparsable"),
+        ('{"text": "The', "length", "cut_answer"),
+    ],
+)
+def test_answers_that_cannot_be_read_abstain(
+    endpoint: Endpoint, content: str, finish: str, reason: str
+) -> None:
+    endpoint.steps = [chat(content, finish)]
+    got = describer(endpoint).describe(EVIDENCE, DescribeContext())
+    assert got.abstained == reason
+    assert got.action_units == ()
+
+
+@pytest.mark.parametrize("url", ["ftp://host/v1", "localhost:8000", "http://"])
+def test_bad_base_urls(url: str) -> None:
+    with pytest.raises(DescriberRejected):
+        OpenAIDescriber(url, "tiny")
+
+
+def test_create_names_what_is_missing() -> None:
+    with pytest.raises(UsageError, match="--base-url"):
+        create("openai")
+    with pytest.raises(UsageError, match="generic"):
+        create("openai", base_url="http://127.0.0.1:9/v1", model="m", profile="nope")
+    with pytest.raises(UsageError, match="rules"):
+        create("oracle")

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+from detectors.types import Expression, Quality
+from engine.describe.base import DescribeContext
+from engine.describe.scripted import DEFAULT, ScriptedDescriber
+from engine.queue import DescribeQueue, Job, Outcome
+from engine.types import Description, Evidence
+from stream.errors import DescriberRejected, DescriberUnavailable
+from stream.frames import FrameRef
+
+
+def job(number: int, score: float = 0.5, refused: str | None = None) -> Job:
+    ref = FrameRef(number, number * 10**9)
+    quality = Quality(fps=30, face_width=200, blur=100, yaw=0, pitch=0, occlusion=0)
+    expression = Expression(f"e{number}", "s", 0, 1, ref, ref, ref, score, quality)
+    evidence = Evidence(np.zeros((4, 4, 3), np.uint8), (), {}, "live", refused)
+    return Job(number, expression, evidence, DescribeContext(expression=expression.id))
+
+
+class Done:
+    def __init__(self) -> None:
+        self.outcomes: dict[str, Outcome] = {}
+        self.order: list[str] = []
+
+    def __call__(self, job: Job, outcome: Outcome) -> None:
+        assert job.expression.id not in self.outcomes, "a job ended twice"
+        self.outcomes[job.expression.id] = outcome
+        self.order.append(job.expression.id)
+
+
+class Gate:
+    """A describer step that waits until it is opened."""
+
+    def __init__(self) -> None:
+        self.entered = threading.Event()
+        self.open = threading.Event()
+
+    def __call__(self, evidence: Evidence, context: DescribeContext) -> Description:
+        self.entered.set()
+        assert self.open.wait(10)
+        return DEFAULT
+
+
+def test_every_job_ends_in_one_state_and_the_counts_balance() -> None:
+    done = Done()
+    steps = [DEFAULT, DescriberRejected("no"), DescriberUnavailable("down"), DEFAULT]
+    queue = DescribeQueue(ScriptedDescriber(steps), done, policy="offline", capacity=2)
+    for i in range(8):
+        queue.submit(job(i))
+    queue.submit(job(8, refused="motion_floor"))
+    assert queue.drain(10)
+    stats = queue.stats()
+    assert (stats.submitted, stats.described, stats.abstained, stats.pending) == (9, 4, 1, 0)
+    assert stats.dropped == {"describer_rejected": 2, "describer_unavailable": 2}
+    assert done.order == [f"e{i}" for i in range(9)]
+    queue.close()
+
+
+def test_live_overflow_gives_up_the_lowest_score_and_answers_the_highest_first() -> None:
+    done, gate = Done(), Gate()
+    queue = DescribeQueue(ScriptedDescriber([gate]), done, policy="live", capacity=2)
+    queue.submit(job(0))
+    assert gate.entered.wait(5)
+    for number, score in ((1, 0.6), (2, 0.9), (3, 0.7)):
+        queue.submit(job(number, score))
+    assert done.outcomes["e1"] == Outcome("dropped", "overflow", None)
+    gate.open.set()
+    assert queue.drain(10)
+    assert done.order == ["e1", "e0", "e2", "e3"]
+    queue.close()
+
+
+def test_live_job_past_its_deadline_is_dropped_unasked() -> None:
+    done, gate, now = Done(), Gate(), [0]
+    describer = ScriptedDescriber([gate])
+    queue = DescribeQueue(describer, done, policy="live", deadline_s=10, clock_ns=lambda: now[0])
+    queue.submit(job(0))
+    assert gate.entered.wait(5)
+    queue.submit(job(1))
+    now[0] = 11 * 10**9
+    gate.open.set()
+    assert queue.drain(10)
+    assert done.outcomes["e1"] == Outcome("dropped", "deadline", None)
+    assert len(describer.calls) == 1
+    queue.close()
+
+
+def test_close_drops_what_waits_and_refuses_what_comes_after() -> None:
+    done, gate = Done(), Gate()
+    describer = ScriptedDescriber([gate])
+    queue = DescribeQueue(describer, done, policy="live")
+    queue.submit(job(0))
+    assert gate.entered.wait(5)
+    queue.submit(job(1))
+    gate.open.set()
+    queue.close()
+    queue.submit(job(2))
+    assert {k: v.state for k, v in done.outcomes.items()} == {
+        "e0": "described",
+        "e1": "dropped",
+        "e2": "dropped",
+    }
+    assert queue.stats().pending == 0
+    assert describer.closed
+
+
+def test_a_bug_in_a_describer_still_ends_the_job() -> None:
+    def broken(evidence: Evidence, context: DescribeContext) -> Description:
+        raise RuntimeError("bug")
+
+    done = Done()
+    queue = DescribeQueue(ScriptedDescriber([broken]), done, policy="offline")
+    queue.submit(job(0))
+    assert queue.drain(5)
+    assert done.outcomes["e0"].reason == "describer_failed"
+    queue.close()
+
+
+@pytest.mark.parametrize(
+    "bad", [{"capacity": 0}, {"workers": 0}, {"deadline_s": 0}, {"deadline_s": float("nan")}]
+)
+def test_bounds_are_checked(bad: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="must be positive"):
+        DescribeQueue(ScriptedDescriber(), Done(), policy="live", **bad)  # type: ignore[arg-type]
