@@ -1,0 +1,177 @@
+"""Typed settings from TOML, environment and flags. Unknown keys are refused by name.
+
+Order of precedence: flags over environment (``MELLM_<SECTION>_<KEY>``) over file over defaults.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from stream.errors import ConfigError
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class DescriberSettings(_Section):
+    """Who puts evidence into words, and how long that may take."""
+
+    kind: Literal["rules", "openai", "scripted"] = "rules"
+    base_url: str | None = None
+    model: str | None = None
+    profile: str = "generic"
+    api_key_env: str = "MELLM_API_KEY"
+    timeout_s: float = Field(default=10.0, gt=0, le=600)
+    deadline_s: float = Field(default=10.0, gt=0, le=600)
+    capacity: int = Field(default=64, ge=1, le=10_000)
+    workers: int = Field(default=1, ge=1, le=64)
+
+
+class SpottingSettings(_Section):
+    """Overrides of the spotter's own defaults; ``None`` keeps what the shipped model card says."""
+
+    threshold: float | None = Field(default=None, gt=0, lt=1)
+    max_ms: float | None = Field(default=None, ge=100, le=1000)
+    merge_gap_ms: float | None = Field(default=None, ge=0, le=1000)
+
+
+class FaceSettings(_Section):
+    """How many faces are followed, and on which device networks run."""
+
+    max_faces: int = Field(default=4, ge=1, le=16)
+    device: Literal["auto", "cpu", "cuda", "tensorrt"] = "auto"
+
+
+class ServerSettings(_Section):
+    """Where clients connect."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8765, ge=0, le=65535)
+    token_env: str = "MELLM_TOKEN"
+    insecure: bool = False
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    origins: tuple[str, ...] = ()
+    journal: Path | None = None
+    keep_evidence: Path | None = None
+
+
+class SourceSettings(_Section):
+    """One camera, stream or recording."""
+
+    id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    uri: str = Field(min_length=1, max_length=2048)
+    fps: float | None = Field(default=None, gt=0, le=1000)
+    mirrored: bool = False
+    consent: str | None = None
+
+
+class Settings(_Section):
+    """Everything that can be set."""
+
+    purpose: str | None = None
+    medical_or_safety_basis: str | None = None
+    describer: DescriberSettings = DescriberSettings()
+    spotting: SpottingSettings = SpottingSettings()
+    faces: FaceSettings = FaceSettings()
+    server: ServerSettings = ServerSettings()
+    sources: tuple[SourceSettings, ...] = Field(default=(), max_length=64)
+
+    @field_validator("sources")
+    @classmethod
+    def _unique(cls, sources: tuple[SourceSettings, ...]) -> tuple[SourceSettings, ...]:
+        seen: set[str] = set()
+        for source in sources:
+            if source.id in seen:
+                raise ValueError(f"two sources are called {source.id!r}")
+            seen.add(source.id)
+        return sources
+
+
+def load(path: Path | None = None, flags: Mapping[str, Any] | None = None) -> Settings:
+    """Read settings.
+
+    :param flags: dotted keys (``describer.kind``) to values; ``None`` values are "not given"
+    :raises ConfigError: unreadable file, unknown key (named, with the nearest known one), value out of range
+    """
+    data: dict[str, Any] = {}
+    if path is not None:
+        data = _read(path)
+    given = {key: value for key, value in (flags or {}).items() if value is not None}
+    for key, value in {**_environment(), **given}.items():
+        at = data
+        *parents, last = key.split(".")
+        for parent in parents:
+            at = at.setdefault(parent, {})
+            if not isinstance(at, dict):
+                raise ConfigError(f"{parent} in {path} is a value, not a table")
+        at[last] = value
+    try:
+        return Settings.model_validate(data)
+    except ValidationError as error:
+        raise _explain(error, path) from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"configuration {path} cannot be read ({error.strerror})") from error
+    if len(raw) > 1 << 20:
+        raise ConfigError(f"configuration {path} is larger than 1 MiB")
+    try:
+        return tomllib.loads(raw.decode("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"configuration {path} is not TOML: {error}") from error
+
+
+def _environment() -> dict[str, str]:
+    sections = {n: f.annotation for n, f in Settings.model_fields.items() if _is_section(f.annotation)}
+    found: dict[str, str] = {}
+    for name, model in sections.items():
+        assert isinstance(model, type)
+        for key in model.model_fields:
+            value = os.environ.get(f"MELLM_{name}_{key}".upper())
+            if value is not None:
+                found[f"{name}.{key}"] = value
+    return found
+
+
+def _is_section(annotation: object) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, _Section)
+
+
+def _explain(error: ValidationError, path: Path | None) -> ConfigError:
+    """The first problem as one sentence that names the key."""
+    first = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in first["loc"]) or "settings"
+    where = f" in {path}" if path else ""
+    if first["type"] == "extra_forbidden":
+        known = _known_keys(first["loc"])
+        near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
+        remedy = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
+        return ConfigError(f"unknown key {key!r}{where}", remedy=remedy)
+    said = re.sub(r"^Value error, ", "", first["msg"])
+    given = repr(first.get("input"))
+    return ConfigError(f"{key}{where}: {said[0].lower()}{said[1:]} (got {given[:80]})")
+
+
+def _known_keys(loc: tuple[int | str, ...]) -> list[str]:
+    model: type[BaseModel] = Settings
+    for part in loc[:-1]:
+        if part == "sources":
+            model = SourceSettings
+        elif isinstance(part, str) and part in model.model_fields:
+            annotation = model.model_fields[part].annotation
+            assert isinstance(annotation, type)
+            model = annotation
+    return sorted(model.model_fields)
