@@ -1,0 +1,188 @@
+"""Write the trained network as a streaming ONNX graph: one step in, one step out, the past in a state vector.
+
+The graph is written node by node. Batch normalisation is folded into the convolution before it and the
+input scale into the stem, a dilated convolution becomes one matrix product over three taps, and all ring
+buffers live in one flat state that is split at the start and concatenated at the end. The result equals
+the full convolution (tested to 1e-5) and costs a tenth of re-running a window.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from training.spotter.net import (
+    CHANNELS,
+    DELAY,
+    DILATIONS,
+    FEATURES,
+    GRID_HZ,
+    OUTPUTS,
+    SPOT_AUS,
+    STATE,
+    Block,
+    SpotterNet,
+)
+
+F64 = NDArray[np.float64]
+OPSET = 17
+IR_VERSION = 9
+
+
+@dataclass(slots=True)
+class _Graph:
+    """Nodes and weights under construction."""
+
+    nodes: list[onnx.NodeProto] = field(default_factory=list)
+    weights: list[onnx.TensorProto] = field(default_factory=list)
+
+    def add(self, op: str, inputs: list[str], outputs: list[str], **attributes: object) -> str:
+        self.nodes.append(helper.make_node(op, inputs, outputs, name=outputs[0], **attributes))
+        return outputs[0]
+
+    def const(self, name: str, value: NDArray[np.generic]) -> str:
+        self.weights.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        return name
+
+    def dense(self, x: str, name: str, weight: F64, bias: F64) -> str:
+        """x (1×in) times ``weight`` (in×out) plus ``bias``."""
+        w = self.const(f"{name}.w", weight.astype(np.float32))
+        b = self.const(f"{name}.b", bias.astype(np.float32))
+        return self.add("Gemm", [x, w, b], [name])
+
+
+def _array(tensor: object) -> F64:
+    return tensor.detach().cpu().double().numpy()  # type: ignore[attr-defined,no-any-return]
+
+
+def _folded(block: Block) -> tuple[F64, F64]:
+    """Weight (3·in × out, oldest tap first) and bias of the convolution with its normalisation folded in."""
+    norm = block.norm
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    gain = _array(norm.weight) / np.sqrt(_array(norm.running_var) + norm.eps)
+    weight = _array(block.conv.weight) * gain[:, None, None]  # out × in × tap
+    assert block.conv.bias is not None
+    bias = (_array(block.conv.bias) - _array(norm.running_mean)) * gain + _array(norm.bias)
+    return weight.transpose(2, 1, 0).reshape(3 * CHANNELS, -1), bias
+
+
+def build(net: SpotterNet, metadata: Mapping[str, str] | None = None) -> onnx.ModelProto:
+    """The streaming graph of ``net``: ``x`` 1×136 and ``state`` 1×S in, ``y`` 1×22 and ``state_out`` out."""
+    g = _Graph()
+    squashed = g.add(
+        "Mul",
+        [
+            g.add("Sign", ["x"], ["sign"]),
+            g.add(
+                "Log",
+                [
+                    g.add(
+                        "Add",
+                        [g.add("Abs", ["x"], ["abs"]), g.const("one", np.ones(1, np.float32))],
+                        ["abs1"],
+                    )
+                ],
+                ["log1p"],
+            ),
+        ],
+        ["squash"],
+    )
+    stem = _array(net.stem.weight)[:, :, 0].T * _array(net.scale)[:, None]
+    stem_bias = _array(net.stem.bias) - _array(net.mean) @ stem
+    x = g.add("Relu", [g.dense(squashed, "stem", stem, stem_bias)], ["h0"])
+
+    # ring buffer of a block, oldest first: tap t-2d, d-1 steps in between, tap t-d, d-1 steps in between
+    pieces: list[str] = []
+    sizes: list[int] = []
+    shifted: list[str] = []
+    for i, d in enumerate(DILATIONS):
+        names = [f"s{i}.far", f"s{i}.a", f"s{i}.near", f"s{i}.b"] if d > 1 else [f"s{i}.far", f"s{i}.near"]
+        pieces += names
+        sizes += [CHANNELS, (d - 1) * CHANNELS] * 2 if d > 1 else [CHANNELS] * 2
+    g.add("Split", ["state", g.const("sizes", np.array(sizes, np.int64))], pieces, axis=1)
+
+    for i, block in enumerate(net.blocks):
+        assert isinstance(block, Block)
+        taps = g.add("Concat", [f"s{i}.far", f"s{i}.near", x], [f"taps{i}"], axis=1)
+        h = g.add("Relu", [g.dense(taps, f"conv{i}", *_folded(block))], [f"relu{i}"])
+        mixed = g.dense(h, f"mix{i}", _array(block.mix.weight)[:, :, 0].T, _array(block.mix.bias))
+        between = [f"s{i}.a", f"s{i}.near", f"s{i}.b"] if block.dilation > 1 else [f"s{i}.near"]
+        shifted += [*between, x]
+        x = g.add("Add", [x, mixed], [f"h{i + 1}"])
+    g.add("Concat", shifted, ["state_out"], axis=1)
+
+    neck = g.dense(x, "neck", _array(net.neck.weight)[:, :, 0].T, _array(net.neck.bias))
+    neck = g.add("Relu", [neck], ["neck.relu"])
+    w = g.const("head.w", _array(net.head.weight)[:, :, 0].T.astype(np.float32))
+    b = g.const("head.b", _array(net.head.bias).astype(np.float32))
+    g.add("Gemm", [neck, w, b], ["y"])
+
+    def value(name: str, width: int) -> onnx.ValueInfoProto:
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, width])
+
+    graph = helper.make_graph(
+        g.nodes,
+        "spotter",
+        [value("x", FEATURES), value("state", STATE)],
+        [value("y", OUTPUTS), value("state_out", STATE)],
+        g.weights,
+    )
+    model = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="mellm-live"
+    )
+    model.ir_version = IR_VERSION
+    helper.set_model_props(model, {**contract(), **(metadata or {})})
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def contract() -> dict[str, str]:
+    """Metadata that the product reads to know what the outputs mean."""
+    return {
+        "mellm.delay_steps": str(DELAY),
+        "mellm.grid_hz": str(GRID_HZ),
+        "mellm.aus": ",".join(map(str, SPOT_AUS)),
+        "mellm.state": str(STATE),
+        "mellm.trained_on": "synthetic motion only",
+    }
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write ``data`` beside ``path`` and rename: a crash leaves the old file, never half of the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(data)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def export(
+    net: SpotterNet, path: Path, *, version: str, threshold: float, record: Mapping[str, object]
+) -> str:
+    """Write ``path`` (ONNX) and the JSON record beside it; return the model's SHA-256.
+
+    The network is checked (shape inference, full check) before the old file is replaced.
+
+    :param threshold: decision threshold chosen on simulated validation clips
+    :param record: training command, seed, date, metrics; goes into the JSON with the hash
+    """
+    net.eval()
+    model = build(net, {"mellm.version": version, "mellm.threshold": f"{threshold:.3f}"})
+    data = model.SerializeToString()
+    digest = hashlib.sha256(data).hexdigest()
+    write_atomic(path, data)
+    facts = {"file": path.name, "sha256": digest, "version": version, "threshold": threshold, **record}
+    write_atomic(path.with_suffix(".json"), (json.dumps(facts, indent=2) + "\n").encode())
+    return digest
