@@ -1,0 +1,275 @@
+"""Motion signals of one tracked face: 31 regions, two baselines, head motion taken out.
+
+For every grid step the vector of ``FEATURES`` numbers holds, for the baseline of 0.1 s and then of 0.3 s,
+the residual flow of the regions (r0x, r0y, r1x, … in the order of :data:`detectors.regions.REGIONS`) and
+the six parameters of the head motion that was removed. Flow runs from t-Δ to t. Unit: 1/100 of the
+inter-ocular distance.
+
+Landmarks only say where the face and its regions are; motion is always measured by optical flow between
+two crops that share one transform.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import exp
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors import regions
+from detectors.flow import Dis, FlowEstimator
+from detectors.patches import (
+    CROP_EYES,
+    CROP_H,
+    CROP_IOD,
+    CROP_W,
+    Anchor,
+    Patch,
+    anchor,
+    apply,
+    crop_matrix,
+    cut,
+)
+from detectors.regions import COUNT, RADIUS
+from detectors.types import F32, U8
+from detectors.windows import STEP_NS, FrameGate, Grid
+from stream.frames import FrameRef
+
+__all__ = [
+    "BASELINES_NS",
+    "CROP_EYES",
+    "CROP_H",
+    "CROP_IOD",
+    "CROP_W",
+    "FEATURES",
+    "FacePair",
+    "Geometry",
+    "SignalStep",
+    "TrackSignals",
+]
+
+BASELINES_NS = (100_000_000, 300_000_000)
+"""Time spans over which motion is measured."""
+
+PER_BASELINE = 2 * COUNT + 6
+FEATURES = len(BASELINES_NS) * PER_BASELINE
+
+REFERENCE_TOLERANCE_NS = 40_000_000
+"""How far the frame that stands for t-Δ may lie from it; half a frame interval at the floor of 20 fps is 25 ms."""
+
+HISTORY_NS = 2_600_000_000
+"""How far back frames are kept: the longest expression, the spotter's delay, and room round them."""
+
+LANDMARK_TAU_NS = 80_000_000
+"""Time constant of the smoothing of landmarks."""
+
+
+class SignalStep(NamedTuple):
+    """One grid step; ``features`` is float32[``FEATURES``], ``None`` where the step is void."""
+
+    t_ns: int
+    features: F32 | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FacePair:
+    """The onset and the apex frame of an expression, cropped by one transform.
+
+    :param onset_gray, apex_gray: H×W uint8
+    :param landmarks: 68×2 float32 at the onset, pixels of the pair
+    :param iod: inter-ocular distance, pixels of the pair
+    """
+
+    onset_gray: U8
+    apex_gray: U8
+    landmarks: F32
+    onset: FrameRef
+    apex: FrameRef
+    iod: float
+
+
+class Geometry:
+    """Where the regions lie in a crop, and how head motion looks there.
+
+    :param landmarks: 68×2 float32, pixels of the crop
+    :param shape: height and width of the crop
+    """
+
+    def __init__(self, landmarks: F32, shape: tuple[int, int] = (CROP_H, CROP_W)) -> None:
+        self.shape = shape
+        self.iod = regions.eye_frame(landmarks).iod
+        self.centres = regions.centres(landmarks)
+        self._basis = regions.rigid_basis(self.centres, landmarks)
+        self._solver = regions.rigid_solver(self._basis)
+        self._pixels = _disks(self.centres, RADIUS * self.iod, shape)
+
+    def region_flow(self, flow: F32) -> F32:
+        """Mean flow of each region, ``COUNT``×2 pixels, of an H×W×2 flow."""
+        if flow.shape != (*self.shape, 2):
+            raise ValueError(f"flow is {(*self.shape, 2)}, got {flow.shape}")
+        mean: F32 = flow.reshape(-1, 2)[self._pixels].mean(axis=1, dtype=np.float32)
+        return mean
+
+    def signals(self, flow: F32, stretch: float = 1.0) -> F32:
+        """One baseline's ``PER_BASELINE`` features of an H×W×2 flow in pixels, 1/100 inter-ocular distance.
+
+        :param stretch: Δ/Δactual, for pairs whose frames are not exactly a baseline apart
+        """
+        moved = self.region_flow(flow) * np.float32(100 * stretch / self.iod)
+        residual, rigid = regions.compensate(moved, self._basis, self._solver)
+        return np.concatenate([residual.ravel(), rigid.ravel()]).astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Kept:
+    """A frame in the history; ``run`` rises at each hole and is never reached across."""
+
+    ref: FrameRef
+    run: int
+    patch: Patch
+    landmarks: F32
+
+
+class TrackSignals:
+    """Motion signals of one track, frame by frame. One instance per track, one thread.
+
+    :param flow: estimator of the motion, :data:`detectors.flow.LIVE` by default
+    :param origin_ns: grid time 0; give all tracks of a segment the time of its first frame
+    """
+
+    def __init__(self, flow: FlowEstimator | None = None, *, origin_ns: int | None = None) -> None:
+        self._flow: FlowEstimator = flow if flow is not None else Dis()
+        self._origin = origin_ns
+        self.reset(origin_ns=origin_ns)
+
+    def reset(self, *, origin_ns: int | None = None) -> None:
+        """Forget everything, history included: a gap, or a new segment. Take pairs of pending spots before."""
+        self._gate = FrameGate(origin_ns)
+        self._grid = Grid(origin_ns)
+        self._kept: deque[_Kept] = deque()
+        self._run = 0
+        self._landmarks: F32 | None = None
+        self._landmarks_ns = 0
+        self._anchor: Anchor | None = None
+        self._geometry: Geometry | None = None
+
+    @property
+    def interval_ns(self) -> int | None:
+        """Median time between frames pushed, ``None`` before there are two."""
+        return self._gate.interval_ns
+
+    def push(self, frame_gray: U8, pts_ns: int, index: int, landmarks: F32 | None) -> list[SignalStep]:
+        """One frame of the segment.
+
+        :param frame_gray: the whole frame, H×W uint8
+        :param landmarks: 68×2 pixels of the frame, ``None`` where they are only held from before
+        :returns: the grid steps this frame settles, oldest first
+        :raises ValueError: if time does not advance, or on wrong shapes
+        """
+        if frame_gray.ndim != 2 or frame_gray.dtype != np.uint8:
+            raise ValueError(f"a grey frame is H×W uint8, got {frame_gray.shape} {frame_gray.dtype}")
+        taken, hole = self._gate.push(pts_ns)
+        self._run += hole
+        if landmarks is not None:
+            self._place(landmarks, pts_ns, frame_gray.shape[:2])
+        if not taken:
+            return []
+        features = None
+        if self._anchor is not None and self._landmarks is not None:
+            patch = cut(frame_gray, self._anchor)
+            self._kept.append(_Kept(FrameRef(index, pts_ns), self._run, patch, self._landmarks))
+            while self._kept[0].ref.pts_ns < pts_ns - HISTORY_NS:
+                self._kept.popleft()
+            features = self._features()
+        return [SignalStep(step.t_ns, step.values) for step in self._grid.push(pts_ns, features)]
+
+    def ref(self, t_ns: int) -> FrameRef:
+        """The analysed frame nearest to a media time.
+
+        :raises LookupError: if that time is not, or no longer, in the history
+        """
+        return self._at(t_ns).ref
+
+    def pair(self, onset_ns: int, apex_ns: int, width: int = CROP_W) -> FacePair:
+        """The frames nearest to two media times, both cropped by the transform of the onset.
+
+        :param width: of the pictures, pixels; the height follows from the standard crop
+        :raises LookupError: if one of the times is not, or no longer, in the history
+        """
+        onset, apex = self._at(onset_ns), self._at(apex_ns)
+        matrix = crop_matrix(regions.eye_frame(onset.landmarks), width)
+        height = round(width * CROP_H / CROP_W)
+        landmarks = apply(matrix, onset.landmarks)
+        return FacePair(
+            onset.patch.warp(matrix, width, height),
+            apex.patch.warp(matrix, width, height),
+            landmarks,
+            onset.ref,
+            apex.ref,
+            regions.eye_frame(landmarks).iod,
+        )
+
+    def _place(self, landmarks: F32, pts_ns: int, frame_shape: Sequence[int]) -> None:
+        """Follow the face: smooth its landmarks, and move the crop if it left the held one."""
+        if landmarks.shape != (68, 2) or not np.isfinite(landmarks).all():
+            raise ValueError(f"landmarks are 68×2 finite numbers, got {landmarks.shape}")
+        landmarks = landmarks.astype(np.float32)
+        if self._anchor is not None and self._landmarks is not None:
+            if self._anchor.holds(regions.eye_frame(landmarks)):
+                fresh = np.float32(1 - exp(-(pts_ns - self._landmarks_ns) / LANDMARK_TAU_NS))
+                landmarks = self._landmarks + fresh * (landmarks - self._landmarks)
+            else:
+                self._anchor = None
+        if self._anchor is None:
+            self._anchor = anchor(landmarks, (frame_shape[0], frame_shape[1]))
+        self._landmarks, self._landmarks_ns = landmarks, pts_ns
+        self._geometry = Geometry(apply(self._anchor.matrix, landmarks)) if self._anchor else None
+
+    def _features(self) -> F32 | None:
+        now = self._kept[-1]
+        if self._anchor is None or self._geometry is None:
+            return None
+        found: list[tuple[_Kept, float]] = []
+        for span in BASELINES_NS:
+            kept = self._nearest(now.ref.pts_ns - span)
+            actual = now.ref.pts_ns - kept.ref.pts_ns
+            if kept.run != now.run or abs(actual - span) > REFERENCE_TOLERANCE_NS:
+                return None
+            found.append((kept, span / actual))
+        crop = now.patch.crop(self._anchor)
+        return np.concatenate(
+            [
+                self._geometry.signals(self._flow(before.patch.crop(self._anchor), crop), stretch)
+                for before, stretch in found
+            ]
+        )
+
+    def _nearest(self, t_ns: int) -> _Kept:
+        """The kept frame nearest to a time, the earlier of two equally near. There must be one."""
+        i = bisect_left(self._kept, t_ns, key=lambda kept: kept.ref.pts_ns)
+        around = [self._kept[j] for j in (i - 1, i) if 0 <= j < len(self._kept)]
+        return min(around, key=lambda kept: abs(kept.ref.pts_ns - t_ns))
+
+    def _at(self, t_ns: int) -> _Kept:
+        if self._kept:
+            kept = self._nearest(t_ns)
+            if abs(kept.ref.pts_ns - t_ns) <= 5 * STEP_NS:
+                return kept
+        raise LookupError(f"no frame is kept near {t_ns / 1e6:.1f} ms")
+
+
+def _disks(centres: F32, radius: float, shape: tuple[int, int]) -> NDArray[np.intp]:
+    """Flat pixel indices of a disk round each centre, ``COUNT``×n; pixels outside are moved to the border."""
+    reach = int(np.ceil(radius))
+    dy, dx = np.mgrid[-reach : reach + 1, -reach : reach + 1].reshape(2, -1)
+    inside = dx * dx + dy * dy <= radius * radius
+    xy = np.rint(centres).astype(np.intp)
+    x = np.clip(xy[:, :1] + dx[inside], 0, shape[1] - 1)
+    y = np.clip(xy[:, 1:] + dy[inside], 0, shape[0] - 1)
+    pixels: NDArray[np.intp] = (y * shape[1] + x).astype(np.intp)
+    return pixels
