@@ -1,0 +1,90 @@
+"""Expressions as plain JSON: the lines of ``expressions.jsonl`` and the data of ``expression.*`` events."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from detectors.types import Expression, Quality
+from engine.queue import Outcome
+from engine.types import Description
+from stream.frames import FrameRef
+
+DISCLAIMER = (
+    "a measurement of facial motion with uncertainty; no lie detector, no basis for decisions about people"
+)
+
+
+def expression_id(source: str, segment: int, track: int, onset: FrameRef, apex: FrameRef) -> str:
+    """Sixteen hexadecimal digits, the same for the same expression in every run."""
+    key = f"{source}\n{segment}\n{track}\n{onset.pts_ns}\n{apex.pts_ns}"
+    return hashlib.sha256(key.encode()).hexdigest()[:16]
+
+
+def spotted_record(expression: Expression) -> dict[str, Any]:
+    """What is known before anybody describes it."""
+    return {
+        "id": expression.id,
+        "source": expression.source,
+        "segment": expression.segment,
+        "track": expression.track,
+        "onset_ms": _ms(expression.onset),
+        "apex_ms": _ms(expression.apex),
+        "offset_ms": _ms(expression.offset),
+        "onset_frame": expression.onset.index,
+        "apex_frame": expression.apex.index,
+        "offset_frame": expression.offset.index,
+        "score": round(expression.score, 4),
+        "quality": quality_record(expression.quality),
+    }
+
+
+def final_record(expression: Expression, outcome: Outcome, evidence: str | None) -> dict[str, Any]:
+    """One line of ``expressions.jsonl``.
+
+    :param evidence: path of the motion map relative to the run folder, ``None`` when it is not kept
+    """
+    description = outcome.description
+    return {
+        **spotted_record(expression),
+        "state": outcome.state,
+        "reason": outcome.reason,
+        "description": None if description is None else description_record(description),
+        "evidence": evidence,
+    }
+
+
+def description_record(description: Description) -> dict[str, Any]:
+    """A describer's answer as JSON. ``latency_ms`` is the only field that differs between two equal runs."""
+    emotion = description.emotion
+    return {
+        "text": description.text,
+        "action_units": [
+            {"au": u.au, "side": u.side, "score": round(u.score, 4)} for u in description.action_units
+        ],
+        "emotion": None
+        if emotion is None
+        else {"coarse": emotion.coarse, "scores": {k: round(v, 4) for k, v in emotion.scores.items()}},
+        "model": description.model,
+        "profile": description.profile,
+        "latency_ms": round(description.latency_ms, 1),
+    }
+
+
+def quality_record(quality: Quality) -> dict[str, Any]:
+    """The quality record as JSON, rounded to what it is worth."""
+    return {
+        "verdict": quality.verdict,
+        "reasons": list(quality.reasons),
+        "fps": round(quality.fps, 2),
+        "face_width": round(quality.face_width, 1),
+        "blur": round(quality.blur, 1),
+        "yaw": round(quality.yaw, 1),
+        "pitch": round(quality.pitch, 1),
+        "occlusion": round(quality.occlusion, 3),
+        "motion": round(quality.motion, 2),
+    }
+
+
+def _ms(ref: FrameRef) -> float:
+    return round(ref.pts_ns / 1e6, 3)
