@@ -23,7 +23,7 @@ TEMPLATE: F32 = np.array([
     (28, 3), (43, -8), (59, -7), (68, 0), (59, 6), (42, 5),
     (-39, 107), (-26, 95), (-11, 90), (0, 91), (11, 90), (26, 95), (39, 107), (28, 115), (16, 119), (0, 120),
     (-16, 119), (-28, 115), (-34, 106), (-15, 103), (0, 104), (15, 103), (34, 106), (16, 105), (0, 105), (-16, 105),
-], np.float32) / 100
+], np.float32) / np.float32(100)
 # fmt: on
 """68×2 landmarks of a frontal mean face, inter-ocular distances round the middle of the eyes (ICT-FaceKit, MIT)."""
 
@@ -36,7 +36,8 @@ def texture(height: int, width: int, seed: int = 0) -> F32:
     noise = np.random.default_rng(seed).normal(size=(2, height, width)).astype(np.float32)
     fine, coarse = cv2.GaussianBlur(noise[0], (0, 0), 1.5), cv2.GaussianBlur(noise[1], (0, 0), 5.0)
     grain = fine / fine.std() + coarse / coarse.std()
-    return np.clip(128 + 25 * grain, 0, 255).astype(np.float32)
+    sheet: F32 = np.clip(128 + 25 * grain, 0, 255).astype(np.float32)
+    return sheet
 
 
 class Sheet:
@@ -92,4 +93,5 @@ class Sheet:
         )
         if noise:
             picture = picture + np.random.default_rng(seed).normal(0, noise, picture.shape)
-        return np.clip(np.rint(picture), 0, 255).astype(np.uint8)
+        drawn: U8 = np.clip(np.rint(picture), 0, 255).astype(np.uint8)
+        return drawn
