@@ -1,0 +1,130 @@
+"""What one step costs on this machine: flow estimators, motion signals, the spotter network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import median
+from time import perf_counter
+
+import numpy as np
+
+from detectors.flow import FlowEstimator, Preset, create
+from detectors.patches import CROP_IOD, anchor, apply, cut
+from detectors.regions import INDEX
+from detectors.sheet import BUMP, Sheet
+from detectors.signals import FEATURES, Geometry, TrackSignals
+from detectors.stepmodel import StepModel
+from detectors.types import F32, U8
+from detectors.windows import STEP_NS
+
+
+@dataclass(frozen=True, slots=True)
+class StepBench:
+    """Milliseconds for one grid step of one face, on the calling thread.
+
+    :param signals_ms, signals_p95_ms: crops, two flows, region means and compensation
+    :param network_ms, network_p95_ms: one step of the spotter network, ``None`` without a model
+    """
+
+    steps: int
+    signals_ms: float
+    signals_p95_ms: float
+    network_ms: float | None
+    network_p95_ms: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class FlowBench:
+    """Truth of one estimator on crops (eye distance 57 px) with a known sub-pixel motion.
+
+    :param motion: peak displacement, 1/100 inter-ocular distance
+    :param error_px: mean end-point error where the motion exceeds 30 % of its peak
+    :param gain: projection of the measured on the true motion there; 1 is unbiased
+    """
+
+    preset: Preset
+    motion: float
+    error_px: float
+    gain: float
+    ms: float
+
+
+def steps(model: StepModel | None = None, *, count: int = 150, iod: float = 100.0) -> StepBench:
+    """Time ``count`` grid steps on drawn 720p pictures of a swaying sheet at 50 frames a second."""
+    sheet = Sheet(iod, (720, 1280))
+    pictures = [
+        (sheet.draw((sway, 0.5 * sway)), sheet.landmarks((sway, 0.5 * sway))) for sway in range(0, 20, 2)
+    ]
+    signals, taken = TrackSignals(), []
+    for k in range(count + 20):
+        there_and_back = abs((k % 18) - 9)
+        picture, landmarks = pictures[there_and_back]
+        start = perf_counter()
+        out = signals.push(picture, k * STEP_NS, k, landmarks if k % 3 == 0 else None)
+        if out and out[-1].features is not None:
+            taken.append(perf_counter() - start)
+    network = [] if model is None else _network(model, count)
+    return StepBench(len(taken), *_ms(taken), *(_ms(network) if network else (None, None)))
+
+
+def flows(
+    presets: tuple[Preset, ...] = ("live", "quality", "farneback"),
+    motions: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0),
+    *,
+    noise: float = 2.0,
+) -> list[FlowBench]:
+    """Measure estimators on a moving brow of a drawn sheet, sensor noise added to both pictures."""
+    return [measure(create(preset), preset, motion, noise=noise) for preset in presets for motion in motions]
+
+
+def measure(estimator: FlowEstimator, preset: Preset, motion: float, *, noise: float = 2.0) -> FlowBench:
+    """One row of :func:`flows`."""
+    a, b, true = moving_brow(motion, noise=noise)
+    times = []
+    for _ in range(5):
+        start = perf_counter()
+        flow = estimator(a, b)
+        times.append(perf_counter() - start)
+    size = np.linalg.norm(true, axis=2)
+    active = size > 0.3 * size.max()
+    error = np.linalg.norm(flow - true, axis=2)[active].mean()
+    gain = (flow * true)[active].sum() / (true * true)[active].sum()
+    return FlowBench(preset, motion, float(error), float(gain), 1000 * median(times))
+
+
+def moving_brow(motion: float, *, noise: float = 2.0, region: str = "brow_inner_L") -> tuple[U8, U8, F32]:
+    """Two standard crops between which one region rises, and the true flow in pixels (H×W×2).
+
+    :param motion: 1/100 inter-ocular distance
+    """
+    sheet = Sheet(90.0)
+    landmarks = sheet.landmarks()
+    held = anchor(landmarks, sheet.size)
+    assert held is not None
+    geometry = Geometry(apply(held.matrix, landmarks))
+    cx, cy = geometry.centres[INDEX[region]]
+    a = cut(sheet.draw(noise=noise, seed=1), held).crop(held)
+    b = cut(sheet.draw(motions={region: (0, -motion)}, noise=noise, seed=2), held).crop(held)
+    y, x = np.mgrid[: a.shape[0], : a.shape[1]]
+    lift = motion * CROP_IOD / 100
+    # a point at p moves to q with q = p + lift·bump(q): one fixed-point step is exact to 1e-3 px
+    up = np.zeros(a.shape, np.float64)
+    for _ in range(3):
+        up = lift * np.exp(-((x - cx) ** 2 + (y - up - cy) ** 2) / (2 * (BUMP * CROP_IOD) ** 2))
+    true = np.zeros((*a.shape, 2), np.float32)
+    true[..., 1] = -up
+    return a, b, true
+
+
+def _network(model: StepModel, count: int) -> list[float]:
+    rows = np.random.default_rng(0).normal(size=(count, FEATURES)).astype(np.float32)
+    state, times = model.start(), []
+    for row in rows:
+        start = perf_counter()
+        _, state = model.step(row, state)
+        times.append(perf_counter() - start)
+    return times
+
+
+def _ms(seconds: list[float]) -> tuple[float, float]:
+    return 1000 * median(seconds), 1000 * float(np.percentile(seconds, 95))
