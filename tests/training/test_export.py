@@ -11,8 +11,10 @@ import pytest
 torch = pytest.importorskip("torch", reason="extra `train` is not installed")
 import onnxruntime as ort  # noqa: E402
 
+from detectors.signals import FEATURES  # noqa: E402
+from detectors.stepmodel import OUTPUTS  # noqa: E402
 from training.spotter import export  # noqa: E402
-from training.spotter.net import DELAY, FEATURES, OUTPUTS, STATE, SpotterNet  # noqa: E402
+from training.spotter.net import DELAY, STATE, SpotterNet  # noqa: E402
 
 
 def make_net(seed: int = 0) -> SpotterNet:

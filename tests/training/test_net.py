@@ -5,15 +5,9 @@ import pytest
 torch = pytest.importorskip("torch", reason="extra `train` is not installed")
 
 from detectors.regions import COUNT  # noqa: E402
-from training.spotter.net import (  # noqa: E402
-    DILATIONS,
-    FEATURES,
-    OUTPUTS,
-    STATE,
-    SpotterNet,
-    parameters,
-    squash,
-)
+from detectors.signals import FEATURES  # noqa: E402
+from detectors.stepmodel import OUTPUTS  # noqa: E402
+from training.spotter.net import DILATIONS, STATE, SpotterNet, parameters, squash  # noqa: E402
 
 
 def test_sizes_are_those_of_the_contract() -> None:

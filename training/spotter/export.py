@@ -20,18 +20,10 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from training.spotter.net import (
-    CHANNELS,
-    DELAY,
-    DILATIONS,
-    FEATURES,
-    GRID_HZ,
-    OUTPUTS,
-    SPOT_AUS,
-    STATE,
-    Block,
-    SpotterNet,
-)
+from detectors.signals import FEATURES
+from detectors.stepmodel import OUTPUTS, SPOT_AUS
+from detectors.windows import STEP_NS
+from training.spotter.net import CHANNELS, DELAY, DILATIONS, STATE, Block, SpotterNet
 
 F64 = NDArray[np.float64]
 OPSET = 17
@@ -150,7 +142,7 @@ def contract() -> dict[str, str]:
     """Metadata that the product reads to know what the outputs mean."""
     return {
         "mellm.delay_steps": str(DELAY),
-        "mellm.grid_hz": str(GRID_HZ),
+        "mellm.grid_hz": f"{1e9 / STEP_NS:g}",
         "mellm.aus": ",".join(map(str, SPOT_AUS)),
         "mellm.state": str(STATE),
         "mellm.trained_on": "synthetic motion only",

@@ -14,22 +14,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from detectors.regions import COUNT
+from detectors.signals import FEATURES
+from detectors.stepmodel import APEX, ME, OFFSET, OUTPUTS, TO_OFFSET, TO_ONSET
 
-GRID_HZ = 50
 DELAY = 15
 """Steps by which outputs lag behind the newest input (0.30 s)."""
 
-BASELINES_S = (0.1, 0.3)
-FEATURES = 2 * (2 * COUNT + 6)
 CHANNELS = 64
 DILATIONS = (1, 2, 4, 8, 16, 1, 2, 4)
 STATE = sum(2 * d for d in DILATIONS) * CHANNELS
 """Floats of streaming state: two dilations' worth of inputs for each block."""
-
-SPOT_AUS = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 24, 26)
-ME, MACRO, APEX, ONSET, OFFSET, TO_ONSET, TO_OFFSET, AU0 = range(8)
-OUTPUTS = AU0 + len(SPOT_AUS)
 
 
 def squash(x: Tensor) -> Tensor:
