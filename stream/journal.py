@@ -1,0 +1,319 @@
+"""The event log: append-only, numbered without holes, on SQLite.
+
+An event is in the journal before any client sees it. ``epoch`` names the log and is stored in it, so a
+restart on the same file continues both epoch and numbering, and clients resume where they were.
+
+Durability: a commit survives the death of the process. With ``durable=True`` it also survives a loss of
+power, at the price of one flush to disk for each event.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import sqlite3
+import threading
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Final, Self
+
+from stream import wire
+from stream.errors import JournalError
+from stream.events import Event, Filter, Position, score_of
+
+logger = logging.getLogger(__name__)
+
+SCHEMA: Final = 1
+PAGE: Final = 256
+MEMORY: Final = ":memory:"
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS events (
+    seq INTEGER PRIMARY KEY,
+    type TEXT NOT NULL,
+    source TEXT NOT NULL,
+    id TEXT NOT NULL,
+    time INTEGER NOT NULL,
+    score REAL,
+    payload BLOB NOT NULL
+);
+CREATE INDEX IF NOT EXISTS events_by_id ON events (id);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """An event as it is stored and sent: serialised once, with the columns that filters look at."""
+
+    seq: int | None
+    type: str
+    source: str
+    id: str
+    score: float | None
+    payload: bytes
+
+    @classmethod
+    def of(cls, event: Event) -> Record:
+        """Serialise an event.
+
+        :raises TypeError, ValueError: if its data is not JSON, see :func:`stream.wire.encode`
+        """
+        score = score_of(event.type, event.data)
+        return cls(event.seq, event.type, event.source, event.id, score, wire.encode(event))
+
+    @property
+    def event(self) -> Event:
+        """The event, parsed anew."""
+        return wire.decode(self.payload)
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """What may be forgotten: events older than ``max_age_s``, and the oldest beyond ``max_events``."""
+
+    max_events: int | None = None
+    max_age_s: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_events is not None and self.max_events < 1:
+            raise ValueError(f"max_events must be positive: {self.max_events}")
+        if self.max_age_s is not None and not self.max_age_s > 0:
+            raise ValueError(f"max_age_s must be positive: {self.max_age_s}")
+
+
+class Journal:
+    """One log file, or memory. All methods may be called from any thread.
+
+    :param path: a file, made with its folder, or ``:memory:``
+    :param retention: by default a file keeps everything and memory the last 10 000 events
+    :param durable: flush to disk with each event
+    :raises JournalError: if the file cannot be opened, is no journal, or is in use by another process
+    """
+
+    def __init__(
+        self, path: str | Path = MEMORY, *, retention: Retention | None = None, durable: bool = False
+    ) -> None:
+        self.path = str(path)
+        in_memory = self.path == MEMORY
+        self.retention = retention or Retention(max_events=10_000 if in_memory else None)
+        self._lock = threading.Lock()
+        self._guard: IO[bytes] | None = None
+        self._db: sqlite3.Connection | None = None
+        try:
+            if not in_memory:
+                Path(self.path).parent.mkdir(parents=True, exist_ok=True)
+                self._guard = _guard(self.path)
+            # one connection under one lock: a second one would see another database in memory
+            self._db = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None, timeout=5.0)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+            self._db.executescript(_TABLES)
+            self._open_epoch(self._db)
+        except (sqlite3.Error, OSError) as error:
+            self.close()
+            raise JournalError(
+                f"cannot open the journal {self.path}: {error}",
+                remedy="name a writable file that is a journal or does not exist yet",
+            ) from error
+        except JournalError:
+            self.close()
+            raise
+
+    def _open_epoch(self, db: sqlite3.Connection) -> None:
+        schema = _meta(db, "schema", str(SCHEMA))
+        if schema != str(SCHEMA):
+            raise JournalError(
+                f"the journal {self.path} has format {schema}, this version reads {SCHEMA}",
+                remedy="use the version that wrote it, or another file",
+            )
+        self._epoch = _meta(db, "epoch", uuid.uuid4().hex[:16])
+        # everything up to here has been forgotten; kept so that numbers are never used twice
+        self._forgotten = int(_meta(db, "forgotten", "0"))
+        (last,) = db.execute("SELECT max(seq) FROM events").fetchone()
+        self._last = max(last or 0, self._forgotten)
+
+    @property
+    def epoch(self) -> str:
+        """The name of this log; a new file has a new one."""
+        return self._epoch
+
+    @property
+    def first_seq(self) -> int:
+        """The oldest number that can still be read; ``last_seq + 1`` when there is none."""
+        return self._forgotten + 1
+
+    @property
+    def last_seq(self) -> int:
+        """The newest number, 0 in an empty log."""
+        return self._last
+
+    @property
+    def position(self) -> Position:
+        """The end of the log."""
+        return Position(self._epoch, self._last)
+
+    def append(
+        self, type: str, source: str, data: Mapping[str, Any], *, time: int, id: str | None = None
+    ) -> Record:
+        """Number an event and write it. Atomic: after an error nothing was written and no number is spent.
+
+        :param time: wall clock, nanoseconds
+        :param id: what it is about; by default a name made of epoch and number
+        :raises JournalError: if the disk is full or the file cannot be written
+        :raises TypeError, ValueError: if ``data`` is not JSON
+        """
+        with self._lock:
+            db = self._open()
+            seq = self._last + 1
+            event = Event(type, id or f"{self._epoch}-{seq}", seq, self._epoch, source, time, data)
+            record = Record.of(event)
+            try:
+                db.execute(
+                    "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    (seq, type, source, event.id, time, record.score, record.payload),
+                )
+            except sqlite3.Error as error:
+                raise self._failed("write", error) from error
+            self._last = seq
+        if seq % 1024 == 0 and self.retention != Retention():
+            try:
+                self.prune(now=time)
+            except JournalError as error:
+                logger.warning("%s", error)  # the event itself is written
+        return record
+
+    def read(
+        self, after: int, *, upto: int | None = None, limit: int = PAGE, wanted: Filter | None = None
+    ) -> list[Record]:
+        """Up to ``limit`` matching events with ``after < seq <= upto``, in order."""
+        wanted = wanted or Filter()
+        where, values = ["seq > ?", "seq <= ?"], [after, self._last if upto is None else upto]
+        query: list[object] = list(values)
+        if wanted.types is not None:
+            where.append(f"type IN ({_marks(wanted.types)})")
+            query += sorted(wanted.types)
+        if wanted.sources is not None:
+            where.append(f"source IN ('', {_marks(wanted.sources)})")
+            query += sorted(wanted.sources)
+        if wanted.min_score > 0:
+            where.append("(score IS NULL OR score >= ?)")
+            query.append(wanted.min_score)
+        return self._select(f"WHERE {' AND '.join(where)} ORDER BY seq LIMIT ?", [*query, limit])
+
+    def replay(self, after: int = 0, *, wanted: Filter | None = None) -> Iterator[Record]:
+        """All matching events after ``after``, a page at a time, up to the end at the time of the call."""
+        upto = self._last
+        while page := self.read(after, upto=upto, wanted=wanted):
+            yield from page
+            after = page[-1].seq or upto
+
+    def about(self, id: str, *, limit: int = 16) -> list[Record]:
+        """The events about one thing, oldest first: the stages of an expression."""
+        return self._select("WHERE id = ? ORDER BY seq LIMIT ?", [id, limit])
+
+    def prune(self, retention: Retention | None = None, *, now: int) -> int:
+        """Forget the oldest events. Numbers are not used again.
+
+        :param now: wall clock, nanoseconds
+        :returns: how many were forgotten
+        """
+        rule = retention or self.retention
+        with self._lock:
+            db = self._open()
+            upto = 0
+            try:
+                if rule.max_events is not None:
+                    upto = self._last - rule.max_events
+                if rule.max_age_s is not None:
+                    # a prefix, never a hole: up to the first event that is young enough
+                    young = db.execute(
+                        "SELECT seq FROM events WHERE time >= ? ORDER BY seq LIMIT 1",
+                        (now - int(rule.max_age_s * 1e9),),
+                    ).fetchone()
+                    upto = max(upto, young[0] - 1 if young else self._last)
+                if upto <= self._forgotten:
+                    return 0
+                db.execute("BEGIN")
+                gone = db.execute("DELETE FROM events WHERE seq <= ?", (upto,)).rowcount
+                db.execute("UPDATE meta SET value = ? WHERE key = 'forgotten'", (str(upto),))
+                db.execute("COMMIT")
+            except sqlite3.Error as error:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise self._failed("prune", error) from error
+            self._forgotten = upto
+            return int(gone)
+
+    def close(self) -> None:
+        """Close the file. Safe to call twice."""
+        with self._lock:
+            if self._db is not None:
+                self._db.close()
+                self._db = None
+            if self._guard is not None:
+                self._guard.close()
+                self._guard = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Journal {self.path} epoch {self._epoch} seq {self.first_seq}…{self._last}>"
+
+    def _select(self, tail: str, values: list[object]) -> list[Record]:
+        with self._lock:
+            try:
+                rows = (
+                    self._open()
+                    .execute(f"SELECT seq, type, source, id, score, payload FROM events {tail}", values)
+                    .fetchall()
+                )
+            except sqlite3.Error as error:
+                raise self._failed("read", error) from error
+        return [Record(*row) for row in rows]
+
+    def _open(self) -> sqlite3.Connection:
+        if self._db is None:
+            raise JournalError(f"the journal {self.path} is closed")
+        return self._db
+
+    def _failed(self, verb: str, error: sqlite3.Error) -> JournalError:
+        return JournalError(
+            f"cannot {verb} the journal {self.path}: {error}", remedy="check free space and permissions"
+        )
+
+
+def _guard(path: str) -> IO[bytes]:
+    """Two writers would number events twice. A lock file of its own: closing any descriptor of the database
+    would drop SQLite's locks on it."""
+    file = open(path + ".lock", "ab")  # noqa: SIM115 - held for the life of the journal
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise JournalError(
+            f"the journal {path} is in use by another process",
+            remedy="stop it, or name another journal",
+        ) from None
+    os.set_inheritable(file.fileno(), False)
+    return file
+
+
+def _meta(db: sqlite3.Connection, key: str, default: str) -> str:
+    db.execute("INSERT OR IGNORE INTO meta VALUES (?, ?)", (key, default))
+    (value,) = db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+    return str(value)
+
+
+def _marks(values: frozenset[str]) -> str:
+    return ", ".join("?" * len(values))
