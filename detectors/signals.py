@@ -37,7 +37,7 @@ from detectors.patches import (
 )
 from detectors.regions import COUNT, RADIUS
 from detectors.types import F32, U8
-from detectors.windows import STEP_NS, FrameGate, Grid
+from detectors.windows import SNAP_NS, STEP_NS, FrameGate, Grid
 from stream.frames import FrameRef
 
 __all__ = [
@@ -127,10 +127,9 @@ class Geometry:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Kept:
-    """A frame in the history; ``run`` rises at each hole and is never reached across."""
+    """A frame in the history."""
 
     ref: FrameRef
-    run: int
     patch: Patch
     landmarks: F32
 
@@ -152,7 +151,7 @@ class TrackSignals:
         self._gate = FrameGate(origin_ns)
         self._grid = Grid(origin_ns)
         self._kept: deque[_Kept] = deque()
-        self._run = 0
+        self._since_ns: int | None = None  # the first frame after the last hole
         self._landmarks: F32 | None = None
         self._landmarks_ns = 0
         self._anchor: Anchor | None = None
@@ -174,15 +173,20 @@ class TrackSignals:
         if frame_gray.ndim != 2 or frame_gray.dtype != np.uint8:
             raise ValueError(f"a grey frame is H×W uint8, got {frame_gray.shape} {frame_gray.dtype}")
         taken, hole = self._gate.push(pts_ns)
-        self._run += hole
+        if hole:
+            self._since_ns = None
         if landmarks is not None:
             self._place(landmarks, pts_ns, frame_gray.shape[:2])
         if not taken:
             return []
         features = None
-        if self._anchor is not None and self._landmarks is not None:
+        if self._anchor is None or self._landmarks is None:
+            self._since_ns = None
+        else:
             patch = cut(frame_gray, self._anchor)
-            self._kept.append(_Kept(FrameRef(index, pts_ns), self._run, patch, self._landmarks))
+            self._kept.append(_Kept(FrameRef(index, pts_ns), patch, self._landmarks))
+            if self._since_ns is None:
+                self._since_ns = pts_ns
             while self._kept[0].ref.pts_ns < pts_ns - HISTORY_NS:
                 self._kept.popleft()
             features = self._features()
@@ -231,14 +235,16 @@ class TrackSignals:
         self._geometry = Geometry(apply(self._anchor.matrix, landmarks)) if self._anchor else None
 
     def _features(self) -> F32 | None:
-        now = self._kept[-1]
-        if self._anchor is None or self._geometry is None:
+        now, since = self._kept[-1], self._since_ns
+        if self._anchor is None or self._geometry is None or since is None:
+            return None
+        if now.ref.pts_ns - since < BASELINES_NS[-1] - SNAP_NS:
             return None
         found: list[tuple[_Kept, float]] = []
         for span in BASELINES_NS:
             kept = self._nearest(now.ref.pts_ns - span)
             actual = now.ref.pts_ns - kept.ref.pts_ns
-            if kept.run != now.run or abs(actual - span) > REFERENCE_TOLERANCE_NS:
+            if abs(actual - span) > REFERENCE_TOLERANCE_NS:
                 return None
             found.append((kept, span / actual))
         crop = now.patch.crop(self._anchor)
