@@ -234,7 +234,7 @@ def expand_types(names: list[str]) -> frozenset[str]:
             found = {known for known in EVENT_TYPES if known.startswith(name[:-1])}
         else:
             found = {name} & EVENT_TYPES
-        if not found:
+        if not found and name not in CONTROL:  # control messages come anyway; naming them is no mistake
             raise Refused(
                 "unknown_type",
                 f"unknown event type {name!r}{_hint(name, EVENT_TYPES)}; known: {', '.join(sorted(EVENT_TYPES))}",
