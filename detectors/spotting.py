@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from detectors.signals import FEATURES
+from detectors.signals import BASELINES_NS, FEATURES
 from detectors.stepmodel import (
     APEX,
     AU0,
@@ -161,6 +161,11 @@ class Decoder:
         self._recent: deque[StepOutput] = deque(maxlen=2 * _AROUND + 1)
         self._pending: list[Spot] = []
         self._out: deque[Spot] = deque(maxlen=8)  # published; more cannot reach into what comes
+        self._since_ns: int | None = None
+
+    def begin(self, since_ns: int) -> None:
+        """A stretch begins; an expression that reaches back before ``since_ns`` is not known whole."""
+        self._since_ns = since_ns
 
     def push(self, output: StepOutput) -> list[Spot]:
         """The next step's output; returns the spots that it settles."""
@@ -176,6 +181,7 @@ class Decoder:
         spots = self._settle(None, 0.0)
         self._recent.clear()
         self._out.clear()
+        self._since_ns = None
         return spots
 
     def _consider(self, at: int) -> None:
@@ -193,6 +199,8 @@ class Decoder:
         weights /= weights.sum()
         onset = float(weights @ [output.onset_ns for output in near])
         offset = float(weights @ [output.offset_ns for output in near])
+        if self._since_ns is not None and onset < self._since_ns:
+            return
         options = self.options
         if not options.min_ms <= (offset - onset) / MS <= options.max_ms + options.tolerance_ms:
             return
@@ -271,6 +279,8 @@ class Spotter:
             spots = self._end()
         if self._first_ns is None:
             self._first_ns = t_ns
+            # the first features look back over unbroken frames already
+            self._decoder.begin(t_ns - BASELINES_NS[-1])
         self._last_ns = t_ns
         return spots + self._advance(t_ns, features)
 

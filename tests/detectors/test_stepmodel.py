@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from detectors.signals import FEATURES, PER_BASELINE
+from detectors.stepmodel import APEX, ME, OUTPUTS, SHIPPED, SPOT_AUS, FakeStepModel, OnnxStepModel, outputs
+from stream.errors import ModelCorrupt, ModelMissing, ModelOutputInvalid
+
+STATE = 4
+FACTS = {
+    "mellm.version": "0",
+    "mellm.delay_steps": "15",
+    "mellm.grid_hz": "50",
+    "mellm.aus": ",".join(map(str, SPOT_AUS)),
+    "mellm.threshold": "0.55",
+    "mellm.state": str(STATE),
+}
+
+
+def tiny(
+    folder: Path, *, facts: dict[str, str] | None = None, outputs_: int = OUTPUTS, sha256: str | None = None
+) -> Path:
+    """y = x·W + sum(state), state_out = state + 1: enough to see that both are passed on."""
+    weight = np.zeros((FEATURES, outputs_), np.float32)
+    weight[0, 0] = 2
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["mixed"]),
+        helper.make_node("ReduceSum", ["state"], ["sum"], keepdims=1),
+        helper.make_node("Add", ["mixed", "sum"], ["y"]),
+        helper.make_node("Add", ["state", "one"], ["state_out"]),
+    ]
+
+    def value(name: str, size: int) -> onnx.ValueInfoProto:
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, size])
+
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [value("x", FEATURES), value("state", STATE)],
+        [value("y", outputs_), value("state_out", STATE)],
+        [numpy_helper.from_array(weight, "w"), numpy_helper.from_array(np.ones(1, np.float32), "one")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 9
+    helper.set_model_props(model, FACTS if facts is None else facts)
+    path = folder / "tiny.onnx"
+    path.write_bytes(model.SerializeToString())
+    digest = sha256 or hashlib.sha256(path.read_bytes()).hexdigest()
+    path.with_suffix(".json").write_text(json.dumps({"sha256": digest}))
+    return path
+
+
+class TestOnnx:
+    def test_facts_come_from_the_file(self, tmp_path: Path) -> None:
+        model = OnnxStepModel(tiny(tmp_path))
+        assert (model.delay_steps, model.threshold, model.version) == (15, 0.55, "0")
+        assert model.start().shape == (1, STATE)
+        assert model.provider == "CPUExecutionProvider"
+
+    def test_steps_pass_features_and_state(self, tmp_path: Path) -> None:
+        model = OnnxStepModel(tiny(tmp_path))
+        features = np.zeros(FEATURES, np.float32)
+        features[0] = 3
+        y, state = model.step(features, model.start())
+        assert y.shape == (OUTPUTS,)
+        assert y[:2].tolist() == [6, 0]
+        y, state = model.step(features, state)
+        assert y[:2].tolist() == [10, 4]
+        assert state.tolist() == [[2] * STATE]
+
+    def test_not_a_number_is_an_error(self, tmp_path: Path) -> None:
+        model = OnnxStepModel(tiny(tmp_path))
+        with pytest.raises(ModelOutputInvalid, match="NaN"):
+            model.step(np.full(FEATURES, np.nan, np.float32), model.start())
+
+    def test_missing(self, tmp_path: Path) -> None:
+        with pytest.raises(ModelMissing, match=r"none\.onnx"):
+            OnnxStepModel(tmp_path / "none.onnx")
+
+    def test_another_hash(self, tmp_path: Path) -> None:
+        with pytest.raises(ModelCorrupt, match="SHA-256"):
+            OnnxStepModel(tiny(tmp_path, sha256="0" * 64))
+
+    @pytest.mark.parametrize("record", [None, "no json", "[]"])
+    def test_no_record(self, tmp_path: Path, record: str | None) -> None:
+        path = tiny(tmp_path)
+        path.with_suffix(".json").unlink()
+        if record is not None:
+            path.with_suffix(".json").write_text(record)
+        with pytest.raises(ModelCorrupt, match="record"):
+            OnnxStepModel(path)
+
+    @pytest.mark.parametrize(
+        "change",
+        [{"mellm.threshold": "high"}, {"mellm.aus": "1,2"}, {"mellm.grid_hz": "25"}, {"mellm.state": "5"}],
+        ids=lambda change: next(iter(change)),
+    )
+    def test_another_contract(self, tmp_path: Path, change: dict[str, str]) -> None:
+        with pytest.raises(ModelCorrupt):
+            OnnxStepModel(tiny(tmp_path, facts={**FACTS, **change}))
+
+    def test_missing_metadata(self, tmp_path: Path) -> None:
+        with pytest.raises(ModelCorrupt, match=r"mellm\.version"):
+            OnnxStepModel(tiny(tmp_path, facts={}))
+
+    def test_other_shapes(self, tmp_path: Path) -> None:
+        with pytest.raises(ModelCorrupt, match="shapes"):
+            OnnxStepModel(tiny(tmp_path, outputs_=OUTPUTS + 1))
+
+    def test_not_a_graph(self, tmp_path: Path) -> None:
+        path = tmp_path / "junk.onnx"
+        path.write_bytes(b"junk")
+        path.with_suffix(".json").write_text(json.dumps({"sha256": hashlib.sha256(b"junk").hexdigest()}))
+        with pytest.raises(ModelCorrupt, match=r"junk\.onnx"):
+            OnnxStepModel(path)
+
+    def test_the_shipped_model_keeps_the_contract(self) -> None:
+        if not SHIPPED.exists():
+            pytest.skip("no trained model in the package yet")
+        model = OnnxStepModel()
+        y, _ = model.step(np.zeros(FEATURES, np.float32), model.start())
+        assert model.delay_steps == 15
+        assert 0 < model.threshold < 1
+        assert y[ME] < 0  # a still face is no micro-expression
+        assert y[APEX] < 0
+
+
+class TestFake:
+    def test_outputs_come_after_the_delay(self) -> None:
+        model = FakeStepModel(lambda features: outputs(me=float(features[0])), delay_steps=2)
+        state, seen = model.start(), []
+        for p in (0.2, 0.5, 0.7, 0.9):
+            y, state = model.step(np.full(FEATURES, p, np.float32), state)
+            seen.append(1 / (1 + np.exp(-y[ME])))
+        np.testing.assert_allclose(seen, (0.01, 0.01, 0.2, 0.5), atol=1e-6)
+
+    def test_motion_script_answers_to_motion(self) -> None:
+        model = FakeStepModel(delay_steps=0)
+        moving = np.zeros(FEATURES, np.float32)
+        moving[PER_BASELINE + 5] = -1.5
+        assert model.step(moving, model.start())[0][ME] > 0
+        assert model.step(np.zeros(FEATURES, np.float32), model.start())[0][ME] < 0
+
+    def test_not_a_number_is_an_error(self) -> None:
+        model = FakeStepModel(lambda features: outputs() * np.nan)
+        with pytest.raises(ModelOutputInvalid):
+            model.step(np.zeros(FEATURES, np.float32), model.start())
