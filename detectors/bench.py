@@ -68,16 +68,16 @@ def steps(model: StepModel | None = None, *, count: int = 150, iod: float = 100.
 
 
 def flows(
-    presets: tuple[Preset, ...] = ("live", "quality", "farneback"),
+    presets: tuple[Preset, ...] = ("stock", "live", "quality", "farneback", "tvl1"),
     motions: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0),
     *,
-    noise: float = 2.0,
+    noise: float = 4.0,
 ) -> list[FlowBench]:
     """Measure estimators on a moving brow of a drawn sheet, sensor noise added to both pictures."""
     return [measure(create(preset), preset, motion, noise=noise) for preset in presets for motion in motions]
 
 
-def measure(estimator: FlowEstimator, preset: Preset, motion: float, *, noise: float = 2.0) -> FlowBench:
+def measure(estimator: FlowEstimator, preset: Preset, motion: float, *, noise: float = 4.0) -> FlowBench:
     """One row of :func:`flows`."""
     a, b, true = moving_brow(motion, noise=noise)
     times = []
@@ -92,7 +92,7 @@ def measure(estimator: FlowEstimator, preset: Preset, motion: float, *, noise: f
     return FlowBench(preset, motion, float(error), float(gain), 1000 * median(times))
 
 
-def moving_brow(motion: float, *, noise: float = 2.0, region: str = "brow_inner_L") -> tuple[U8, U8, F32]:
+def moving_brow(motion: float, *, noise: float = 4.0, region: str = "brow_inner_L") -> tuple[U8, U8, F32]:
     """Two standard crops between which one region rises, and the true flow in pixels (H×W×2).
 
     :param motion: 1/100 inter-ocular distance

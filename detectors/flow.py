@@ -2,7 +2,7 @@
 
 A micro-expression moves skin by less than a pixel, and the stock presets of OpenCV's DIS flow stop at a
 quarter of the resolution, where a third to a half of such a motion is lost. So the presets here name
-every parameter; ``docs/`` keeps the table of measured end-point errors and gains.
+every parameter; ``docs/optical-flow.md`` keeps the table of measured end-point errors and gains.
 
 Estimators hold scratch buffers: use one per thread.
 """
@@ -17,7 +17,7 @@ import numpy as np
 
 from detectors.types import F32, U8
 
-Preset: TypeAlias = Literal["live", "quality", "tvl1", "farneback"]
+Preset: TypeAlias = Literal["live", "quality", "stock", "tvl1", "farneback"]
 
 
 class FlowEstimator(Protocol):
@@ -55,6 +55,9 @@ LIVE = DisOptions(finest_scale=1, variational_iterations=5, variational_alpha=10
 
 QUALITY = DisOptions(finest_scale=0, variational_iterations=3)
 """Onset→apex pairs that are shown to a describer: about 10 ms for a 160×184 crop on one core."""
+
+STOCK = DisOptions(finest_scale=2, variational_iterations=0)
+"""OpenCV's ultrafast preset, to show what it loses. Never use it."""
 
 
 class Dis:
@@ -105,12 +108,12 @@ class Farneback:
 
 
 def create(preset: Preset = "live") -> FlowEstimator:
-    """A new estimator: ``live`` and ``quality`` are DIS, ``tvl1`` and ``farneback`` are for comparison."""
+    """A new estimator: ``live`` and ``quality`` are for use, the others for comparison and recipes."""
     if preset == "tvl1":
         return TVL1()
     if preset == "farneback":
         return Farneback()
-    return Dis({"live": LIVE, "quality": QUALITY}[preset])
+    return Dis({"live": LIVE, "quality": QUALITY, "stock": STOCK}[preset])
 
 
 def single_thread() -> None:

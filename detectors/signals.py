@@ -143,7 +143,6 @@ class TrackSignals:
 
     def __init__(self, flow: FlowEstimator | None = None, *, origin_ns: int | None = None) -> None:
         self._flow: FlowEstimator = flow if flow is not None else Dis()
-        self._origin = origin_ns
         self.reset(origin_ns=origin_ns)
 
     def reset(self, *, origin_ns: int | None = None) -> None:

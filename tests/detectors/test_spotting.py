@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectors.signals import FEATURES
+from detectors.sheet import Sheet
+from detectors.signals import FEATURES, TrackSignals
 from detectors.spotting import Decoder, FakeStepModel, Spot, Spotter, SpottingOptions, StepOutput
 from detectors.stepmodel import SPOT_AUS, outputs
 from detectors.types import F32
@@ -283,3 +284,21 @@ def test_release_follows_the_threshold() -> None:
     assert SpottingOptions().levels(0.6) == (0.6, pytest.approx(0.45))
     assert SpottingOptions(threshold=0.2).levels(0.6) == (0.2, 0.1)
     assert SpottingOptions(release=0.5).levels(0.4) == (0.4, 0.4)
+
+
+@pytest.mark.parametrize("fps", [30, 50])
+def test_a_brow_raised_for_a_third_of_a_second_is_spotted_in_pictures(fps: int) -> None:
+    """Pictures → flow → signals → a network that answers to motion alone: the rise is found where it is."""
+    sheet, signals, spotter = Sheet(80, (400, 480)), TrackSignals(), Spotter(FakeStepModel())
+    told = []
+    for i in range(int(1.4 * fps)):
+        t = i / fps
+        lift = 3 * exp(-(((t - 0.7) / 0.08) ** 2))
+        picture = sheet.draw(motions={"brow_inner_L": (0.0, -lift)}, noise=1, seed=i)
+        for step in signals.push(picture, round(t * 1e9), i, sheet.landmarks()):
+            told += spotter.push(step.t_ns, step.features)
+    told += spotter.flush()
+    best = max(told, key=lambda spot: spot.score)
+    assert best.apex_ns / 1e9 == pytest.approx(0.7, abs=0.06)
+    pair = signals.pair(best.apex_ns - 200 * MS, best.apex_ns)
+    assert pair.onset.index < pair.apex.index
