@@ -34,7 +34,7 @@ def losses(output: Tensor, target: Tensor) -> dict[str, Tensor]:
         beta=0.02,
     )
     # units are read at the apex, so the middle of an expression counts most
-    units = bce(output[..., AU0:], target[..., AU0:], reduction="none").mean(-1)
+    units = bce(output[..., AU0:], target[..., AU0:OUTPUTS], reduction="none").mean(-1)
     at_apex = inside * (0.2 + target[..., APEX])
     found = {
         "me": (bce(output[..., ME], target[..., ME], reduction="none") * weight).mean(),

@@ -1,0 +1,224 @@
+"""Scores of the spotter on simulated clips, with the product's own decoder.
+
+A spot is right when its interval and the true one share at least half of their union, counted in grid
+steps with both ends included, and each true expression pays for one spot at most. Counts are pooled over
+clips. The decision threshold is chosen here, on simulated validation clips and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from detectors.spotting import Decoder, Spot, SpottingOptions, StepOutput
+from detectors.stepmodel import SPOT_AUS
+from detectors.windows import STEP_NS
+from training.spotter.dataset import MAX_ME_S, Corpus
+from training.spotter.net import DELAY, SpotterNet
+from training.synth.simulator import Truth
+
+F32 = NDArray[np.float32]
+
+THRESHOLDS = tuple(float(round(t, 3)) for t in np.arange(0.2, 0.76, 0.025))
+SIZES = (0.4, 1.0, 2.0, 4.0)
+"""Borders of peak motion (hundredths of IOD) between which recall is told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A true or spotted micro-expression (s)."""
+
+    onset_s: float
+    apex_s: float
+    offset_s: float
+    aus: tuple[int, ...] = ()
+    peak: float = 0.0
+    score: float = 1.0
+
+    def iou(self, other: Interval) -> float:
+        """Intersection over union in grid steps, both ends included."""
+        a, b = self._steps(), other._steps()
+        shared = min(a[1], b[1]) - max(a[0], b[0]) + 1
+        return shared / (a[1] - a[0] + b[1] - b[0] + 2 - shared) if shared > 0 else 0.0
+
+    def _steps(self) -> tuple[int, int]:
+        return round(self.onset_s * 1e9 / STEP_NS), round(self.offset_s * 1e9 / STEP_NS)
+
+    @classmethod
+    def of_truth(cls, truth: Truth) -> Interval:
+        return cls(truth.onset_s, truth.apex_s, truth.offset_s, truth.aus, truth.peak)
+
+    @classmethod
+    def of_spot(cls, spot: Spot, au_threshold: float = 0.5) -> Interval:
+        aus = tuple(unit for unit, p in spot.aus if p >= au_threshold)
+        return cls(spot.onset_ns / 1e9, spot.apex_ns / 1e9, spot.offset_ns / 1e9, aus, score=spot.score)
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Pooled results over clips. Times in ms, rates per minute of media time.
+
+    :param recall_by_size: recall of expressions with a peak in each bin of ``SIZES``
+    :param au_f1: micro-averaged over units and spots that are right
+    """
+
+    truths: int
+    spots: int
+    hits: int
+    minutes: float
+    apex_mae_ms: float
+    onset_mae_ms: float
+    offset_mae_ms: float
+    au_f1: float
+    recall_by_size: tuple[float, ...]
+
+    @property
+    def precision(self) -> float:
+        return self.hits / self.spots if self.spots else 0.0
+
+    @property
+    def recall(self) -> float:
+        return self.hits / self.truths if self.truths else 0.0
+
+    @property
+    def f1(self) -> float:
+        return 2 * self.hits / (self.spots + self.truths) if self.spots + self.truths else 0.0
+
+    @property
+    def false_per_minute(self) -> float:
+        return (self.spots - self.hits) / self.minutes if self.minutes else 0.0
+
+    def flat(self) -> dict[str, float]:
+        """All numbers by name, for records."""
+        bins = dict(zip(size_names(), self.recall_by_size, strict=True))
+        return {
+            "f1": self.f1,
+            "precision": self.precision,
+            "recall": self.recall,
+            "apex_mae_ms": self.apex_mae_ms,
+            "onset_mae_ms": self.onset_mae_ms,
+            "offset_mae_ms": self.offset_mae_ms,
+            "false_per_minute": self.false_per_minute,
+            "au_f1": self.au_f1,
+            "truths": float(self.truths),
+            "minutes": self.minutes,
+            **{f"recall_peak_{name}": value for name, value in bins.items()},
+        }
+
+
+def size_names() -> list[str]:
+    """Names of the size bins, hundredths of IOD."""
+    edges = [0.0, *SIZES]
+    return [f"{low:g}-{high:g}" for low, high in zip(edges, SIZES, strict=False)] + [f">{SIZES[-1]:g}"]
+
+
+def match(truths: Sequence[Interval], spots: Sequence[Interval], least: float = 0.5) -> list[tuple[int, int]]:
+    """One-to-one pairs (truth, spot) of sufficient overlap, the best overlaps first."""
+    pairs = [(t.iou(s), i, j) for i, t in enumerate(truths) for j, s in enumerate(spots)]
+    used_truths, used_spots, out = set[int](), set[int](), []
+    for overlap, i, j in sorted(pairs, key=lambda p: (-p[0], p[1], p[2])):
+        if overlap >= least and i not in used_truths and j not in used_spots:
+            used_truths.add(i)
+            used_spots.add(j)
+            out.append((i, j))
+    return out
+
+
+def score(clips: Iterable[tuple[Sequence[Interval], Sequence[Interval]]], minutes: float) -> Scores:
+    """Pool (truths, spots) of clips that last ``minutes`` together."""
+    truths = spots = hits = 0
+    errors: list[tuple[float, float, float]] = []
+    units = np.zeros(3)  # right, said, true
+    seen, found = np.zeros(len(SIZES) + 1), np.zeros(len(SIZES) + 1)
+    for wanted, got in clips:
+        truths, spots = truths + len(wanted), spots + len(got)
+        pairs = match(wanted, got)
+        hits += len(pairs)
+        for t in wanted:
+            seen[np.searchsorted(SIZES, t.peak)] += 1
+        for i, j in pairs:
+            t, s = wanted[i], got[j]
+            found[np.searchsorted(SIZES, t.peak)] += 1
+            errors.append((s.apex_s - t.apex_s, s.onset_s - t.onset_s, s.offset_s - t.offset_s))
+            known = set(t.aus) & set(SPOT_AUS)
+            units += (len(known & set(s.aus)), len(s.aus), len(known))
+    mae = np.abs(errors).mean(0) * 1000 if errors else np.full(3, np.nan)
+    recall = np.divide(found, seen, out=np.zeros_like(found), where=seen > 0)
+    return Scores(
+        truths,
+        spots,
+        hits,
+        minutes,
+        float(mae[0]),
+        float(mae[1]),
+        float(mae[2]),
+        float(2 * units[0] / max(1.0, units[1] + units[2])),
+        tuple(float(r) for r in recall),
+    )
+
+
+def outputs(net: SpotterNet, features: NDArray[np.floating]) -> F32:
+    """Network outputs (N×T×22) by full convolution; equal to streaming from a zero state."""
+    net.eval()
+    found = []
+    with torch.inference_mode():
+        for start in range(0, len(features), 32):
+            part = torch.from_numpy(features[start : start + 32].astype(np.float32))
+            found.append(net(part).numpy())
+    return np.concatenate(found)
+
+
+def steps(rows: F32, grid: NDArray[np.float64]) -> list[StepOutput]:
+    """One clip's outputs (T×22) as the decoder reads them; the first ``DELAY`` speak of before the clip."""
+    return [StepOutput.of(round(grid[k - DELAY] * 1e9), rows[k]) for k in range(DELAY, len(rows))]
+
+
+def decode(clip: Sequence[StepOutput], options: SpottingOptions) -> list[Spot]:
+    """Spots of one clip."""
+    decoder = Decoder(options)
+    spots: list[Spot] = []
+    for step in clip:
+        spots += decoder.push(step)
+    return spots + decoder.flush(clip[-1].t_ns)
+
+
+def _true_mes(truths: Sequence[Truth], until_s: float) -> list[Interval]:
+    """The micro-expressions that lie in the judged stretch."""
+    return [
+        Interval.of_truth(t)
+        for t in truths
+        if t.offset_s - t.onset_s <= MAX_ME_S + 1e-6 and t.offset_s <= until_s
+    ]
+
+
+def evaluate_signals(
+    rows: F32, corpus: Corpus, threshold: float, options: Callable[[float], SpottingOptions] | None = None
+) -> Scores:
+    """Scores of network outputs (N×T×22) on a corpus at one threshold."""
+    clips = [steps(r, corpus.grid) for r in rows]
+    return _at_threshold(clips, corpus, (options or _options)(threshold))
+
+
+def choose_threshold(rows: F32, corpus: Corpus) -> tuple[float, Scores]:
+    """The threshold of the highest F1; among those within half a percent of it, the highest (fewest errors)."""
+    clips = [steps(r, corpus.grid) for r in rows]
+    table = [(t, _at_threshold(clips, corpus, _options(t))) for t in THRESHOLDS]
+    best = max(scores.f1 for _, scores in table)
+    return max(((t, scores) for t, scores in table if scores.f1 >= best - 0.005), key=lambda p: p[0])
+
+
+def _options(threshold: float) -> SpottingOptions:
+    return SpottingOptions(threshold=threshold)
+
+
+def _at_threshold(clips: Sequence[Sequence[StepOutput]], corpus: Corpus, options: SpottingOptions) -> Scores:
+    until = float(corpus.grid[-1 - DELAY])
+    pairs = [
+        (_true_mes(truths, until), [Interval.of_spot(s) for s in decode(clip, options)])
+        for clip, truths in zip(clips, corpus.truths, strict=True)
+    ]
+    return score(pairs, corpus.seconds / 60)
