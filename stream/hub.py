@@ -117,6 +117,7 @@ class Hub:
         self.limits = limits or HubLimits()
         self.lossy_overflow = 0
         self.unjournalled = 0
+        self.journal_failing = False
         self._clock_ns = clock_ns
         self._observers: list[Observer] = []
         self._lock = threading.Lock()  # guards what publishers and the loop share
@@ -158,7 +159,7 @@ class Hub:
     ) -> Record | None:
         """Journal an event (reliable types) and hand it to all subscribers. From any thread.
 
-        :param time_ns: media time of the event; becomes ``media_ns`` and ``media_ms`` in its data
+        :param time_ns: media time of the event; becomes ``t_ns`` and ``t_ms`` in its data
         :param id: what it is about; by default ``data["id"]``. Lossy events are coalesced by type, source
             and id
         :returns: what was published; ``None`` when the journal could not be written (logged, counted in
@@ -169,7 +170,7 @@ class Hub:
         if type not in EVENT_TYPES:
             raise ValueError(f"unknown event type {type!r}; known: {', '.join(sorted(EVENT_TYPES))}")
         if time_ns is not None:
-            data = {**data, **media_time("media", time_ns)}
+            data = {**data, **media_time("t", time_ns)}
         if id is None and isinstance(data.get("id"), str):
             id = data["id"]
         for observer in self._observers:
@@ -182,6 +183,7 @@ class Hub:
             else:
                 try:
                     record = self.journal.append(type, source, data, time=now, id=id)
+                    self.journal_failing = False
                 except JournalError as error:
                     self._complain(error)
                     return None
@@ -260,6 +262,7 @@ class Hub:
 
     def _complain(self, error: JournalError) -> None:
         self.unjournalled += 1
+        self.journal_failing = True
         now = time.monotonic_ns()
         if now - self._complained_ns > 10_000_000_000 or not self._complained_ns:
             self._complained_ns = now
@@ -272,7 +275,8 @@ class Subscriber:
     def __init__(self, hub: Hub, wanted: Filter, after: Position | None) -> None:
         self.wanted = wanted
         self.totals = Totals()
-        self.overflowed = asyncio.Event()
+        self.on_overflow: Callable[[SlowConsumer], None] | None = None
+        self._overflowed = False
         self._hub = hub
         self._wake = asyncio.Event()
         self._finishing = False
@@ -312,8 +316,8 @@ class Subscriber:
         :raises JournalError: when the journal cannot be read
         """
         while True:
-            if self.overflowed.is_set():
-                raise SlowConsumer(Position(self._hub.journal.epoch, self._handed))
+            if self._overflowed:
+                raise self._too_slow()
             item = self._take()
             if item is not None:
                 return item
@@ -388,7 +392,7 @@ class Subscriber:
         self._notices.append(ReplayTruncated(reason, after, resumes))
 
     def _offer(self, record: Record) -> None:
-        if self.overflowed.is_set() or not self.wanted.matches(record.type, record.source, record.score):
+        if self._overflowed or not self.wanted.matches(record.type, record.source, record.score):
             return
         if record.seq is None:
             self.totals.offered += 1
@@ -410,7 +414,9 @@ class Subscriber:
             limits = self._hub.limits
             if len(self._reliable) > limits.backlog_events or self._bytes > limits.backlog_bytes:
                 self._abandon()
-                self.overflowed.set()
+                self._overflowed = True
+                if self.on_overflow is not None:
+                    self.on_overflow(self._too_slow())
         self._wake.set()
 
     def _rewind(self, seq: int) -> None:
@@ -424,6 +430,9 @@ class Subscriber:
             self._bytes = 0
             self._replaying = True
             self._wake.set()
+
+    def _too_slow(self) -> SlowConsumer:
+        return SlowConsumer(Position(self._hub.journal.epoch, self._handed))
 
     def _abandon(self) -> None:
         self.totals.abandoned += self.waiting

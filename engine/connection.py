@@ -1,0 +1,290 @@
+"""One WebSocket client: carries out what its session decides, and bounds how long anything may take.
+
+Three tasks at most: this one (waits for the end), a reader, and while subscribed a writer. Whoever first
+finds a reason to end says so; closing is done in one place and takes at most the grace time, since a peer
+that reads nothing does not read a close frame either.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from websockets.asyncio.server import ServerConnection
+from websockets.exceptions import ConnectionClosed
+
+from engine.catalog import Catalog
+from engine.metrics import Metrics
+from stream import wire
+from stream.errors import JournalError
+from stream.events import MARKER, Event, Position
+from stream.hub import Hub, ReplayDone, ReplayTruncated, Skipped, SlowConsumer, Subscriber
+from stream.session import (
+    Action,
+    AddMarker,
+    Hangup,
+    Send,
+    ServerSession,
+    SessionRules,
+    StartStream,
+    State,
+    StopStream,
+)
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Why a connection ends. ``polite`` is ``False`` when nobody is there to be told."""
+
+    code: int
+    reason: str
+    resume: Position | None = None
+    polite: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Seconds.
+
+    :param auth: to present a token; :param write: for one message to leave the process's buffers
+    :param grace: for the closing handshake
+    """
+
+    auth: float = 5.0
+    write: float = 10.0
+    grace: float = 2.0
+
+
+class Connection:
+    """One client from the opening handshake to the end."""
+
+    def __init__(
+        self,
+        socket: ServerConnection,
+        rules: SessionRules,
+        *,
+        hub: Hub,
+        catalog: Catalog,
+        metrics: Metrics,
+        timing: Timing,
+        clock_ns: Callable[[], int],
+    ) -> None:
+        self.id = uuid.uuid4().hex[:12]
+        self.session = ServerSession(rules)
+        self.subscriber: Subscriber | None = None
+        self._socket = socket
+        self._hub = hub
+        self._catalog = catalog
+        self._metrics = metrics
+        self._timing = timing
+        self._clock_ns = clock_ns
+        self._loop = asyncio.get_running_loop()
+        self._end: asyncio.Future[Ending] = self._loop.create_future()
+        self._writer: asyncio.Task[None] | None = None
+        self._said = 0
+        self._totals = {"reliable": 0, "lossy": 0, "coalesced": 0}
+
+    async def run(self, principal: str | None) -> Ending:
+        """Serve the client until the end, then close."""
+        reader = asyncio.create_task(self._read(principal))
+        deadline = self._loop.call_later(self._timing.auth, self._auth_expired)
+        try:
+            ending = await self._end
+        finally:
+            deadline.cancel()
+            resume = self.subscriber.position if self.subscriber is not None else None
+            await _stop(reader)
+            await self._stop_stream()
+            self.session.closed()
+        if ending.polite:
+            await self._close(ending, resume)
+        return ending
+
+    def finish(self, ending: Ending) -> None:
+        """End for this reason, unless another came first."""
+        if not self._end.done():
+            self._end.set_result(ending)
+
+    def drain(self, ending: Ending) -> None:
+        """End once everything that waits has been sent."""
+        if self.subscriber is None or self._writer is None:
+            self.finish(ending)
+        else:
+            self.subscriber.finish()
+            self._writer.add_done_callback(lambda _: self.finish(ending))
+
+    # -- in -------------------------------------------------------------------------------------------
+
+    async def _read(self, principal: str | None) -> None:
+        try:
+            await self._carry_out(self.session.open(principal))
+            async for payload in self._socket:
+                await self._carry_out(self.session.receive(payload, self._loop.time()))
+            self._gone()
+        except ConnectionClosed:
+            self._gone()
+        except SlowConsumer as error:
+            self.finish(Ending(error.close_code, "slow_consumer", error.resume))
+        except Exception:
+            logger.exception("session %s failed", self.id)
+            self.finish(Ending(1011, "internal"))
+
+    async def _carry_out(self, actions: Sequence[Action]) -> None:
+        for action in actions:
+            match action:
+                case Send(type=type, data=data):
+                    await self._say(type, data)
+                case StartStream():
+                    await self._start_stream(action)
+                case StopStream():
+                    await self._stop_stream()
+                case AddMarker():
+                    await self._mark(action)
+                case Hangup(code=code, reason=reason):
+                    self.finish(Ending(code, reason))
+
+    def _auth_expired(self) -> None:
+        if self.session.state is State.WAITING:
+            # the error and the hang-up are sent by a task: this is a timer's callback
+            task = self._loop.create_task(self._carry_out(self.session.auth_expired()))
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    async def _mark(self, marker: AddMarker) -> None:
+        source = marker.source
+        ids = self._catalog.ids()
+        if not source and len(ids) == 1:
+            (source,) = ids
+        data: dict[str, Any] = {"label": marker.label, "by": self.session.principal, "ref": marker.ref}
+        time_ns = marker.time_ns
+        if time_ns is None and source:
+            time_ns = self._catalog.media_now(source)
+        if not source:
+            clocks = {id: self._catalog.media_now(id) for id in sorted(ids)}
+            data["clocks"] = {id: {"t_ns": str(ns)} for id, ns in clocks.items() if ns is not None}
+        # the journal waits for the disk, the loop must not
+        if await asyncio.to_thread(self._hub.publish_threadsafe, MARKER, source, data, time_ns) is None:
+            message = "the marker was not kept: the journal cannot be written"
+            await self._say(wire.ERROR, {"code": "journal", "message": message, "ref": marker.ref})
+
+    # -- out ------------------------------------------------------------------------------------------
+
+    async def _start_stream(self, start: StartStream) -> None:
+        await self._stop_stream()
+        subscriber = self._hub.subscribe(start.wanted, after=start.after)
+        self.subscriber = subscriber
+        subscriber.on_overflow = lambda error: self.finish(
+            Ending(error.close_code, "slow_consumer", error.resume)
+        )
+        wanted = start.wanted
+        await self._say(
+            wire.SUBSCRIBED,
+            {
+                "ref": start.ref,
+                "sources": None if wanted.sources is None else sorted(wanted.sources),
+                "types": None if wanted.types is None else sorted(wanted.types),
+                "min_score": wanted.min_score,
+                "from": _place(subscriber.start),
+            },
+        )
+        self._writer = asyncio.create_task(self._write(subscriber))
+
+    async def _stop_stream(self) -> None:
+        writer, self._writer = self._writer, None
+        subscriber, self.subscriber = self.subscriber, None
+        if writer is not None:
+            await _stop(writer)
+        if subscriber is not None:
+            self._hub.unsubscribe(subscriber)
+            totals = subscriber.totals
+            self._metrics.delivered(totals)
+            self._totals["reliable"] += totals.delivered_reliable
+            self._totals["lossy"] += totals.delivered_lossy
+            self._totals["coalesced"] += totals.coalesced
+
+    async def _write(self, subscriber: Subscriber) -> None:
+        try:
+            while True:
+                item = await subscriber.next()
+                match item:
+                    case Skipped(counts=counts):
+                        await self._say(wire.STREAM_SKIPPED, {"counts": counts})
+                    case ReplayDone(position=position, events=events):
+                        await self._say(wire.REPLAY_DONE, {**_place(position), "events": events})
+                    case ReplayTruncated(reason=reason, asked=asked, resumes=resumes):
+                        said = {"reason": reason, "asked": _place(asked), "from": _place(resumes)}
+                        await self._say(wire.REPLAY_TRUNCATED, said)
+                    case record:
+                        await self._send(record.payload)
+        except StopAsyncIteration:
+            pass
+        except ConnectionClosed:
+            self._gone()
+        except SlowConsumer as error:
+            self.finish(Ending(error.close_code, "slow_consumer", error.resume))
+        except JournalError as error:
+            logger.error("session %s: %s", self.id, error)
+            self.finish(Ending(1011, "journal"))
+        except Exception:
+            logger.exception("session %s: the writer failed", self.id)
+            self.finish(Ending(1011, "internal"))
+
+    async def _say(self, type: str, data: Mapping[str, Any]) -> None:
+        await self._send(self._envelope(type, data))
+
+    def _envelope(self, type: str, data: Mapping[str, Any]) -> bytes:
+        self._said += 1
+        now = self._clock_ns() // 1000 * 1000
+        name = f"{self.id}.{self._said}"
+        return wire.encode(Event(type, name, None, self._hub.journal.epoch, "", now, data))
+
+    async def _send(self, payload: bytes) -> None:
+        """Hand a message to the socket; a peer that takes nothing for the write time is slow."""
+        try:
+            async with asyncio.timeout(self._timing.write):
+                await self._socket.send(payload, text=True)
+        except TimeoutError:
+            at = self.subscriber.position if self.subscriber is not None else self._hub.journal.position
+            raise SlowConsumer(at) from None
+
+    def _gone(self) -> None:
+        self.finish(Ending(self._socket.close_code or 1006, "connection lost", polite=False))
+
+    async def _close(self, ending: Ending, resume: Position | None) -> None:
+        at = ending.resume or resume
+        closed = self._envelope(
+            wire.SESSION_CLOSED,
+            {
+                "code": ending.code,
+                "reason": ending.reason,
+                "totals": dict(self._totals),
+                "resume": None if at is None else _place(at),
+            },
+        )
+        try:
+            async with asyncio.timeout(self._timing.grace):
+                # side by side: a send to a blocked peer would keep the close frame back
+                await asyncio.gather(
+                    self._socket.send(closed, text=True),
+                    self._socket.close(ending.code, ending.reason),
+                    return_exceptions=True,
+                )
+        except TimeoutError:
+            self._socket.transport.abort()
+
+
+async def _stop(task: asyncio.Task[None]) -> None:
+    """Cancel a task and wait for it; its own errors have been dealt with inside."""
+    if task is asyncio.current_task():
+        return
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def _place(position: Position) -> dict[str, Any]:
+    return {"epoch": position.epoch, "seq": position.seq}

@@ -1,0 +1,253 @@
+"""The few HTTP pages beside the WebSocket, on the same port. Answers are made in memory; GET and HEAD only."""
+
+from __future__ import annotations
+
+import asyncio
+import html
+import json
+import re
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from websockets.datastructures import Headers
+from websockets.http11 import Response
+
+from engine.auth import Authenticator, OriginPolicy, bearer
+from engine.metrics import Metrics
+from engine.privacy import Audit
+from stream.errors import JournalError
+from stream.events import EXPRESSION_ENDS
+from stream.journal import Journal
+
+_EXPRESSION: Final = re.compile(r"/v1/expressions/([A-Za-z0-9._-]{1,128})(/evidence\.png)?")
+_JSON: Final = "application/json; charset=utf-8"
+_TEXT: Final = "text/plain; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Status, body and the headers that are not the same for every answer. ``route`` is the metrics label."""
+
+    status: HTTPStatus
+    body: bytes
+    content_type: str = _TEXT
+    route: str = "other"
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+class EvidenceStore:
+    """Motion maps by expression id, in memory, bounded in bytes and age; the least recently used goes first.
+
+    :param max_age_s: after this a motion map is gone, read or not
+    """
+
+    def __init__(
+        self,
+        *,
+        max_bytes: int = 64 * 1024 * 1024,
+        max_age_s: float = 600.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[str, tuple[float, bytes]] = OrderedDict()
+        self._max_bytes = max_bytes
+        self._max_age_s = max_age_s
+        self._clock = clock
+        self.bytes = 0
+
+    def put(self, id: str, png: bytes) -> None:
+        """Keep a motion map, from any thread."""
+        with self._lock:
+            self._forget(id)
+            self._kept[id] = (self._clock(), png)
+            self.bytes += len(png)
+            self._expire()
+            while self.bytes > self._max_bytes:
+                self._forget(next(iter(self._kept)))
+
+    def get(self, id: str) -> bytes | None:
+        """The motion map, if it is still there."""
+        with self._lock:
+            self._expire()
+            found = self._kept.get(id)
+            if found is None:
+                return None
+            self._kept.move_to_end(id)
+            return found[1]
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def _expire(self) -> None:
+        limit = self._clock() - self._max_age_s
+        for id in [id for id, (born, _) in self._kept.items() if born < limit]:
+            self._forget(id)
+
+    def _forget(self, id: str) -> None:
+        found = self._kept.pop(id, None)
+        if found is not None:
+            self.bytes -= len(found[1])
+
+
+class Pages:
+    """Answers requests.
+
+    :param unready: why the server is not ready, ``None`` when it is
+    :param about: facts for the front page
+    """
+
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        metrics: Metrics,
+        evidence: Callable[[str], bytes | None],
+        authenticator: Authenticator,
+        origins: OriginPolicy,
+        unready: Callable[[], str | None],
+        about: Callable[[], Mapping[str, str]],
+        audit: Audit,
+    ) -> None:
+        self._journal = journal
+        self._metrics = metrics
+        self._evidence = evidence
+        self._authenticator = authenticator
+        self._origins = origins
+        self._unready = unready
+        self._about = about
+        self._audit = audit
+
+    async def answer(self, method: str, path: str, headers: Mapping[str, str]) -> Answer:
+        """The answer to a request that asks for no upgrade. ``headers`` with lower-case names."""
+        if method not in ("GET", "HEAD"):
+            allow = (("Allow", "GET, HEAD"),)
+            return Answer(HTTPStatus.METHOD_NOT_ALLOWED, b"only GET and HEAD\n", headers=allow)
+        route = urlsplit(path).path
+        if route == "/healthz":
+            return _json(HTTPStatus.OK, {"status": "ok"}, route)
+        if route == "/readyz":
+            why = self._unready()
+            status = HTTPStatus.OK if why is None else HTTPStatus.SERVICE_UNAVAILABLE
+            return _json(status, {"ready": why is None, "reason": why}, route)
+        if route == "/":
+            return Answer(HTTPStatus.OK, self._front(), "text/html; charset=utf-8", route)
+        expression = _EXPRESSION.fullmatch(route)
+        if route != "/metrics" and expression is None:
+            return _json(HTTPStatus.NOT_FOUND, {"code": "not_found", "message": "no such page"})
+        if self._authenticator.check(bearer(headers.get("authorization")) or "") is None:
+            return unauthorised()
+        if expression is None:
+            body, content_type = self._metrics.exposition()
+            return Answer(HTTPStatus.OK, body, content_type, route)
+        id, wants_evidence = expression.groups()
+        return self._picture(id) if wants_evidence else await self._expression(id)
+
+    def _picture(self, id: str) -> Answer:
+        route = "/v1/expressions/{id}/evidence.png"
+        png = self._evidence(id)
+        if png is None:
+            return _json(
+                HTTPStatus.NOT_FOUND,
+                {"code": "no_evidence", "message": "there is no motion map of this expression (any more)"},
+                route,
+            )
+        self._audit("evidence.read", {"expression": id})
+        return Answer(HTTPStatus.OK, png, "image/png", route)
+
+    async def _expression(self, id: str) -> Answer:
+        route = "/v1/expressions/{id}"
+        try:
+            stages = [
+                record.event
+                for record in await asyncio.to_thread(self._journal.about, id)
+                if record.type.startswith("expression.")
+            ]
+        except JournalError:
+            return _json(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                {"code": "journal", "message": "the journal cannot be read"},
+                route,
+            )
+        if not stages:
+            return _json(
+                HTTPStatus.NOT_FOUND,
+                {"code": "not_found", "message": "no such expression in the journal"},
+                route,
+            )
+        last = stages[-1]
+        ended = last.type in EXPRESSION_ENDS
+        return _json(
+            HTTPStatus.OK,
+            {
+                **last.data,
+                "state": last.type.partition(".")[2] if ended else "pending",
+                "stages": [{"type": event.type, "seq": event.seq} for event in stages],
+                "epoch": last.epoch,
+            },
+            route,
+        )
+
+    def _front(self) -> bytes:
+        rows = "".join(
+            f"<dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd>"
+            for name, value in self._about().items()
+        )
+        return _FRONT.replace("{rows}", rows).encode()
+
+
+def unauthorised() -> Answer:
+    """401, with the scheme that is wanted."""
+    return Answer(
+        HTTPStatus.UNAUTHORIZED,
+        b'{"code":"unauthorised","message":"send Authorization: Bearer with a valid token"}\n',
+        _JSON,
+        headers=(("WWW-Authenticate", 'Bearer realm="mellm"'),),
+    )
+
+
+def forbidden(what: str) -> Answer:
+    """403: this origin or host is not on the list."""
+    return _json(HTTPStatus.FORBIDDEN, {"code": "forbidden", "message": what})
+
+
+def to_response(method: str, answer: Answer) -> Response:
+    """The answer as the WebSocket library sends it before it closes the connection."""
+    headers = Headers(
+        [
+            ("Date", formatdate(usegmt=True)),
+            ("Connection", "close"),
+            ("Content-Length", str(len(answer.body))),
+            ("Content-Type", answer.content_type),
+            ("Cache-Control", "no-store"),
+            ("X-Content-Type-Options", "nosniff"),
+            ("Referrer-Policy", "no-referrer"),
+            (
+                "Content-Security-Policy",
+                "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+            ),
+            *answer.headers,
+        ]
+    )
+    body = b"" if method == "HEAD" else answer.body
+    return Response(answer.status.value, answer.status.phrase, headers, body)
+
+
+def _json(status: HTTPStatus, body: Mapping[str, Any], route: str = "other") -> Answer:
+    return Answer(status, json.dumps(body, ensure_ascii=False).encode() + b"\n", _JSON, route)
+
+
+_FRONT: Final = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>mellm-live</title>
+<style>body{font:16px/1.5 system-ui,sans-serif;max-width:42rem;margin:3rem auto;padding:0 1rem}
+dt{font-weight:600}dd{margin:0 0 .6rem}</style></head>
+<body><h1>mellm-live</h1><dl>{rows}</dl>
+<p><a href="/healthz">health</a> · <a href="/readyz">ready</a> · <a href="/metrics">metrics</a></p>
+</body></html>
+"""
