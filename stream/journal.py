@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 SCHEMA: Final = 1
 PAGE: Final = 256
 MEMORY: Final = ":memory:"
+_HEADER: Final = b"SQLite format 3\0"
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -107,6 +108,7 @@ class Journal:
         try:
             if not in_memory:
                 Path(self.path).parent.mkdir(parents=True, exist_ok=True)
+                _check_header(Path(self.path))
                 self._guard = _guard(self.path)
             # one connection under one lock: a second one would see another database in memory
             self._db = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None, timeout=5.0)
@@ -307,6 +309,15 @@ def _guard(path: str) -> IO[bytes]:
         ) from None
     os.set_inheritable(file.fileno(), False)
     return file
+
+
+def _check_header(path: Path) -> None:
+    """SQLite takes a file of a few bytes for an empty database and would overwrite it."""
+    if path.exists():
+        with path.open("rb") as file:
+            header = file.read(len(_HEADER))
+        if header not in (b"", _HEADER):
+            raise sqlite3.DatabaseError("file is not a database")
 
 
 def _meta(db: sqlite3.Connection, key: str, default: str) -> str:

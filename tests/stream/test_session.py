@@ -1,0 +1,232 @@
+"""The session's state machine, without sockets."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from stream import wire
+from stream.events import MARKER, Filter, Position
+from stream.session import (
+    Action,
+    AddMarker,
+    Hangup,
+    Send,
+    ServerSession,
+    SessionRules,
+    StartStream,
+    State,
+    StopStream,
+)
+
+
+def make(**changes: Any) -> ServerSession:
+    rules = {
+        "hello": lambda: {"protocol": wire.PROTOCOL},
+        "created": lambda: {"sources": []},
+        "authenticate": lambda token: "lab" if token == "right" else None,
+        "sources": lambda: frozenset({"cam"}),
+    }
+    return ServerSession(SessionRules(**{**rules, **changes}))
+
+
+def opened(**changes: Any) -> ServerSession:
+    session = make(**changes)
+    session.open("local")
+    return session
+
+
+def say(session: ServerSession, now: float = 0.0, **message: Any) -> list[Action]:
+    return session.receive(json.dumps(message), now)
+
+
+def test_a_local_client_is_greeted_and_admitted_at_once() -> None:
+    session = make()
+    hello, created = session.open("local")
+    assert hello == Send(wire.HELLO, {"protocol": wire.PROTOCOL, "auth_needed": False})
+    assert created == Send(wire.SESSION_CREATED, {"sources": []})
+    assert (session.state, session.principal) == (State.READY, "local")
+    with pytest.raises(RuntimeError):
+        session.open("local")
+
+
+def test_a_token_in_the_first_message_admits() -> None:
+    session = make()
+    (hello,) = session.open(None)
+    assert isinstance(hello, Send)
+    assert hello.data["auth_needed"] is True
+    assert say(session, type="session.auth", token="right") == [Send(wire.SESSION_CREATED, {"sources": []})]
+    assert session.principal == "lab"
+    assert session.auth_expired() == []
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        ({"type": "session.auth", "token": "wrong"}, wire.UNAUTHORISED),
+        ({"type": "subscribe"}, wire.UNAUTHORISED),
+        ({"type": "session.auth", "tokens": "right"}, wire.BAD_MESSAGE),
+        ({"type": "session.close"}, 1000),
+    ],
+)
+def test_without_a_token_nothing_else_is_heard(message: dict, code: int) -> None:
+    session = make()
+    session.open(None)
+    *_, last = say(session, **message)
+    assert isinstance(last, Hangup)
+    assert last.code == code
+    assert session.principal is None
+    assert say(session, type="session.auth", token="right") == []
+
+
+def test_the_time_to_present_a_token_ends() -> None:
+    session = make()
+    session.open(None)
+    assert session.auth_expired()[-1] == Hangup(wire.AUTH_TIMEOUT, "auth_timeout")
+    assert session.state is State.CLOSED
+
+
+def test_subscribing_replacing_and_stopping() -> None:
+    session = opened()
+    message = {"type": "subscribe", "sources": ["cam"], "types": [MARKER], "after": {"epoch": "e", "seq": 3}}
+    wanted = Filter(frozenset({"cam"}), frozenset({MARKER}))
+    assert say(session, **message, id="1") == [StartStream(wanted, Position("e", 3), "1")]
+    assert say(session, type="subscribe") == [StartStream(Filter(), None, None)]
+    assert session.state is State.STREAMING
+    assert say(session, type="unsubscribe", id="2") == [StopStream(), Send(wire.UNSUBSCRIBED, {"ref": "2"})]
+    (refused,) = say(session, type="unsubscribe")
+    assert isinstance(refused, Send)
+    assert refused.data["code"] == "not_subscribed"
+
+
+def test_unknown_sources_are_refused_by_name_where_a_list_is_kept() -> None:
+    (refused,) = say(opened(), type="subscribe", sources=["cam", "door"], id="7")
+    assert refused == Send(
+        wire.ERROR, {"code": "unknown_source", "message": "unknown source 'door'; there are: cam", "ref": "7"}
+    )
+    (started,) = say(opened(sources=frozenset), type="subscribe", sources=["door"])
+    assert isinstance(started, StartStream)
+
+
+def test_markers() -> None:
+    session = opened()
+    assert say(session, type="marker.add", label="question 3", source="cam", time_ns="5", id="m") == [
+        AddMarker("question 3", "cam", 5, "m")
+    ]
+    (refused,) = say(session, type="marker.add", label="x", source="door")
+    assert isinstance(refused, Send)
+    assert refused.data["code"] == "unknown_source"
+
+
+def test_a_second_token_is_unexpected_and_the_session_goes_on() -> None:
+    session = opened()
+    (refused,) = say(session, type="session.auth", token="right")
+    assert isinstance(refused, Send)
+    assert refused.data["code"] == "unexpected"
+    assert session.state is State.READY
+
+
+def test_an_unknown_field_is_refused_by_name_and_the_session_goes_on() -> None:
+    session = opened()
+    (refused,) = say(session, type="subscribe", source=["cam"], id="9")
+    assert isinstance(refused, Send)
+    assert (refused.data["code"], refused.data["ref"]) == ("unknown_field", "9")
+    assert "'source'" in refused.data["message"]
+    assert "did you mean 'sources'" in refused.data["message"]
+    assert say(session, type="subscribe")
+
+
+@pytest.mark.parametrize("payload", [b"{}", "nonsense", '{"x":NaN}', '"' + "x" * wire.MAX_CLIENT_BYTES + '"'])
+def test_what_is_no_message_ends_the_session(payload: str | bytes) -> None:
+    session = opened()
+    error, hangup = session.receive(payload, 0.0)
+    assert isinstance(error, Send)
+    assert isinstance(hangup, Hangup)
+    assert hangup.code == wire.BAD_MESSAGE
+
+
+def test_a_client_that_is_wrong_too_often_is_sent_away() -> None:
+    session = opened(max_errors=3)
+    answers = [say(session, type="nope")[-1] for _ in range(3)]
+    assert [isinstance(answer, Hangup) for answer in answers] == [False, False, True]
+
+
+def test_rate_is_a_bucket_that_refills() -> None:
+    session = opened(messages_per_s=10.0, burst=5)
+    for _ in range(5):
+        assert isinstance(say(session, 0.0, type="subscribe")[0], StartStream)
+    assert isinstance(say(session, 0.1, type="subscribe")[0], StartStream)
+    assert say(session, 0.1, type="subscribe")[-1] == Hangup(wire.TOO_MANY_MESSAGES, "rate")
+
+
+@given(st.lists(st.text(max_size=60) | st.binary(max_size=60), max_size=12))
+def test_no_input_raises(payloads: list[str | bytes]) -> None:
+    session = opened()
+    for payload in payloads:
+        session.receive(payload, 0.0)
+
+
+class Sessions(RuleBasedStateMachine):
+    """Any order of messages keeps the promises of the state diagram."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.session = make(messages_per_s=1e9, burst=10**9)
+        self.hung_up = 0
+        self.streaming = False
+        self.now = 0.0
+
+    def take(self, actions: list[Action]) -> None:
+        for position, action in enumerate(actions):
+            if isinstance(action, Hangup):
+                self.hung_up += 1
+                assert position == len(actions) - 1
+            elif isinstance(action, StartStream):
+                assert self.session.principal is not None
+                self.streaming = True
+            elif isinstance(action, StopStream):
+                assert self.streaming
+                self.streaming = False
+
+    @precondition(lambda self: self.session.state is State.OPENING)
+    @rule(principal=st.sampled_from([None, "local"]))
+    def open(self, principal: str | None) -> None:
+        self.take(self.session.open(principal))
+
+    @rule(
+        message=st.sampled_from(
+            [
+                {"type": "session.auth", "token": "right"},
+                {"type": "session.auth", "token": "wrong"},
+                {"type": "subscribe"},
+                {"type": "subscribe", "sources": ["door"]},
+                {"type": "subscribe", "nope": 1},
+                {"type": "unsubscribe"},
+                {"type": "marker.add", "label": "x"},
+                {"type": "session.close"},
+            ]
+        )
+    )
+    def hear(self, message: dict[str, Any]) -> None:
+        silent = self.session.state in (State.OPENING, State.CLOSED)
+        actions = say(self.session, self.now, **message)
+        assert not (silent and actions)
+        self.take(actions)
+
+    @rule()
+    def expire(self) -> None:
+        self.take(self.session.auth_expired())
+
+    @invariant()
+    def promises(self) -> None:
+        assert self.hung_up <= 1
+        assert (self.session.state is State.CLOSED) == (self.hung_up == 1)
+        if self.session.state in (State.READY, State.STREAMING):
+            assert self.session.principal is not None
+            assert self.streaming == (self.session.state is State.STREAMING)
+
+
+TestSessions = Sessions.TestCase
