@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from detectors.signals import FEATURES, PER_BASELINE
 from detectors.stepmodel import APEX, ME, OUTPUTS, SHIPPED, SPOT_AUS, FakeStepModel, OnnxStepModel, outputs
-from stream.errors import ModelCorrupt, ModelMissing, ModelOutputInvalid
+from stream.errors import MissingExtra, ModelCorrupt, ModelMissing, ModelOutputInvalid, ProviderUnavailable
 
 STATE = 4
 FACTS = {
@@ -83,6 +84,16 @@ class TestOnnx:
     def test_missing(self, tmp_path: Path) -> None:
         with pytest.raises(ModelMissing, match=r"none\.onnx"):
             OnnxStepModel(tmp_path / "none.onnx")
+
+    def test_a_device_that_is_not_there(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
+        with pytest.raises(ProviderUnavailable, match="cuda"):
+            OnnxStepModel(tiny(tmp_path), device="cuda")
+
+    def test_without_onnx_runtime(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "onnxruntime", None)
+        with pytest.raises(MissingExtra, match="ONNX Runtime"):
+            OnnxStepModel(tiny(tmp_path))
 
     def test_another_hash(self, tmp_path: Path) -> None:
         with pytest.raises(ModelCorrupt, match="SHA-256"):
