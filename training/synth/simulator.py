@@ -9,7 +9,7 @@ train a network on days of faces.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.regions import COUNT
-from training.synth import script as scripts
-from training.synth.measurement import STEP_S, Camera, draw, frame_times, measure
+from training.synth.measurement import STEP_S, draw, frame_times, measure
 from training.synth.rig import PIVOT, SPLITS, Rig, Split, load_rig, rotation
+from training.synth.script import PROFILES, Expression, Profile, Script, random_script
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -28,12 +28,18 @@ FIRST_S = 0.34
 """First grid time of a clip: the longer baseline, and two steps for slow cameras to have a frame."""
 
 
+HARD = Profile(talk=0.75, head=(0.7, 3.0), speech=(0.6, 2.0), beats_per_min=24.0, moves_per_min=8.0)
+"""People who talk with their whole head. Networks trained on calm people take every brow beat of a real
+conversation for a micro-expression."""
+
+
 @dataclass(frozen=True, slots=True)
 class SimOptions:
     """What is simulated.
 
     :param duration_s: of a clip; :param split: whose faces
-    :param hard: share of clips with lively heads, speech and brow beats (see :mod:`training.synth.script`)
+    :param hard: share of clips of profile :data:`HARD`; the others are mixed, quiet or still
+    :param free: share of clips without any micro-expression
     :param fps: native frame rate of all clips, drawn for each when ``None``
     :param distance_cm: range of camera distances
     """
@@ -41,6 +47,7 @@ class SimOptions:
     duration_s: float = 12.0
     split: Split = "train"
     hard: float = 0.5
+    free: float = 0.1
     fps: float | None = None
     distance_cm: tuple[float, float] = (40.0, 150.0)
 
@@ -112,17 +119,27 @@ def _level(regions: F64, landmarks: F64) -> tuple[F64, F64]:
     return (regions - middle) @ turn / iod, (landmarks - middle) @ turn / iod
 
 
-def truths_of(script: scripts.Script, neutral: F32, rig: Rig) -> tuple[Truth, ...]:
-    """The script's expressions with the peak of their own motion."""
+def truth_of(expression: Expression, iod_cm: float) -> Truth:
+    """The expression with the peak of its own motion, seen from the front."""
     sites = _sites()
-    size = rig.iod(neutral)
-    found = []
-    for e in script.expressions:
-        alone = (script.alone(e) @ sites.exp).reshape(-1, 3)[: COUNT * sites.count]
-        moved = alone.reshape(COUNT, sites.count, 3)[..., :2].mean(1)
-        peak = float(np.hypot(*moved.T).max()) / size * 100
-        found.append(Truth(e.onset_s, e.apex_s, e.offset_s, tuple(e.aus), peak))
-    return tuple(found)
+    apex = sum(action.coefficients() for action in expression.actions)
+    moved = (np.asarray(apex, np.float32) @ sites.exp).reshape(-1, 3)[: COUNT * sites.count]
+    flat = moved.reshape(COUNT, sites.count, 3)[..., :2].mean(1)
+    peak = float(np.hypot(flat[:, 0], flat[:, 1]).max()) / iod_cm * 100
+    units = tuple(action.au for action in expression.actions)
+    return Truth(expression.onset_s, expression.apex_s, expression.offset_s, units, peak)
+
+
+def draw_script(rng: np.random.Generator, options: SimOptions) -> Script:
+    """A script of one of the profiles, by the shares in ``options``."""
+    profile = (
+        HARD
+        if rng.random() < options.hard
+        else PROFILES[("mixed", "mixed", "quiet", "still")[rng.integers(4)]]
+    )
+    if rng.random() < options.free:
+        profile = replace(profile, micro_per_min=0.0)
+    return random_script(rng, options.duration_s, profile)
 
 
 def simulate(rng: np.random.Generator, options: SimOptions | None = None) -> SimClip:
@@ -131,17 +148,16 @@ def simulate(rng: np.random.Generator, options: SimOptions | None = None) -> Sim
     rig = load_rig()
     seeds = SPLITS[options.split]
     neutral = rig.identity(int(rng.integers(seeds.start, seeds.stop)))
-    script = scripts.draw(rng, options.duration_s, hard=bool(rng.random() < options.hard))
-    # the camera needs to know which regions are neighbours: the average face will do
+    script = draw_script(rng, options)
+    # the camera only needs to know which regions are neighbours: the average face will do
     camera = draw(rng, _mean_centres(), options.fps)
     stamps, shown = frame_times(rng, camera, options.duration_s)
     distance = float(rng.uniform(*options.distance_cm))
-    regions, landmarks = _level(
-        *face_motion(rig, neutral, script.coefficients(shown), script.pose(shown), distance)
-    )
+    regions, landmarks = _level(*face_motion(rig, neutral, *script.evaluate(shown), distance))
     grid = np.arange(round(FIRST_S / STEP_S), round(options.duration_s / STEP_S) - 2) * STEP_S
     features = measure(rng, camera, stamps, 100 * regions, landmarks, grid)
-    return SimClip(features, grid, truths_of(script, neutral, rig), camera.fps)
+    truths = tuple(truth_of(e, rig.iod(neutral)) for e in script.expressions)
+    return SimClip(features, grid, truths, camera.fps)
 
 
 @lru_cache(maxsize=1)
@@ -150,6 +166,3 @@ def _mean_centres() -> F64:
     still = np.zeros((1, len(rig.names)))
     regions, landmarks = face_motion(rig, rig.mean, still, np.zeros((1, 6)), 100.0)
     return _level(regions, landmarks)[0][0]
-
-
-__all__ = ["Camera", "SimClip", "SimOptions", "Truth", "face_motion", "simulate", "truths_of"]
