@@ -1,0 +1,149 @@
+"""Pages beside the WebSocket, without a socket; and the bounded store of motion maps."""
+
+import json
+from collections.abc import Iterator
+from http import HTTPStatus
+from typing import Any
+
+import pytest
+
+from engine.auth import Authenticator, OriginPolicy
+from engine.http import Answer, EvidenceStore, Pages, to_response
+from engine.metrics import Metrics
+from stream.journal import Journal
+
+TOKEN = "0123456789abcdef-token"
+PNG = b"\x89PNG and so on"
+
+
+@pytest.fixture
+def journal() -> Iterator[Journal]:
+    with Journal() as journal:
+        yield journal
+
+
+def make(
+    journal: Journal, *, token: str | None = None, unready: str | None = None
+) -> tuple[Pages, list[Any]]:
+    audited: list[Any] = []
+    store = EvidenceStore()
+    store.put("e1", PNG)
+    pages = Pages(
+        journal=journal,
+        metrics=Metrics(),
+        evidence=store.get,
+        authenticator=Authenticator(token),
+        origins=OriginPolicy(),
+        unready=lambda: unready,
+        about=lambda: {"Notice": "<b>&"},
+        audit=lambda action, facts: audited.append((action, facts)),
+    )
+    return pages, audited
+
+
+async def get(pages: Pages, path: str, **headers: str) -> tuple[int, Any]:
+    answer = await pages.answer("GET", path, headers)
+    is_json = answer.content_type.startswith("application/json")
+    return answer.status, json.loads(answer.body) if is_json else answer.body
+
+
+async def test_health_and_readiness(journal: Journal) -> None:
+    pages, _ = make(journal)
+    assert await get(pages, "/healthz") == (200, {"status": "ok"})
+    assert await get(pages, "/readyz?x=1") == (200, {"ready": True, "reason": None})
+    pages, _ = make(journal, unready="starting")
+    assert await get(pages, "/healthz") == (200, {"status": "ok"})
+    assert await get(pages, "/readyz") == (503, {"ready": False, "reason": "starting"})
+
+
+async def test_an_expression_by_its_id(journal: Journal) -> None:
+    pages, _ = make(journal)
+    journal.append("expression.spotted", "cam", {"id": "e1", "score": 0.5}, time=0, id="e1")
+    status, body = await get(pages, "/v1/expressions/e1")
+    assert (status, body["state"], body["score"]) == (200, "pending", 0.5)
+    journal.append("expression.described", "cam", {"id": "e1", "description": {"text": "a"}}, time=0, id="e1")
+    status, body = await get(pages, "/v1/expressions/e1")
+    assert (body["state"], body["description"]["text"]) == ("described", "a")
+    assert body["stages"] == [
+        {"type": "expression.spotted", "seq": 1},
+        {"type": "expression.described", "seq": 2},
+    ]
+    assert (await get(pages, "/v1/expressions/e2"))[0] == 404
+    journal.close()
+    assert (await get(pages, "/v1/expressions/e1"))[0] == 503
+
+
+async def test_a_motion_map_is_handed_out_and_noted(journal: Journal) -> None:
+    pages, audited = make(journal)
+    assert await get(pages, "/v1/expressions/e1/evidence.png") == (200, PNG)
+    assert audited == [("evidence.read", {"expression": "e1"})]
+    status, body = await get(pages, "/v1/expressions/e2/evidence.png")
+    assert (status, body["code"]) == (404, "no_evidence")
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/v1/expressions/e1", "/v1/expressions/e1/evidence.png"])
+async def test_results_need_the_token(journal: Journal, path: str) -> None:
+    pages, audited = make(journal, token=TOKEN)
+    for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": f"Basic {TOKEN}"}):
+        assert (await get(pages, path, **headers))[0] == 401
+    assert audited == []
+    status, _ = await get(pages, path, authorization=f"Bearer {TOKEN}")
+    assert status in (200, 404)
+    assert (await get(pages, "/healthz"))[0] == 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/nothing", "/v1/expressions/", "/v1/expressions/../../etc/passwd", "/v1/expressions/a%2Fb", "//", "*"],
+)
+async def test_there_is_nothing_else(journal: Journal, path: str) -> None:
+    pages, _ = make(journal)
+    assert (await get(pages, path))[0] == 404
+
+
+async def test_the_front_page_escapes(journal: Journal) -> None:
+    pages, _ = make(journal)
+    _, body = await get(pages, "/")
+    assert b"&lt;b&gt;&amp;" in body
+
+
+async def test_only_reading_is_allowed(journal: Journal) -> None:
+    pages, _ = make(journal)
+    answer = await pages.answer("POST", "/healthz", {})
+    assert answer.status == 405
+    assert ("Allow", "GET, HEAD") in answer.headers
+
+
+def test_a_head_request_gets_the_length_without_the_body() -> None:
+    answer = Answer(HTTPStatus.OK, b"12345")
+    assert to_response("GET", answer).body == b"12345"
+    head = to_response("HEAD", answer)
+    assert (head.body, head.headers["Content-Length"], head.headers["Cache-Control"]) == (
+        b"",
+        "5",
+        "no-store",
+    )
+
+
+def test_the_store_is_bounded_in_bytes_and_the_unread_go_first() -> None:
+    store = EvidenceStore(max_bytes=30)
+    for id in "abc":
+        store.put(id, b"x" * 10)
+    assert store.get("a")
+    store.put("d", b"x" * 10)
+    assert [id for id in "abcd" if store.get(id)] == ["a", "c", "d"]
+    store.put("d", b"y" * 5)
+    assert (store.get("d"), store.bytes, len(store)) == (b"yyyyy", 25, 3)
+    store.put("huge", b"x" * 31)
+    assert (len(store), store.bytes) == (0, 0)
+
+
+def test_the_store_is_bounded_in_age() -> None:
+    now = 0.0
+    store = EvidenceStore(max_age_s=10, clock=lambda: now)
+    store.put("a", b"x")
+    now = 9.0
+    assert store.get("a")
+    now = 11.0
+    assert store.get("a") is None
+    assert store.bytes == 0
