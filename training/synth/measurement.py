@@ -11,6 +11,7 @@ Units: hundredths of the inter-ocular distance (IOD) unless a name says otherwis
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,36 +32,48 @@ BASIS_EVERY_S = 1.0
 """Landmarks are taken as fixed for this long, so that the head-motion fit is solved once for many steps."""
 
 _GAIN = {
-    "brow": 0.88,
-    "glabella": 0.80,
-    "upper_lid": 0.30,
-    "lower_lid": 0.60,
-    "cheek": 0.80,
-    "nasolabial": 0.85,
-    "nose_wing": 0.80,
-    "nose": 0.90,
-    "upper_lip": 0.85,
-    "lip_corner": 0.85,
-    "lower_lip": 0.88,
-    "chin": 0.86,
-    "forehead": 0.75,
-    "temple": 0.75,
+    "brow": (0.70, 0.93),
+    "brow_outer": (0.65, 0.78),
+    "glabella": (0.90, 0.93),
+    "upper_lid": (0.10, 0.03),
+    "lower_lid": (0.25, 0.72),
+    "cheek": (1.05, 0.80),
+    "nasolabial": (0.90, 0.68),
+    "nose_wing": (0.90, 0.86),
+    "nose": (0.95, 0.50),
+    "upper_lip": (0.90, 0.40),
+    "lip_corner": (0.83, 0.65),
+    "lower_lip": (0.85, 0.86),
+    "chin": (0.70, 0.89),
+    "forehead": (0.60, 0.60),
+    "temple": (0.30, 0.30),
 }
-_NOISE = {"upper_lid": 1.6, "lower_lid": 1.2, "cheek": 1.2, "forehead": 1.3, "temple": 1.5, "chin": 1.2}
+"""Share of local motion, across and down, that the flow reports. Lids vanish instead of moving, so a blink
+is no motion to it; a lip that lifts uncovers teeth and is half lost."""
+
+_NOISE = {
+    "brow": 1.3,
+    "glabella": 1.1,
+    "upper_lid": 1.7,
+    "lower_lid": 1.2,
+    "cheek": 1.2,
+    "nose": 0.6,
+    "chin": 1.2,
+    "forehead": 1.5,
+    "temple": 0.9,
+}
+"""Relative noise: much on smooth skin, little on the nose, which also places the head-motion fit."""
+
+_LIDS = tuple(i for i, name in enumerate(NAMES) if "upper_lid" in name)
 
 
-def _per_region(table: dict[str, float], default: float) -> F64:
-    """Longest matching prefix of each region's name in ``table``."""
-    out = np.full(COUNT, default)
-    for i, name in enumerate(NAMES):
-        keys = [k for k in table if name.startswith(k)]
-        if keys:
-            out[i] = table[max(keys, key=len)]
-    return out
+def _entry(name: str, keys: Iterable[str]) -> str:
+    """The longest of ``keys`` that the region's name starts with, or nothing."""
+    return max((key for key in keys if name.startswith(key)), key=len, default="")
 
 
-REGION_GAIN = _per_region(_GAIN, 0.85)
-REGION_NOISE = _per_region(_NOISE, 1.0)
+REGION_GAIN = np.array([_GAIN[_entry(name, _GAIN)] for name in NAMES])
+REGION_NOISE = np.array([_NOISE.get(_entry(name, _NOISE), 1.0) for name in NAMES])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,13 +82,14 @@ class Camera:
 
     :param fps: native frame rate; :param jitter_s: standard deviation of the error of a time stamp
     :param repeat: probability that a frame repeats the one before (frame-rate conversion)
-    :param gain: share of local motion that the flow reports, per region
+    :param local: COUNT×2×2, local motion → what the flow reports of it: gain, and some of each axis in the other
+        (folds and shading move the estimate aside)
     :param leak: COUNT×COUNT, share of a neighbour's local motion that a region reports as its own
-    :param cross: COUNT×2×2, rotation and shear of local motion (folds and shading move the estimate aside)
+    :param head: COUNT×2, share of head motion that the flow reports
     :param white: noise of one frame, per region; :param drift: size of slow noise; :param drift_s: its time
     :param pair: noise of one flow field, per region
-    :param moving: noise per unit of head motion; :param local: noise per unit of local motion nearby
-    :param rigid_gain: share of head motion that the flow reports
+    :param moving: noise per unit of head motion; :param busy: noise per unit of local motion nearby
+    :param blink: spurious motion round the eye per unit of lid motion, COUNT×2
     :param flicker: amplitude of the lamp's pattern; :param flicker_hz: its alias frequency
     :param hold: motion below which a codec repeats a block; :param keyframe_s: forced refresh
     :param anchor: error of landmarks that place the fit, per axis; it is redrawn at every basis update
@@ -84,16 +98,16 @@ class Camera:
     fps: float
     jitter_s: float
     repeat: float
-    gain: F64
+    local: F64
     leak: F64
-    cross: F64
+    head: F64
     white: F64
     drift: float
     drift_s: float
     pair: F64
     moving: float
-    local: float
-    rigid_gain: float
+    busy: float
+    blink: F64
     flicker: float
     flicker_hz: float
     hold: float
@@ -110,26 +124,32 @@ def draw(rng: np.random.Generator, points: F64, fps: float | None = None) -> Cam
     """Random conditions. ``points`` (COUNT×2 region centres, IOD) says which regions are neighbours."""
     distance = np.hypot(*(points[:, None] - points[None]).transpose(2, 0, 1))
     near = np.exp(-((distance / 0.16) ** 2)) * (1 - np.eye(COUNT))
-    leak = near * rng.uniform(0.0, 0.3) * rng.lognormal(0, 0.6, (COUNT, COUNT))
-    cross = np.eye(2) + rng.normal(0, 0.1, (COUNT, 2, 2))
+    leak = near * (
+        rng.uniform(0.0, 0.25) * rng.lognormal(0, 0.6, (COUNT, COUNT)) + rng.normal(0, 0.06, near.shape)
+    )
     quality = rng.beta(4, 1.5)  # sharp pictures are more common than poor ones
-    noise = _between(rng, 0.025, 0.14)
-    texture = REGION_NOISE * rng.lognormal(0, 0.35, COUNT)
+    gain = np.clip(REGION_GAIN * (0.6 + 0.5 * quality) * rng.lognormal(0, 0.15, (COUNT, 2)), 0, 1.3)
+    local = rng.normal(0, 0.1, (COUNT, 2, 2))
+    local[:, [0, 1], [0, 1]] = gain
+    local[list(_LIDS), 0, 1] *= 0.5
+    blink = np.exp(-((distance[list(_LIDS)].min(0) / 0.2) ** 2))[:, None] * rng.normal(0, 0.12, (COUNT, 2))
+    noise = _between(rng, 0.02, 0.11)
+    texture = REGION_NOISE * rng.lognormal(0, 0.3, COUNT)
     flickers, held = rng.random() < 0.3, rng.random() < 0.4
     return Camera(
         fps=float(rng.choice(FPS)) if fps is None else fps,
         jitter_s=float(rng.choice([0.0, 0.0, 0.001, 0.003])),
         repeat=float(rng.choice([0.0, 0.0, 0.0, 0.02, 0.1])),
-        gain=np.clip(REGION_GAIN * (0.55 + 0.5 * quality) * rng.lognormal(0, 0.12, COUNT), 0.05, 1.15),
+        local=local,
         leak=leak,
-        cross=cross,
+        head=rng.uniform(0.93, 1.0) * (1 + rng.normal(0, 0.03, (COUNT, 2))),
         white=noise * texture,
         drift=_between(rng, 0.02, 0.25),
         drift_s=_between(rng, 0.15, 1.5),
         pair=0.6 * noise * texture,
         moving=_between(rng, 0.01, 0.06),
-        local=_between(rng, 0.02, 0.15),
-        rigid_gain=float(rng.uniform(0.93, 1.0)),
+        busy=_between(rng, 0.02, 0.15),
+        blink=blink,
         flicker=_between(rng, 0.03, 0.3) if flickers else 0.0,
         flicker_hz=_between(rng, 0.5, 12.0),
         hold=_between(rng, 0.1, 0.5) if held else 0.0,
@@ -210,16 +230,16 @@ def measure(
     # split what moves with the head from what moves on it: the flow treats the two differently
     moved = (positions - positions[:1]).astype(np.float32)
     local, rigid = compensate(moved, basis0, rigid_solver(basis0))
-    head = (moved - local) * camera.rigid_gain
-    seen = np.einsum("rij,nrj->nri", camera.cross, local.astype(np.float64)) * camera.gain[None, :, None]
-    seen += np.einsum("rs,nsj->nrj", camera.leak, local)
-    track = head + seen
+    seen = np.einsum("rij,nrj->nri", camera.local, local.astype(np.float64))
+    seen += np.einsum("rs,nsj->nrj", camera.leak, seen)
+    seen += local[:, _LIDS, 1].mean(1)[:, None, None] * camera.blink
+    track = (moved - local) * camera.head + seen
 
     if camera.hold:
         track = _hold(track, stamps, camera, float(rng.uniform(0, camera.keyframe_s)))
     speed = np.abs(np.gradient(rigid, axis=0)).max(1) * (0.1 / step)
-    busy = np.abs(np.gradient(local, axis=0)).max(2) * (0.1 / step) @ (np.eye(COUNT) + camera.leak).T
-    size = camera.white[None] + camera.moving * speed[:, None] + camera.local * busy
+    busy = np.abs(np.gradient(seen, axis=0)).max(2) * (0.1 / step) @ np.abs(np.eye(COUNT) + camera.leak).T
+    size = camera.white[None] + camera.moving * speed[:, None] + camera.busy * busy
     track += size[:, :, None] * rng.standard_normal((n, COUNT, 2))
     track += camera.drift * _smooth_noise(rng, (n, COUNT, 2), step, camera.drift_s)
     if camera.flicker:
