@@ -40,6 +40,8 @@ HEAT_S = 0.03
 """Width (sigma) of the bumps that mark onset, apex and offset."""
 
 MAX_ME_S = 0.5
+EDGE = 1e-6
+"""Slack in comparisons of times (s): grid times are products of floats."""
 VISIBLE = (0.4, 1.0)
 """Peak motion (hundredths of IOD) from which an expression starts to count, and counts fully, in the loss."""
 
@@ -56,8 +58,8 @@ def targets(grid: NDArray[np.float64], truths: Sequence[Truth]) -> F32:
     out = np.zeros((grid.size, OUTPUTS + 1), np.float32)
     out[:, WEIGHT] = 1
     for truth in truths:
-        inside = (grid >= truth.onset_s) & (grid <= truth.offset_s)
-        if truth.offset_s - truth.onset_s > MAX_ME_S + 1e-6:
+        inside = (grid >= truth.onset_s - EDGE) & (grid <= truth.offset_s + EDGE)
+        if truth.offset_s - truth.onset_s > MAX_ME_S + EDGE:
             out[inside, MACRO] = 1
             continue
         out[inside, ME] = 1

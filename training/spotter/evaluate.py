@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 
 from detectors.spotting import Decoder, Spot, SpottingOptions, StepOutput
-from detectors.stepmodel import SPOT_AUS
+from detectors.stepmodel import SPOT_AUS, StepModel
 from detectors.windows import STEP_NS
-from training.spotter.dataset import MAX_ME_S, Corpus
+from training.spotter.dataset import EDGE, MAX_ME_S, Corpus
 from training.spotter.net import DELAY, SpotterNet
 from training.synth.simulator import Truth
 
@@ -92,10 +92,10 @@ class Scores:
     def false_per_minute(self) -> float:
         return (self.spots - self.hits) / self.minutes if self.minutes else 0.0
 
-    def flat(self) -> dict[str, float]:
-        """All numbers by name, for records."""
+    def flat(self) -> dict[str, float | None]:
+        """All numbers by name, for records; ``None`` where there was nothing to measure."""
         bins = dict(zip(size_names(), self.recall_by_size, strict=True))
-        return {
+        numbers = {
             "f1": self.f1,
             "precision": self.precision,
             "recall": self.recall,
@@ -108,6 +108,7 @@ class Scores:
             "minutes": self.minutes,
             **{f"recall_peak_{name}": value for name, value in bins.items()},
         }
+        return {name: round(value, 4) if np.isfinite(value) else None for name, value in numbers.items()}
 
 
 def size_names() -> list[str]:
@@ -172,6 +173,15 @@ def outputs(net: SpotterNet, features: NDArray[np.floating]) -> F32:
     return np.concatenate(found)
 
 
+def stream(model: StepModel, features: NDArray[np.floating]) -> F32:
+    """Outputs (T×22) of the product's model, step by step over one clip (T×136)."""
+    state, rows = model.start(), []
+    for x in features:
+        y, state = model.step(x.astype(np.float32), state)
+        rows.append(y)
+    return np.stack(rows)
+
+
 def steps(rows: F32, grid: NDArray[np.float64]) -> list[StepOutput]:
     """One clip's outputs (T×22) as the decoder reads them; the first ``DELAY`` speak of before the clip."""
     return [StepOutput.of(round(grid[k - DELAY] * 1e9), rows[k]) for k in range(DELAY, len(rows))]
@@ -191,7 +201,7 @@ def _true_mes(truths: Sequence[Truth], until_s: float) -> list[Interval]:
     return [
         Interval.of_truth(t)
         for t in truths
-        if t.offset_s - t.onset_s <= MAX_ME_S + 1e-6 and t.offset_s <= until_s
+        if t.offset_s - t.onset_s <= MAX_ME_S + EDGE and t.offset_s <= until_s
     ]
 
 

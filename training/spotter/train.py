@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from stream.errors import UsageError
+from detectors.stepmodel import OnnxStepModel
+from stream.errors import ModelError, UsageError
 from training.spotter import evaluate
 from training.spotter.dataset import Augment, Corpus, CorpusSpec, batches, generate
 from training.spotter.export import export
@@ -93,7 +94,7 @@ class TrainResult:
     model: Path
     sha256: str
     threshold: float
-    metrics: dict[str, float]
+    metrics: dict[str, float | None]
     replaced: bool
     seconds: float
 
@@ -217,11 +218,10 @@ def train(options: TrainOptions, progress: Progress | None = None) -> TrainResul
 
     outputs = evaluate.outputs(trainer.net, validation.features)
     threshold, scores = evaluate.choose_threshold(outputs, validation)
-    metrics = {name: round(value, 4) for name, value in scores.flat().items()}
+    metrics = scores.flat()
     seconds = time.monotonic() - began
-    old = _score_of(options.output)
-    better = options.force or old is None or metrics["f1"] > old
-    digest = ""
+    old = None if options.force else _f1_of(options.output, validation)
+    better = old is None or scores.f1 > old
     target = options.output if better else options.run / options.output.name
     record = {
         "trained_on": "synthetic motion only (simulated region signals of a linear face model)",
@@ -237,16 +237,18 @@ def train(options: TrainOptions, progress: Progress | None = None) -> TrainResul
     }
     digest = export(trainer.net, target, version=options.version, threshold=threshold, record=record)
     if not better:
-        log.warning("the model at %s scored %.3f and stays; this one is %s", options.output, old, target)
+        log.warning("the model at %s scores %.3f and stays; this one is %s", options.output, old, target)
     return TrainResult(target, digest, threshold, metrics, better, seconds)
 
 
-def _score_of(model: Path) -> float | None:
-    """Validation F1 that the model at this path was recorded with."""
+def _f1_of(path: Path, validation: Corpus) -> float | None:
+    """F1 of the model at ``path`` on these validation clips, at its own threshold; ``None`` without one."""
     try:
-        return float(json.loads(model.with_suffix(".json").read_text())["validation"]["f1"])
-    except (OSError, KeyError, ValueError):
+        model = OnnxStepModel(path)
+    except ModelError:
         return None
+    rows = np.stack([evaluate.stream(model, clip) for clip in validation.features])
+    return evaluate.evaluate_signals(rows, validation, model.threshold).f1
 
 
 if __name__ == "__main__":
