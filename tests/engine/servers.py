@@ -1,0 +1,116 @@
+"""Real servers on loopback, and a client that knows nothing of the product's client."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.typing import Subprotocol
+
+from engine.catalog import Catalog
+from engine.connection import Timing
+from engine.privacy import require
+from engine.serve import Server, ServerOptions, serve
+from stream.hub import Hub, HubLimits
+from stream.journal import Journal
+
+TOKEN = "0123456789abcdef-token"
+
+
+async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
+    """Wait for something that nobody announces."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - there is no event to wait for
+            await asyncio.sleep(0.01)
+
+
+def options(**changes: Any) -> ServerOptions:
+    quick = Timing(auth=0.3, write=0.5, grace=0.3)
+    return ServerOptions(require("self-use"), **{"port": 0, "timing": quick, "drain_s": 1.0, **changes})
+
+
+@asynccontextmanager
+async def running(
+    *,
+    journal: Journal | None = None,
+    limits: HubLimits | None = None,
+    sources: tuple[str, ...] = (),
+    **changes: Any,
+) -> AsyncIterator[Server]:
+    hub = Hub(journal or Journal(), limits=limits)
+    try:
+        async with serve(options(**changes), hub=hub, catalog=Catalog(sources)) as server:
+            yield server
+    finally:
+        hub.journal.close()
+
+
+class Peer:
+    """Speaks JSON over a plain WebSocket."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self.socket = socket
+
+    async def say(self, **message: Any) -> None:
+        await self.socket.send(json.dumps(message))
+
+    async def hear(self, type: str | None = None) -> dict[str, Any]:
+        """The next message, or the next of a type."""
+        async with asyncio.timeout(5):
+            while True:
+                message: dict[str, Any] = json.loads(await self.socket.recv())
+                if type in (None, message["type"]):
+                    return message
+
+    async def numbers(self, until: int) -> list[int]:
+        """Numbers of events, up to ``until``."""
+        seen: list[int] = []
+        while not seen or seen[-1] < until:
+            message = await self.hear()
+            if message["seq"] is not None:
+                seen.append(message["seq"])
+        return seen
+
+    async def ends(self) -> int | None:
+        """Wait for the connection to end; the close code."""
+        async with asyncio.timeout(5):
+            await self.socket.wait_closed()
+        return self.socket.close_code
+
+
+@asynccontextmanager
+async def peer(server: Server, *, greeted: bool = True, **changes: Any) -> AsyncIterator[Peer]:
+    settings: dict[str, Any] = {"subprotocols": [Subprotocol("mellm.v1")], "proxy": None, **changes}
+    async with connect(server.url, **settings) as socket:
+        one = Peer(socket)
+        if greeted:
+            await one.hear("session.created")
+        yield one
+
+
+async def deaf_peer(server: Server, subscribe: dict[str, Any]) -> socket.socket:
+    """A client that completes the handshake, subscribes, and never reads again; its buffers are small."""
+    loop = asyncio.get_running_loop()
+    deaf = socket.socket()
+    deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    deaf.setblocking(False)
+    await loop.sock_connect(deaf, ("127.0.0.1", server.port))
+    request = (
+        f"GET /v1/stream HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nUpgrade: websocket\r\n"
+        "Connection: Upgrade\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: mellm.v1\r\n\r\n"
+    )
+    await loop.sock_sendall(deaf, request.encode())
+    answer = b""
+    while b"\r\n\r\n" not in answer:
+        answer += await loop.sock_recv(deaf, 512)
+    payload = json.dumps({"type": "subscribe", **subscribe}).encode()
+    assert len(payload) < 126
+    # a client's frame: final text, masked with zeros
+    await loop.sock_sendall(deaf, bytes([0x81, 0x80 | len(payload), 0, 0, 0, 0]) + payload)
+    return deaf
