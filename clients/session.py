@@ -21,7 +21,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import urlsplit, urlunsplit
@@ -73,7 +73,8 @@ class Session:
         self._backoff_s = backoff_s
         self._max_backoff_s = max_backoff_s
         self._socket: ClientConnection | None = None
-        self._streaming = False
+        self._stream: EventStream | None = None
+        self._receiving = False
         self._closed = False
         self._asked = 0
         self._error = ""
@@ -94,45 +95,27 @@ class Session:
         if socket is not None:
             await socket.close()
 
-    async def events(
+    def events(
         self,
         *,
         sources: Iterable[str] | None = None,
         types: Iterable[str] | None = None,
         min_score: float | None = None,
         after: Position | str | None = None,
-    ) -> AsyncIterator[Event]:
-        """Events as they come; ends when the server ends the session on request, raises when it must not go on.
+    ) -> EventStream:
+        """Events as they come. A second call replaces the first.
 
         :param types: names or families (``expression.*``); also ``stream.skipped``, ``replay.done`` and
             ``replay.truncated``, which tell of the stream itself. All when left out or empty
         :param after: replay what came after a :class:`~stream.events.Position`, ``"EPOCH:SEQ"`` or
             ``"start"``; without it, from now on
-        :raises ProtocolError: with the close code, when the server refuses, or is lost and not to be retried
+        :raises UsageError: when ``after`` is no place in a log
         """
-        if self._streaming:
-            raise UsageError(
-                "this session is being iterated already", remedy="open a second one with connect()"
-            )
         names = frozenset(types or ()) or None
         wanted = Filter(frozenset(sources or ()) or None, names, min_score or 0.0)
         self.position = self._place(after)
-        self._streaming = True
-        try:
-            while True:
-                try:
-                    async for event in self._follow(wanted):
-                        yield event
-                    return
-                except _Lost as lost:
-                    if self._closed or lost.error.close_code == 1000:
-                        return
-                    if not self._reconnect or lost.error.close_code in FINAL_CODES:
-                        raise lost.error from None
-                    logger.info("%s: %s; coming back", self.url, lost.error.message)
-                await self._come_back()
-        finally:
-            self._streaming = False
+        self._stream = EventStream(self, wanted)
+        return self._stream
 
     async def add_marker(self, label: str, *, source: str = "", time_ns: int | None = None) -> None:
         """Put an outside event on the media clock, now unless ``time_ns`` says when."""
@@ -196,49 +179,34 @@ class Session:
             await self._drop()
             raise
 
-    async def _follow(self, wanted: Filter) -> AsyncIterator[Event]:
-        """One connection's worth of events; :class:`_Lost` at its end unless the client asked for it."""
-        await self._send(wire.Subscribe(wanted, self.position))
-        chosen = wanted.types
-        while True:
-            event = await self._receive()
-            match event.type:
-                case wire.SUBSCRIBED:
-                    if self.position is None:
-                        self.position = _position(event.data.get("from"))
-                    continue
-                case wire.ERROR:
-                    raise ProtocolError(
-                        str(event.data.get("message", "refused")), close_code=wire.BAD_MESSAGE
-                    )
-                case wire.SESSION_CLOSED:
-                    continue  # the close frame follows, with the code
-                case wire.REPLAY_TRUNCATED:
-                    logger.warning("%s: not everything could be replayed: %s", self.url, dict(event.data))
-                    self.position = _position(event.data.get("from")) or self.position
-            if event.type in wire.CONTROL:
-                if event.type in NOTICES and (chosen is None or event.type in chosen):
-                    yield event
-                continue
-            if event.seq is not None:
-                at = self.position
-                if at is not None and at.epoch == event.epoch and event.seq <= at.seq:
-                    continue
-                self.position = event.position
-            yield event
+    async def _subscribe(self, wanted: Filter) -> str:
+        """Subscribe from where the session is; the reference by which the answer is known."""
+        self._asked += 1
+        ref = f"subscribe-{self._asked}"
+        await self._send(wire.Subscribe(wanted, self.position, ref))
+        return ref
 
     async def _receive(self) -> Event:
         from websockets.exceptions import ConnectionClosed
 
         if self._socket is None:
             raise _Lost(ProtocolError("the session is closed", close_code=1000))
+        if self._receiving:
+            raise UsageError(
+                "this session is being iterated already", remedy="open a second one with connect()"
+            )
+        self._receiving = True
         try:
             return wire.decode(await self._socket.recv())
+        except ProtocolError as error:
+            raise ProtocolError(f"{self.url} does not speak {wire.PROTOCOL}: {error.message}") from error
         except ConnectionClosed as error:
             frame = error.rcvd or error.sent
             code = frame.code if frame is not None else 1006
             why = self._error or (frame.reason if frame is not None and frame.reason else "connection lost")
             raise _Lost(ProtocolError(f"{self.url} closed: {why} ({code})", close_code=code)) from error
+        finally:
+            self._receiving = False
 
     async def _send(self, message: wire.ClientMessage) -> None:
         from websockets.exceptions import ConnectionClosed
@@ -257,16 +225,19 @@ class Session:
 
     # -- many connections -----------------------------------------------------------------------------
 
-    async def _come_back(self) -> None:
-        """Reconnect with exponential backoff and jitter, for as long as it takes."""
+    async def _come_back(self) -> bool:
+        """Reconnect with exponential backoff and jitter, for as long as it takes.
+
+        :returns: ``False`` when the session was closed meanwhile
+        """
         delay = self._backoff_s
         while True:
             await self._drop()
-            if self._closed:
-                raise ProtocolError("the session is closed", close_code=1000)
             # jitter: a thousand clients of a restarted server must not come back in one moment
             await asyncio.sleep(delay * random.uniform(0.5, 1.0))
             delay = min(delay * 2, self._max_backoff_s)
+            if self._closed:
+                return False
             try:
                 await self._open()
             except ProtocolError as error:
@@ -275,7 +246,7 @@ class Session:
                 logger.debug("%s", error)
             else:
                 self.reconnects += 1
-                return
+                return True
 
     def _place(self, after: Position | str | None) -> Position | None:
         if after is None or isinstance(after, Position):
@@ -312,6 +283,73 @@ def connect(
         backoff_s=backoff_s,
         max_backoff_s=max_backoff_s,
     )
+
+
+class EventStream:
+    """What :meth:`Session.events` returns: an asynchronous iterator that outlives connections.
+
+    It ends when the session is closed, and raises :class:`~stream.errors.ProtocolError` (with the close code)
+    when the server refuses, or is lost and must not be tried again.
+    """
+
+    def __init__(self, session: Session, wanted: Filter) -> None:
+        self._session = session
+        self._wanted = wanted
+        self._ref: str | None = None
+        self._subscribed = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        session = self._session
+        while True:
+            if session._stream is not self:
+                raise UsageError("a later call of events() has replaced this stream")
+            try:
+                if self._ref is None:
+                    self._subscribed = False
+                    self._ref = await session._subscribe(self._wanted)
+                event = self._sort(await session._receive())
+            except _Lost as lost:
+                if session._closed or lost.error.close_code == 1000:
+                    raise StopAsyncIteration from None
+                if not session._reconnect or lost.error.close_code in FINAL_CODES:
+                    raise lost.error from None
+                logger.info("%s; coming back", lost.error.message)
+                self._ref = None
+                if not await session._come_back():
+                    raise StopAsyncIteration from None
+            else:
+                if event is not None:
+                    return event
+
+    def _sort(self, event: Event) -> Event | None:
+        """The event, if it is for the caller and new."""
+        session = self._session
+        if event.type == wire.ERROR:
+            session._error = str(event.data.get("message", ""))
+            if event.data.get("ref") == self._ref:
+                raise ProtocolError(f"the subscription was refused: {session._error}")
+            logger.warning("%s: %s", session.url, session._error)
+        elif event.type == wire.SUBSCRIBED and event.data.get("ref") == self._ref:
+            self._subscribed = True
+            if session.position is None:
+                session.position = _position(event.data.get("from"))
+        if not self._subscribed:
+            return None  # what an earlier subscription left on the way
+        if event.type == wire.REPLAY_TRUNCATED:
+            logger.warning("%s: not everything can be replayed: %s", session.url, dict(event.data))
+            session.position = _position(event.data.get("from")) or session.position
+        if event.type in wire.CONTROL:
+            chosen = self._wanted.types
+            return event if event.type in NOTICES and (chosen is None or event.type in chosen) else None
+        if event.seq is not None:
+            at = session.position
+            if at is not None and at.epoch == event.epoch and event.seq <= at.seq:
+                return None
+            session.position = event.position
+        return event
 
 
 class _Lost(Exception):

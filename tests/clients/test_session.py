@@ -1,0 +1,295 @@
+"""The client against real servers that break, restart and refuse."""
+
+import asyncio
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from clients.session import Session, connect
+from engine.serve import Server, serve
+from stream.errors import ProtocolError, UsageError
+from stream.events import Event, Position
+from stream.hub import Hub, HubLimits
+from stream.journal import Journal, Retention
+from tests.engine.servers import TOKEN, options, running, until
+
+
+def publish(hub: Hub, count: int, pause: float = 0.0, **data: object) -> None:
+    for _ in range(count):
+        hub.publish_threadsafe("marker", "cam", data)
+        time.sleep(pause)
+
+
+def follow(server: Server, **settings: object) -> Session:
+    return connect(server.url, **{"backoff_s": 0.02, "max_backoff_s": 0.1, **settings})  # type: ignore[arg-type]
+
+
+async def numbers(stream: AsyncIterator[Event], until_seq: int) -> list[int]:
+    seen: list[int] = []
+    async with asyncio.timeout(20):
+        async for event in stream:
+            if event.seq is not None:
+                seen.append(event.seq)
+                if event.seq >= until_seq:
+                    break
+    return seen
+
+
+async def test_past_and_present_in_ten_lines() -> None:
+    async with running() as server:
+        publish(server.hub, 10)
+        async with connect(server.http_url) as session:
+            assert session.hello["purpose"] == "self-use"
+            assert session.created["replay"]["to_seq"] == 10
+            thread = threading.Thread(target=publish, args=(server.hub, 300))
+            thread.start()
+            assert await numbers(session.events(after="start"), 310) == list(range(1, 311))
+            thread.join()
+            epoch = server.hub.journal.epoch
+            assert session.position == Position(epoch, 310)
+            assert await numbers(session.events(after=f"{epoch}:305"), 310) == list(range(306, 311))
+
+
+async def test_breaks_are_repaired_without_loss_or_repetition() -> None:
+    async with running() as server, follow(server) as session:
+        stream = session.events()
+        thread = threading.Thread(target=publish, args=(server.hub, 400, 0.001))
+        reading = asyncio.create_task(numbers(stream, 400))
+        await until(lambda: server.hub.subscribers)
+        thread.start()
+        for _ in range(5):
+            await asyncio.sleep(0.05)
+            for connection in list(server._connections):
+                connection._socket.transport.abort()
+        assert await reading == list(range(1, 401))
+        assert session.reconnects >= 3
+        thread.join()
+
+
+async def test_a_restarted_server_is_found_again_where_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "log.db"
+    async with running(journal=Journal(path)) as server:
+        session = follow(server)
+        async with session:
+            port = server.port
+            reading = asyncio.create_task(numbers(session.events(), 20))
+            await until(lambda: server.hub.subscribers)
+            await asyncio.to_thread(publish, server.hub, 10)
+            await server.stop()
+            publish(server.hub, 5)  # nobody listens; the journal does
+            server.hub.journal.close()
+            await asyncio.sleep(0.1)
+            async with running(journal=Journal(path), port=port) as again:
+                await asyncio.to_thread(publish, again.hub, 5)
+                assert await reading == list(range(1, 21))
+
+
+async def test_a_break_before_the_first_event_loses_nothing() -> None:
+    async with running() as server, follow(server) as session:
+        publish(server.hub, 3)
+        reading = asyncio.create_task(numbers(session.events(), 5))
+        await until(lambda: session.position is not None)
+        for connection in list(server._connections):
+            connection._socket.transport.abort()
+        publish(server.hub, 2)
+        assert await reading == [4, 5]
+
+
+async def test_a_client_that_was_too_slow_comes_back_by_itself() -> None:
+    async with running(limits=HubLimits(backlog_events=4)) as server, follow(server) as session:
+        seen: list[int] = []
+        async with asyncio.timeout(20):
+            async for event in session.events(after="start"):
+                if event.type == "replay.done" and not seen:
+                    while not server.metrics._closes[4409]:
+                        publish(server.hub, 20, text="x" * 20_000)
+                        await asyncio.sleep(0.01)
+                if event.seq is not None:
+                    seen.append(event.seq)
+                    if event.seq == server.hub.journal.last_seq:
+                        break
+        assert seen == list(range(1, server.hub.journal.last_seq + 1))
+        assert session.reconnects >= 1
+
+
+async def test_filters_and_notices() -> None:
+    async with running(sources=("cam", "door")) as server, follow(server) as session:
+        for source in ("cam", "door"):
+            for score in (0.2, 0.9):
+                data = {"id": f"{source}{score}", "score": score}
+                server.hub.publish_threadsafe("expression.spotted", source, data)
+        server.hub.publish_threadsafe("marker", "cam", {})
+        chosen = session.events(
+            sources=["cam"], types=["expression.*", "replay.done"], min_score=0.5, after="start"
+        )
+        first, second = [await anext(chosen) for _ in range(2)]
+        assert (first.id, second.type) == ("cam0.9", "replay.done")
+        with pytest.raises(ProtocolError, match="unknown source 'attic'; there are: cam, door"):
+            await anext(session.events(sources=["attic"]))
+        with pytest.raises(ProtocolError, match="did you mean 'marker'"):
+            await anext(session.events(types=["markr"]))
+        with pytest.raises(UsageError, match="EPOCH:SEQ"):
+            await anext(session.events(after="yesterday"))
+
+
+async def test_one_session_is_read_by_one_reader() -> None:
+    async with running() as server, follow(server) as session:
+        first = session.events()
+        waiting = asyncio.ensure_future(anext(first))
+        await until(lambda: server.hub.subscribers)
+        with pytest.raises(UsageError, match="already"):
+            await anext(session.events())
+        publish(server.hub, 1)
+        assert (await waiting).seq == 1
+        with pytest.raises(UsageError, match="replaced"):
+            await anext(first)
+
+
+async def test_what_cannot_be_replayed_is_told() -> None:
+    async with running() as server, follow(server) as session:
+        publish(server.hub, 10)
+        server.hub.journal.prune(Retention(max_events=4), now=0)
+        stream = session.events(after="start")
+        notice = await anext(stream)
+        assert (notice.type, notice.data["reason"]) == ("replay.truncated", "retention")
+        assert await numbers(stream, 10) == [7, 8, 9, 10]
+
+
+async def test_another_journal_behind_the_address_is_read_from_its_start() -> None:
+    async with running() as server, follow(server) as session:
+        publish(server.hub, 3)
+        stream = session.events(after=Position("an-older-journal", 500))
+        assert await numbers(stream, 3) == [1, 2, 3]
+
+
+async def test_markers_go_in_and_come_back() -> None:
+    async with running(sources=("cam",)) as server, follow(server) as session:
+        stream = session.events(types=["marker"], after="start")
+        await session.add_marker("question 3", source="cam", time_ns=5)
+        event = await anext(stream)
+        assert (event.data["label"], event.data["t_ns"]) == ("question 3", "5")
+
+
+async def test_a_refused_token_is_not_tried_again() -> None:
+    async with running(token=TOKEN) as server:
+        async with follow(server, token=TOKEN) as session:
+            assert session.created
+        for token in ("wrong-wrong-wrong-wrong", None):
+            opened = server.metrics._sessions
+            with pytest.raises(ProtocolError) as caught:
+                async with follow(server, token=token):
+                    pass
+            assert caught.value.close_code == 4401
+            assert server.metrics._sessions - opened <= 1
+
+
+async def test_a_token_that_is_revoked_during_a_break_ends_the_stream() -> None:
+    async with running(token=TOKEN) as server, follow(server, token=TOKEN) as session:
+        port = server.port
+        reading = asyncio.create_task(numbers(session.events(), 1))
+        await until(lambda: server.hub.subscribers)
+        await server.stop()
+        async with running(token=TOKEN[::-1], port=port):
+            with pytest.raises(ProtocolError) as caught:
+                await reading
+        assert caught.value.close_code == 4401
+
+
+async def test_without_reconnecting_a_loss_is_an_error_with_its_code() -> None:
+    async with running() as server, follow(server, reconnect=False) as session:
+        reading = asyncio.create_task(numbers(session.events(), 1))
+        await until(lambda: server.hub.subscribers)
+        await server.stop()
+        with pytest.raises(ProtocolError, match="shutdown") as caught:
+            await reading
+        assert caught.value.close_code == 1001
+
+
+async def test_closing_ends_the_iteration() -> None:
+    async with running() as server, follow(server) as session:
+        reading = asyncio.create_task(numbers(session.events(), 1))
+        await until(lambda: server.hub.subscribers)
+        await session.close()
+        assert await reading == []
+
+
+async def test_nobody_there_is_one_clear_error() -> None:
+    async with serve(options(), hub=Hub(Journal())) as server:
+        url = server.url
+        server.hub.journal.close()
+    with pytest.raises(ProtocolError, match="mellm serve") as caught:
+        async with connect(url):
+            pass
+    assert caught.value.close_code == 1006
+
+
+async def test_a_server_of_another_kind_is_refused() -> None:
+    from websockets.asyncio.server import serve as listen
+    from websockets.typing import Subprotocol
+
+    async def silent(socket: object) -> None:
+        await asyncio.sleep(10)
+
+    async def chatty(socket) -> None:  # type: ignore[no-untyped-def]
+        await socket.send("hello there")
+
+    for handler in (silent, chatty):
+        async with listen(
+            handler, "127.0.0.1", 0, subprotocols=[Subprotocol("mellm.v1")], close_timeout=0.1
+        ) as other:
+            port = next(iter(other.sockets)).getsockname()[1]
+            with pytest.raises(ProtocolError, match=r"mellm\.v1"):
+                async with connect(f"ws://127.0.0.1:{port}", open_timeout_s=0.3):
+                    pass
+            for connection in other.connections:
+                connection.transport.abort()
+            for task in list(other.handler_tasks):
+                task.cancel()
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("ws://127.0.0.1:8765", "ws://127.0.0.1:8765/v1/stream"),
+        ("https://lab.example/", "wss://lab.example/v1/stream"),
+        ("wss://lab.example/proxied/stream", "wss://lab.example/proxied/stream"),
+    ],
+)
+def test_addresses(url: str, address: str) -> None:
+    assert connect(url).url == address
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "127.0.0.1:8765",
+        "rtsp://cam/1",
+        "",
+        "ws://",
+        "ws://[",
+        "ws://host/?token=hunter2",
+        "ws://me:hunter2@host",
+    ],
+)
+def test_addresses_that_are_refused_without_showing_secrets(url: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        connect(url)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_the_client_needs_websockets_only() -> None:
+    code = (
+        "import sys, clients.session, websockets.asyncio.client; "
+        "names = {m.partition('.')[0] for m in sys.modules}; "
+        "heavy = {'numpy', 'cv2', 'av', 'pydantic', 'httpx', 'click', 'rich', 'engine', 'detectors'}; "
+        "sys.exit(', '.join(sorted(names & heavy)) or 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], timeout=30, check=False, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
