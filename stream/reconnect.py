@@ -10,10 +10,30 @@ import random
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
+from stream.errors import MellmError, SourceNotFound, UsageError
+
 Outcome: TypeAlias = Literal["lost", "failed", "refused"]
 """``lost``: it was online. ``failed``: it could not be opened. ``refused``: it answered, and said no."""
 
 STEPS_S: Final = (0.25, *(0.5,) * 8, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
+
+
+def judge(error: MellmError, *, was_online: bool, ever_online: bool, may_appear: bool) -> Outcome | None:
+    """What kind of failure it is; ``None`` if trying again is in vain.
+
+    What is merely absent at the start may come. What refuses at the start, or is no video, will not; but a
+    source that has once worked will work again, whatever it says while it restarts.
+
+    :param was_online: the opening that failed had delivered frames; ``ever_online``: an earlier one had
+    :param may_appear: something that is not there may be plugged in or started later
+    """
+    if isinstance(error, UsageError):
+        return None
+    if was_online:
+        return "lost"
+    if error.retryable or (isinstance(error, SourceNotFound) and may_appear):
+        return "failed"
+    return "refused" if ever_online else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,115 +14,39 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Any, Final, Literal, TypeAlias
+from dataclasses import replace
+from typing import Final, TypeAlias
 
-from stream.buffer import BufferOptions, MediaBuffer
+from stream.buffer import MediaBuffer
 from stream.clock import Clock, MonotonicClock
 from stream.errors import (
     MellmError,
     SourceError,
-    SourceNotFound,
     SourceTimeout,
     SourceUnreachable,
     UsageError,
 )
 from stream.frames import Frame, Gap, Item, SourceInfo
-from stream.reconnect import Backoff, BackoffOptions, Outcome
+from stream.pace import Pace
+from stream.reconnect import Backoff, Outcome, judge
 from stream.sources.addresses import redact
 from stream.sources.base import EndReport, Source, SourceOptions
 from stream.sources.opening import open_source
+from stream.status import RunnerCounts, RunnerOptions, SourceStatus
+
+__all__ = ["RunnerCounts", "RunnerOptions", "SourceRunner", "SourceStatus"]
 
 logger = logging.getLogger(__name__)
 
-State: TypeAlias = Literal["online", "offline", "reconnecting", "ended"]
 Opener: TypeAlias = Callable[[int], Source]
 """First segment number → an open source."""
 
 _TICK_S: Final = 0.1
 _LOG_EVERY_NS: Final = 10_000_000_000
-_STABLE_NS: Final = 5_000_000_000
+_STABLE_NS: Final = 1_000_000_000
 """A source that was online for less has not recovered: its back-off goes on."""
 
 _LOCAL: Final = frozenset(("file", "images", "synthetic"))
-
-
-@dataclass(frozen=True, slots=True)
-class RunnerOptions:
-    """How a source is kept alive.
-
-    :param policy: ``live`` drops when the analysis is too slow, ``offline`` waits
-    :param realtime: play recordings at the rate of their time stamps; by default under ``live``
-    :param stall_s: a live source without a frame for this long is lost
-    :param open_s: opening that takes longer is given up; above the source's own time-out
-    :param buffer: bounds of what may wait for the analysis
-    :param backoff: when to try again
-    :param max_attempts: give up after so many tries in one outage, ``None`` for never
-    :param seed: for a repeatable jitter
-    """
-
-    policy: Literal["live", "offline"] = "live"
-    realtime: bool | None = None
-    stall_s: float = 2.5
-    open_s: float = 6.0
-    buffer: BufferOptions = field(default_factory=BufferOptions)
-    backoff: BackoffOptions = field(default_factory=BackoffOptions)
-    max_attempts: int | None = None
-    seed: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SourceStatus:
-    """What happened to a source.
-
-    :param info: of the source as it is now, where it is online
-    :param error: why it is not
-    :param attempt: tries in this outage; ``delay_s``: until the next one
-    :param end: how a recording ended
-    """
-
-    source: str
-    state: State
-    segment: int = 0
-    info: SourceInfo | None = None
-    error: MellmError | None = None
-    attempt: int = 0
-    delay_s: float = 0.0
-    end: EndReport | None = None
-
-    def data(self) -> dict[str, Any]:
-        """As the ``data`` of an event: plain JSON, no credentials."""
-        out: dict[str, Any] = {}
-        if self.info is not None:
-            out |= {
-                "uri": self.info.uri_redacted,
-                "kind": self.info.kind,
-                "width": self.info.width,
-                "height": self.info.height,
-                "rotation": self.info.rotation,
-                "codec": self.info.codec,
-                "declared_fps": self.info.declared_fps,
-                "segment": self.segment,
-            }
-        if self.error is not None:
-            out |= {"code": self.error.code, "message": str(self.error)}
-        if self.state == "reconnecting":
-            out |= {"attempt": self.attempt, "delay_s": round(self.delay_s, 3)}
-        if self.end is not None:
-            out |= {"early": self.end.early, "message": self.end.message, "frames": self.end.frames}
-        return out
-
-
-@dataclass(frozen=True, slots=True)
-class RunnerCounts:
-    """``captured`` pictures reached this machine; ``dropped`` of them, by reason, never reach the analysis."""
-
-    captured: int
-    dropped: dict[str, int]
-    waiting: int
-    repaired: int
-    losses: int
-    lag_s: float
 
 
 class _Reading:
@@ -275,13 +199,15 @@ class SourceRunner:
                     return
                 if reading.error is None and reading.end is not None:
                     self._end = reading.end
+                    self._drain()
                     self._tell(SourceStatus(self.id, "ended", max(0, self._segment), end=reading.end))
                     return
                 error = _ours(reading.error, self.uri_redacted)
-                if self._for_good(error):
+                was_online = reading.online_ns is not None
+                outcome = self._judge(error, was_online)
+                if outcome is None:
                     self._give_up(error)
                     return
-                was_online = reading.online_ns is not None
                 if was_online and self._clock.now_ns() - (reading.online_ns or 0) >= _STABLE_NS:
                     attempt = 0
                 attempt += 1
@@ -291,10 +217,16 @@ class SourceRunner:
                 if self._options.max_attempts is not None and attempt > self._options.max_attempts:
                     self._give_up(error)
                     return
-                self._pause(attempt, error, was_online)
+                self._pause(attempt, error, outcome)
         finally:
             self._buffer.close()
             self._over.set()
+
+    def _drain(self) -> None:
+        """A source has ended when its last frame was taken."""
+        self._buffer.close()
+        while not self._buffer.drained and not self._clock.wait(self._stop, _TICK_S / 5):
+            pass
 
     def _launch(self) -> _Reading:
         with self._lock:
@@ -330,38 +262,23 @@ class SourceRunner:
                 )
                 return
 
-    def _pause(self, attempt: int, error: MellmError, was_online: bool) -> None:
-        outcome: Outcome = "lost" if was_online else "failed"
-        if not (error.retryable or isinstance(error, SourceNotFound) or was_online):
-            outcome = "refused"
+    def _judge(self, error: MellmError, was_online: bool) -> Outcome | None:
+        if self._info is not None and _recorded(self._info):
+            return None
+        ever = self._info is not None
+        if not ever and self._options.must_open:
+            return None
+        absent = "://" in self.uri_redacted or self.uri_redacted.isdigit() or "/dev/" in self.uri_redacted
+        return judge(error, was_online=was_online, ever_online=ever, may_appear=absent)
+
+    def _pause(self, attempt: int, error: MellmError, outcome: Outcome) -> None:
         delay = self._backoff.delay_s(attempt, outcome)
         self._log(attempt, delay, error)
+        segment = max(0, self._segment)
         self._tell(
-            SourceStatus(
-                self.id,
-                "reconnecting",
-                max(0, self._segment),
-                error=error,
-                attempt=attempt,
-                delay_s=delay,
-            )
+            SourceStatus(self.id, "reconnecting", segment, error=error, attempt=attempt, delay_s=delay)
         )
         self._clock.wait(self._stop, delay)
-
-    def _for_good(self, error: SourceError | UsageError) -> bool:
-        """Whether trying again is in vain."""
-        if isinstance(error, UsageError):
-            return True
-        if self._info is not None:
-            return _recorded(self._info)
-        # never open yet: what is merely absent may come, what is refused or no video will not
-        absent = error.retryable or (isinstance(error, SourceNotFound) and self._may_appear())
-        return not absent
-
-    def _may_appear(self) -> bool:
-        return (
-            "://" in self.uri_redacted or self.uri_redacted.isdigit() or self.uri_redacted.startswith("/dev/")
-        )
 
     def _give_up(self, error: MellmError) -> None:
         self._failure = error
@@ -393,7 +310,7 @@ class SourceRunner:
             reading.done.set()
             return
         try:
-            self._follow(source, reading, _Pace(self._clock) if self._paced(source) else None)
+            self._follow(source, reading, Pace(self._clock) if self._paced(source) else None)
         except Exception as error:
             if not reading.abandoned.is_set():
                 reading.error = error
@@ -407,7 +324,7 @@ class SourceRunner:
         chosen = self._options.realtime
         return self._options.policy == "live" if chosen is None else chosen
 
-    def _follow(self, source: Source, reading: _Reading, pace: _Pace | None) -> None:
+    def _follow(self, source: Source, reading: _Reading, pace: Pace | None) -> None:
         reading.watched = source.info.kind not in _LOCAL
         shift_ns: int | None = None
         while not reading.abandoned.is_set():
@@ -429,9 +346,8 @@ class SourceRunner:
                 item = held
             if shift_ns is None and isinstance(item, Frame):
                 shift_ns = self._came_online(item, source, reading)
-            for out in self._shifted(item, shift_ns or 0):
-                if not self._deliver(out, source, reading):
-                    return
+            if not self._deliver(_shifted(item, shift_ns or 0), source, reading):
+                return
 
     def _came_online(self, frame: Frame, source: Source, reading: _Reading) -> int:
         """Note the first frame of an opening; find the shift that lets media time go on.
@@ -453,14 +369,6 @@ class SourceRunner:
         self._deliver(gap, source, reading)
         return media_ns - frame.pts_ns
 
-    @staticmethod
-    def _shifted(item: Item, shift_ns: int) -> tuple[Item, ...]:
-        if not shift_ns:
-            return (item,)
-        if isinstance(item, Frame):
-            return (replace(item, pts_ns=item.pts_ns + shift_ns),)
-        return (replace(item, from_ns=item.from_ns + shift_ns, to_ns=item.to_ns + shift_ns),)
-
     def _deliver(self, item: Item, source: Source, reading: _Reading) -> bool:
         """Count an item and hand it on; ``False`` once nobody wants it."""
         with self._lock:
@@ -475,6 +383,8 @@ class SourceRunner:
             elif item.reason == "decode":
                 self._captured += item.frames
                 self._dropped["decode"] += item.frames
+                if reading.online_ns is None and self._last is not None:
+                    return True  # lost before the first frame after an outage, whose gap covers it
         if self._buffer.put(item):
             return True
         if isinstance(item, Frame):
@@ -483,24 +393,12 @@ class SourceRunner:
         return False
 
 
-class _Pace:
-    """Holds the items of a recording back until their time has come."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._zero_ns: int | None = None
-
-    def hold(self, item: Item, abandoned: threading.Event) -> Item | None:
-        """The item at its time, a frame stamped with that arrival; ``None`` if abandoned meanwhile."""
-        if not isinstance(item, Frame):
-            return item
-        now = self._clock.now_ns()
-        if self._zero_ns is None:
-            self._zero_ns = now - item.pts_ns
-        due = self._zero_ns + item.pts_ns
-        if due > now and self._clock.wait(abandoned, (due - now) / 1e9):
-            return None
-        return replace(item, wall_ns=self._clock.now_ns())
+def _shifted(item: Item, shift_ns: int) -> Item:
+    if not shift_ns:
+        return item
+    if isinstance(item, Frame):
+        return replace(item, pts_ns=item.pts_ns + shift_ns)
+    return replace(item, from_ns=item.from_ns + shift_ns, to_ns=item.to_ns + shift_ns)
 
 
 def _recorded(info: SourceInfo) -> bool:

@@ -51,6 +51,7 @@ class Target:
     :param options: of the container; must hold the white lists of protocols and formats
     :param failure: turns an FFmpeg error into ours; its second argument: while opening?
     :param live: ``None`` if that depends on what is found
+    :param trouble: what is already known to be wrong with a recording
     """
 
     url: str = field(repr=False)
@@ -60,6 +61,7 @@ class Target:
     failure: Callable[[Exception, bool], SourceError]
     format: str | None = None
     live: bool | None = None
+    trouble: str = ""
 
 
 class AvSource(Closing):
@@ -74,6 +76,7 @@ class AvSource(Closing):
         self._target = target
         self._options = options
         self._clock = clock
+        self._trouble = target.trouble
         self._container = self._open()
         try:
             self._stream = self._video_stream()
@@ -93,7 +96,6 @@ class AvSource(Closing):
         self._ready: deque[Item] = deque()
         self._read_errors = 0
         self._resync_from: int | None = None
-        self._trouble = ""
         self._end: EndReport | None = None
 
     @property
@@ -155,12 +157,13 @@ class AvSource(Closing):
                 remedy="keep the video track only",
             )
         if not streams.video:
-            raise no_picture(shown, bool(streams.audio))
+            raise self._undecodable() if self._trouble else no_picture(shown, bool(streams.audio))
         stream = streams.video[0]
         context = stream.codec_context
-        if context.name not in CODECS:
+        name = context.name if context is not None else "unknown"  # PyAV has none for a codec it lacks
+        if name not in CODECS:
             raise SourceUnsupported(
-                f"{shown}: codec {context.name} is not on the list", remedy="convert it to H.264 in mp4"
+                f"{shown}: its codec ({name}) is not one that is read", remedy="convert it to H.264 in mp4"
             )
         self._check_size(context.width, context.height)
         context.options = {
@@ -215,8 +218,7 @@ class AvSource(Closing):
                     raise self._target.failure(error, False) from None
                 # a recording may be readable behind the damage
                 self._read_errors += 1
-                self._timeline.lose(0)
-                self._trouble = "the file is damaged there"
+                self._trouble = self._trouble or "the file is damaged"
                 if self._read_errors >= _MAX_READ_ERRORS:
                     return None
                 self._packets = self._container.demux(self._stream)
@@ -275,13 +277,17 @@ class AvSource(Closing):
     def _finish(self) -> None:
         self._ready.extend(self._timeline.tail())
         if self._timeline.frames == 0 and not self.info.live:
-            if self._timeline.lost or self._read_errors:
-                raise SourceCorrupt(
-                    f"{self._target.shown}: none of its pictures could be decoded",
-                    remedy="copy or record it again",
-                )
+            if self._timeline.lost or self._trouble:
+                raise self._undecodable()
             raise no_picture(self._target.shown, False)
         self._end = self._timeline.report(self._trouble)
+
+    def _undecodable(self) -> SourceCorrupt:
+        why = f" ({self._trouble})" if self._trouble else ""
+        return SourceCorrupt(
+            f"{self._target.shown}: none of its pictures can be decoded{why}",
+            remedy="copy or record it again",
+        )
 
 
 def _turned(image: NDArray[np.uint8], rotation: int) -> NDArray[np.uint8]:

@@ -10,6 +10,7 @@ from stream.errors import SourceEmpty, SourceNotFound, SourceUnauthorized
 from stream.sources.base import SourceOptions
 from stream.sources.decoder import AvSource, Target
 from stream.sources.failures import file_failure
+from stream.sources.integrity import cut_off
 
 _FORMATS: Final = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif,mpegts,mpeg"
 
@@ -32,6 +33,7 @@ def open_file(
             raise SourceNotFound(f"{path}: neither a file nor a folder", remedy="check the path")
         with file.open("rb") as stream:
             head = stream.read(16)
+        short = cut_off(file)
     except PermissionError:
         raise SourceUnauthorized(f"{path}: may not be read", remedy="check its permissions") from None
     except (OSError, ValueError) as error:  # names that are too long or hold a zero byte
@@ -44,6 +46,7 @@ def open_file(
         kind="file",
         live=live,
         options={"protocol_whitelist": "file", "format_whitelist": _FORMATS},
+        trouble="the file was cut off" if short else "",
         failure=lambda error, opening: file_failure(error, path, head),
     )
     return AvSource(target, id=id, options=options, clock=clock, first_segment=first_segment)

@@ -110,7 +110,7 @@ class Timeline:
     def report(self, trouble: str = "") -> EndReport:
         """The end: compare what was seen with what the header declared.
 
-        :param trouble: why reading stopped, where that was not the end of the recording
+        :param trouble: what is known to be wrong with the end of the recording
         """
         self._measure()
         last = self._mender.last_ns
@@ -121,7 +121,7 @@ class Timeline:
         message = ""
         if short and declared is not None:
             message = f"it ends at {seen / 1e9:.2f} s, and its header declares {declared / 1e9:.2f} s"
-        elif trouble and declared is None:
+        elif trouble:
             message = f"it could be read up to {seen / 1e9:.2f} s only"
         if message and trouble:
             message += f": {trouble}"
