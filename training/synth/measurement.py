@@ -85,7 +85,9 @@ class Camera:
     :param local: COUNT×2×2, local motion → what the flow reports of it: gain, and some of each axis in the other
         (folds and shading move the estimate aside)
     :param leak: COUNT×COUNT, share of a neighbour's local motion that a region reports as its own
-    :param head: COUNT×2, share of head motion that the flow reports
+    :param head: share of head motion that the flow reports
+    :param parallax: COUNT×2×6, error of a region per unit of head motion: depths are one person's, and skin
+        that turns away is seen anew
     :param white: noise of one frame, per region; :param drift: size of slow noise; :param drift_s: its time
     :param pair: noise of one flow field, per region
     :param moving: noise per unit of head motion; :param busy: noise per unit of local motion nearby
@@ -100,7 +102,8 @@ class Camera:
     repeat: float
     local: F64
     leak: F64
-    head: F64
+    head: float
+    parallax: F64
     white: F64
     drift: float
     drift_s: float
@@ -132,8 +135,8 @@ def draw(rng: np.random.Generator, points: F64, fps: float | None = None) -> Cam
     local = rng.normal(0, 0.1, (COUNT, 2, 2))
     local[:, [0, 1], [0, 1]] = gain
     local[list(_LIDS), 0, 1] *= 0.5
-    blink = np.exp(-((distance[list(_LIDS)].min(0) / 0.2) ** 2))[:, None] * rng.normal(0, 0.12, (COUNT, 2))
-    noise = _between(rng, 0.02, 0.11)
+    blink = np.exp(-((distance[list(_LIDS)].min(0) / 0.2) ** 2))[:, None] * rng.normal(0, 0.2, (COUNT, 2))
+    noise = _between(rng, 0.015, 0.2)
     texture = REGION_NOISE * rng.lognormal(0, 0.3, COUNT)
     flickers, held = rng.random() < 0.3, rng.random() < 0.4
     return Camera(
@@ -142,9 +145,10 @@ def draw(rng: np.random.Generator, points: F64, fps: float | None = None) -> Cam
         repeat=float(rng.choice([0.0, 0.0, 0.0, 0.02, 0.1])),
         local=local,
         leak=leak,
-        head=rng.uniform(0.93, 1.0) * (1 + rng.normal(0, 0.03, (COUNT, 2))),
+        head=float(rng.uniform(0.95, 1.0)),
+        parallax=rng.normal(0, _between(rng, 0.02, 0.08), (COUNT, 2, 6)),
         white=noise * texture,
-        drift=_between(rng, 0.02, 0.25),
+        drift=_between(rng, 0.015, 0.2),
         drift_s=_between(rng, 0.15, 1.5),
         pair=0.6 * noise * texture,
         moving=_between(rng, 0.01, 0.06),
@@ -233,6 +237,7 @@ def measure(
     seen = np.einsum("rij,nrj->nri", camera.local, local.astype(np.float64))
     seen += np.einsum("rs,nsj->nrj", camera.leak, seen)
     seen += local[:, _LIDS, 1].mean(1)[:, None, None] * camera.blink
+    seen += np.einsum("rck,nk->nrc", camera.parallax, rigid)
     track = (moved - local) * camera.head + seen
 
     if camera.hold:

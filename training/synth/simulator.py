@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.regions import COUNT
+from training.synth.events import BrowBeat
 from training.synth.measurement import STEP_S, draw, frame_times, measure
 from training.synth.rig import PIVOT, SPLITS, Rig, Split, load_rig, rotation
 from training.synth.script import PROFILES, Expression, Profile, Script, random_script
@@ -28,9 +29,31 @@ FIRST_S = 0.34
 """First grid time of a clip: the longer baseline, and two steps for slow cameras to have a frame."""
 
 
-HARD = Profile(talk=0.75, head=(0.7, 3.0), speech=(0.6, 2.0), beats_per_min=24.0, moves_per_min=8.0)
+LIVELY = Profile(
+    talk=0.75,
+    head=(0.7, 3.0),
+    speech=(0.6, 2.0),
+    beats_per_min=24.0,
+    moves_per_min=8.0,
+)
 """People who talk with their whole head. Networks trained on calm people take every brow beat of a real
 conversation for a micro-expression."""
+
+ACTING = Profile(
+    talk=0.8,
+    head=(0.7, 3.0),
+    speech=(0.8, 2.5),
+    beats_per_min=30.0,
+    moves_per_min=10.0,
+    macro_per_min=12.0,
+    macro_peak=(4.0, 30.0),
+    micro_per_min=9.0,
+)
+"""People who make faces: big expressions all the time, few of them short."""
+
+BEAT_GAIN = (1.0, 2.5)
+"""Brow beats of the two hard profiles are so much larger. With it, speed and size of brow, cheek and mouth
+motion come near to those of real talking video (docs/spotter-training.md)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +61,7 @@ class SimOptions:
     """What is simulated.
 
     :param duration_s: of a clip; :param split: whose faces
-    :param hard: share of clips of profile :data:`HARD`; the others are mixed, quiet or still
+    :param hard: share of clips of profile :data:`LIVELY` or :data:`ACTING`; the others are mixed, quiet or still
     :param free: share of clips without any micro-expression
     :param fps: native frame rate of all clips, drawn for each when ``None``
     :param distance_cm: range of camera distances
@@ -132,14 +155,22 @@ def truth_of(expression: Expression, iod_cm: float) -> Truth:
 
 def draw_script(rng: np.random.Generator, options: SimOptions) -> Script:
     """A script of one of the profiles, by the shares in ``options``."""
-    profile = (
-        HARD
-        if rng.random() < options.hard
-        else PROFILES[("mixed", "mixed", "quiet", "still")[rng.integers(4)]]
-    )
+    hard = rng.random() < options.hard
+    choices = (LIVELY, ACTING) if hard else tuple(PROFILES[n] for n in ("mixed", "mixed", "quiet", "still"))
+    profile = choices[rng.integers(len(choices))]
     if rng.random() < options.free:
         profile = replace(profile, micro_per_min=0.0)
-    return random_script(rng, options.duration_s, profile)
+    script = random_script(rng, options.duration_s, profile)
+    if not hard:
+        return script
+    gain = rng.uniform(*BEAT_GAIN)
+    events = [
+        replace(e, raise_=min(1.0, e.raise_ * gain), frown=min(1.0, e.frown * gain))
+        if isinstance(e, BrowBeat)
+        else e
+        for e in script.events
+    ]
+    return replace(script, events=tuple(events))
 
 
 def simulate(rng: np.random.Generator, options: SimOptions | None = None) -> SimClip:
