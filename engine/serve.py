@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import importlib.metadata
 import logging
+import socket as network
 import ssl
 import time
 from collections import Counter
@@ -45,6 +46,10 @@ logger = logging.getLogger(__name__)
 
 PATH: Final = "/v1/stream"
 HOUSEKEEPING_S: Final = 60.0
+
+SEND_BUFFER: Final = 64 * 1024
+"""Bytes the kernel may hold for one client. Left to itself it grows to megabytes, and a client that reads
+nothing would be noticed minutes later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +294,9 @@ class Server:
                 await socket.close(wire.OVERLOADED, "overloaded")
                 self._audit("session.refused", {"address": address, "reason": "overloaded"})
                 return
+            socket.transport.get_extra_info("socket").setsockopt(
+                network.SOL_SOCKET, network.SO_SNDBUF, SEND_BUFFER
+            )
             # the handshake has refused a wrong token; without one, a token may follow as first message
             token = bearer(socket.request.headers.get("Authorization")) if socket.request else None
             principal = self._authenticator.check(token or "")
