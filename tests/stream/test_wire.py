@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -188,3 +189,12 @@ def test_a_client_refuses_what_is_no_envelope(payload: str) -> None:
 
 def test_a_token_is_never_shown() -> None:
     assert "secret" not in repr(wire.Auth("secret"))
+
+
+def test_the_documentation_names_every_word() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
+    words = {*EVENT_TYPES, *wire.CONTROL, *wire._FIELDS}
+    words |= {name for fields in wire._FIELDS.values() for name in fields}
+    assert {word for word in words if f"`{word}`" not in text} == set()
+    codes = {value for name, value in vars(wire).items() if isinstance(value, int) and 4400 <= value < 4600}
+    assert {code for code in codes if f"| {code} |" not in text} == set()
