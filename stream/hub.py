@@ -120,7 +120,10 @@ class Hub:
         self.journal_failing = False
         self._clock_ns = clock_ns
         self._observers: list[Observer] = []
-        self._lock = threading.Lock()  # guards what publishers and the loop share
+        # publishers number and queue one at a time, and may wait for the disk meanwhile; the loop takes the
+        # second lock only, which nobody holds for long
+        self._order = threading.Lock()
+        self._lock = threading.Lock()
         self._incoming: deque[Record] = deque()
         self._scheduled = False
         self._hole = False
@@ -132,7 +135,7 @@ class Hub:
 
     def attach(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
         """Deliver on this loop (the running one by default). Events published before are in the journal."""
-        with self._lock:
+        with self._order, self._lock:
             self._loop = loop or asyncio.get_running_loop()
             self._delivered = self.journal.last_seq
             self._incoming.clear()
@@ -176,7 +179,7 @@ class Hub:
         for observer in self._observers:
             observer(type, source, data)
         now = self._clock_ns() // 1000 * 1000
-        with self._lock:  # numbering and queueing together, so that delivery is in order
+        with self._order:  # numbering and queueing together, so that delivery is in order
             if type in LOSSY:
                 name = id or (f"{type}:{source}" if source else type)
                 record = Record.of(Event(type, name, None, self.journal.epoch, source, now, data))
@@ -187,7 +190,8 @@ class Hub:
                 except JournalError as error:
                     self._complain(error)
                     return None
-            self._enqueue(record)
+            with self._lock:
+                self._enqueue(record)
         return record
 
     def subscribe(self, wanted: Filter | None = None, *, after: Position | None = None) -> Subscriber:
@@ -255,7 +259,7 @@ class Hub:
                     return False
                 record = self._incoming.popleft()
             if record.seq is not None:
-                self._delivered = record.seq
+                self._delivered = max(self._delivered, record.seq)
             for subscriber in self._subscribers:
                 subscriber._offer(record)
         return True

@@ -102,20 +102,25 @@ class Journal:
         self.path = str(path)
         in_memory = self.path == MEMORY
         self.retention = retention or Retention(max_events=10_000 if in_memory else None)
-        self._lock = threading.Lock()
+        self._lock = self._read_lock = threading.Lock()
         self._guard: IO[bytes] | None = None
         self._db: sqlite3.Connection | None = None
+        self._reader: sqlite3.Connection | None = None
         try:
             if not in_memory:
                 Path(self.path).parent.mkdir(parents=True, exist_ok=True)
                 _check_header(Path(self.path))
                 self._guard = _guard(self.path)
-            # one connection under one lock: a second one would see another database in memory
-            self._db = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None, timeout=5.0)
+            self._db = self._reader = _connect(self.path)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
             self._db.executescript(_TABLES)
             self._open_epoch(self._db)
+            if not in_memory:
+                # replays read beside the writer, so that a crowd of late clients does not hold up a camera;
+                # in memory a second connection would be another database
+                self._reader, self._read_lock = _connect(self.path), threading.Lock()
+                self._reader.execute("PRAGMA query_only=1")
         except (sqlite3.Error, OSError) as error:
             self.close()
             raise JournalError(
@@ -254,9 +259,13 @@ class Journal:
     def close(self) -> None:
         """Close the file. Safe to call twice."""
         with self._lock:
+            reader, self._reader = self._reader, None
             if self._db is not None:
                 self._db.close()
-                self._db = None
+            if reader is not self._db and reader is not None:
+                with self._read_lock:
+                    reader.close()
+            self._db = None
             if self._guard is not None:
                 self._guard.close()
                 self._guard = None
@@ -273,13 +282,12 @@ class Journal:
         return f"<Journal {self.path} epoch {self._epoch} seq {self.first_seq}…{self._last}>"
 
     def _select(self, tail: str, values: list[object]) -> list[Record]:
-        with self._lock:
+        columns = "seq, type, source, id, score, payload"
+        with self._read_lock:
+            if self._reader is None:
+                raise JournalError(f"the journal {self.path} is closed")
             try:
-                rows = (
-                    self._open()
-                    .execute(f"SELECT seq, type, source, id, score, payload FROM events {tail}", values)
-                    .fetchall()
-                )
+                rows = self._reader.execute(f"SELECT {columns} FROM events {tail}", values).fetchall()
             except sqlite3.Error as error:
                 raise self._failed("read", error) from error
         return [Record(*row) for row in rows]
@@ -293,6 +301,10 @@ class Journal:
         return JournalError(
             f"cannot {verb} the journal {self.path}: {error}", remedy="check free space and permissions"
         )
+
+
+def _connect(path: str) -> sqlite3.Connection:
+    return sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=5.0)
 
 
 def _guard(path: str) -> IO[bytes]:

@@ -142,7 +142,7 @@ def encode(event: Event) -> bytes:
         ensure_ascii=False,
         allow_nan=False,
         separators=(",", ":"),
-    ).encode()
+    ).encode(errors="replace")  # half a surrogate pair, as a language model may write
     if len(payload) > MAX_EVENT_BYTES:
         raise ValueError(f"{event.type} of {len(payload)} bytes is over the bound of {MAX_EVENT_BYTES}")
     return payload

@@ -231,6 +231,29 @@ async def test_a_full_disk_stops_no_camera_and_no_event_is_seen_unwritten(
     assert not hub.journal_failing
 
 
+async def test_a_disk_that_stands_still_does_not_stop_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    hub = make()
+    hub.attach()
+    subscriber = hub.subscribe()
+    append, stuck, free = hub.journal.append, threading.Event(), threading.Event()
+
+    def wait(*args: Any, **settings: Any) -> Record:
+        stuck.set()
+        free.wait(10)
+        return append(*args, **settings)
+
+    publish(hub, 1)
+    monkeypatch.setattr(hub.journal, "append", wait)
+    thread = threading.Thread(target=publish, args=(hub, 1))
+    thread.start()
+    stuck.wait(10)  # the publisher waits for the disk, holding its place
+    async with asyncio.timeout(5):
+        assert await take(subscriber, 1) == [1]
+        free.set()
+        assert await take(subscriber, 2) == [2]
+    thread.join()
+
+
 async def test_observers_hear_everything_before_it_is_sent() -> None:
     hub = make()
     heard: list[tuple[str, str, Any]] = []

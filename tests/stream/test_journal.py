@@ -1,6 +1,8 @@
 """The log: no holes, one epoch over restarts, nothing kept twice, errors that say what to do."""
 
 import sqlite3
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -88,6 +90,45 @@ def test_a_failed_write_spends_no_number(tmp_path: Path) -> None:
         journal._db.execute("PRAGMA query_only = 0")
         assert journal.append(MARKER, "", {}, time=0).seq == 2
         assert [record.seq for record in journal.replay()] == [1, 2]
+
+
+def test_a_full_disk_is_an_error_until_there_is_room(tmp_path: Path) -> None:
+    with Journal(tmp_path / "log.db") as journal:
+        assert journal._db is not None
+        journal._db.execute("PRAGMA max_page_count = 40")
+        with pytest.raises(JournalError, match="full"):
+            fill(journal, 10_000)
+        full = journal.last_seq
+        assert 0 < full < 10_000
+        assert [record.seq for record in journal.replay()] == list(range(1, full + 1))
+        journal._db.execute("PRAGMA max_page_count = 10000")
+        fill(journal, 1)
+        assert journal.last_seq == full + 1
+
+
+def test_what_was_written_survives_a_killed_process(tmp_path: Path) -> None:
+    code = (
+        "import sys; from stream.journal import Journal; journal = Journal(sys.argv[1])\n"
+        "while True: print(journal.append('marker', '', {}, time=0).seq, flush=True)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "log.db")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None
+        while int(writer.stdout.readline()) < 200:
+            pass
+        writer.kill()
+        told = [int(line) for line in writer.stdout.read().splitlines(keepends=True) if line.endswith("\n")]
+    with Journal(tmp_path / "log.db") as journal:
+        assert journal.last_seq >= max(told, default=200)
+        assert [record.seq for record in journal.replay()] == list(range(1, journal.last_seq + 1))
+
+
+def test_readers_do_not_hold_up_the_writer(tmp_path: Path) -> None:
+    with Journal(tmp_path / "log.db") as journal:
+        fill(journal, 10)
+        with journal._read_lock:  # a reader in the middle of its page
+            fill(journal, 10)
+        assert len(journal.read(0)) == 20
 
 
 def test_a_closed_journal_says_so() -> None:

@@ -166,6 +166,11 @@ def test_nan_and_arrays_never_leave() -> None:
         )
 
 
+def test_half_a_character_does_not_stop_an_event() -> None:
+    event = wire.decode(wire.encode(Event("marker", "m", 1, "epoch", "", 0, {"label": "a\ud800b"})))
+    assert event.data == {"label": "a?b"}
+
+
 def test_a_client_passes_over_fields_and_types_from_the_future() -> None:
     payload = b'{"type":"face.winked","time":"2026-01-01T00:00:00Z","data":{"a":1},"later":true}'
     event = wire.decode(payload)
