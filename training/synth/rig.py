@@ -156,7 +156,7 @@ class Camera:
     scale: float
     centre: tuple[float, float]
     distance: float = 90.0
-    look_y: float = 1.5
+    look_y: float = 2.6
 
     def __post_init__(self) -> None:
         if min(self.width, self.height) < 16 or not self.scale > 0 or not self.distance > 25:
