@@ -39,7 +39,7 @@ def clean_camera(fps: float = 50.0) -> measurement.Camera:
         flicker_hz=1,
         hold=0,
         keyframe_s=1,
-        anchor=0,
+        anchor=(0, 0),
     )
 
 

@@ -10,7 +10,7 @@ from torch.nn.functional import smooth_l1_loss
 from detectors.stepmodel import APEX, AU0, MACRO, ME, OFFSET, ONSET, OUTPUTS, TO_OFFSET, TO_ONSET
 
 PARTS = ("me", "macro", "heat", "distance", "au")
-SCALE = dict(zip(PARTS, (1.0, 0.3, 1.0, 4.0, 0.3), strict=True))
+SCALE = dict(zip(PARTS, (1.0, 0.3, 1.0, 4.0, 2.0), strict=True))
 HEAT_BOOST = 4.0
 """Extra weight of a step at the top of a heat bump: bumps cover one step in fifty."""
 

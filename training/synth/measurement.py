@@ -94,7 +94,8 @@ class Camera:
     :param blink: spurious motion round the eye per unit of lid motion, COUNT×2
     :param flicker: amplitude of the lamp's pattern; :param flicker_hz: its alias frequency
     :param hold: motion below which a codec repeats a block; :param keyframe_s: forced refresh
-    :param anchor: error of landmarks that place the fit, per axis; it is redrawn at every basis update
+    :param anchor: error of the landmarks that place the fit (IOD, per axis): what stays for the clip, and
+        what is drawn anew at every update
     """
 
     fps: float
@@ -115,7 +116,7 @@ class Camera:
     flicker_hz: float
     hold: float
     keyframe_s: float
-    anchor: float
+    anchor: tuple[float, float]
 
 
 def _between(rng: np.random.Generator, low: float, high: float) -> float:
@@ -158,7 +159,7 @@ def draw(rng: np.random.Generator, points: F64, fps: float | None = None) -> Cam
         flicker_hz=_between(rng, 0.5, 12.0),
         hold=_between(rng, 0.1, 0.5) if held else 0.0,
         keyframe_s=_between(rng, 0.4, 8.0),
-        anchor=_between(rng, 0.005, 0.03),
+        anchor=(0.03, _between(rng, 0.003, 0.015)),
     )
 
 
@@ -274,11 +275,12 @@ def _split_head(
     """Head-motion compensation with the product's code, on landmarks that are slightly wrong."""
     residual = np.empty((stamps.size, 2 * COUNT), np.float32)
     rigid = np.empty((stamps.size, 6), np.float32)
+    wrong = rng.normal(0, camera.anchor[0], (68, 2))
     part = np.floor(stamps / BASIS_EVERY_S).astype(int)
     for p in np.unique(part):
         rows = np.flatnonzero(part == p)
-        points68 = landmarks[rows].mean(0) + rng.normal(0, camera.anchor, (68, 2))
-        points68 = points68.astype(np.float32)
+        jitter = rng.normal(0, camera.anchor[1], (68, 2))
+        points68 = (landmarks[rows].mean(0) + wrong + jitter).astype(np.float32)
         basis = rigid_basis(centres(points68), points68)
         r, g = compensate(flow[rows].astype(np.float32), basis, rigid_solver(basis))
         residual[rows], rigid[rows] = r.reshape(len(rows), -1), g

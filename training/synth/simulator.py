@@ -16,10 +16,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.regions import COUNT
+from detectors.regions import COUNT, NAMES, RADIUS, centres
 from training.synth.events import BrowBeat
 from training.synth.measurement import STEP_S, draw, frame_times, measure
-from training.synth.rig import PIVOT, SPLITS, Rig, Split, load_rig, rotation
+from training.synth.rig import FACE, PIVOT, SPLITS, Rig, Split, load_rig, rotation, vertex_normals
 from training.synth.script import PROFILES, Expression, Profile, Script, random_script
 
 F32 = NDArray[np.float32]
@@ -28,6 +28,34 @@ F64 = NDArray[np.float64]
 FIRST_S = 0.34
 """First grid time of a clip: the longer baseline, and two steps for slow cameras to have a frame."""
 
+
+PER_REGION = 8
+"""Vertices whose mean motion stands for a region's."""
+
+REACH = 0.25
+"""How far from a region's centre (IOD) a clip's own centre may lie, its disk included."""
+
+_OFF = {
+    "brow_outer": (0.04, -0.015),
+    "brow_mid": (0.08, -0.03),
+    "brow_inner": (0.075, -0.05),
+    "glabella": (0, -0.06),
+    "nasolabial": (0, -0.025),
+    "nose_wing": (0, -0.05),
+    "lower_lip": (0, 0.02),
+    "chin": (0, 0.035),
+    "forehead": (0.085, -0.03),
+    "temple": (0.01, 0.025),
+}
+
+
+def _shift(name: str) -> tuple[float, float]:
+    out, down = next((v for k, v in _OFF.items() if name.startswith(k)), (0.0, 0.0))
+    return (-out if name.endswith("_R") else out, down)
+
+
+SHIFT = np.array([_shift(name) for name in NAMES])
+"""``COUNT``×2, IOD: how the landmark network's regions lie off the rig's own, mean of 30 rendered people."""
 
 LIVELY = Profile(
     talk=0.75,
@@ -98,34 +126,81 @@ class SimClip:
     fps: float
 
 
-class _Sites(NamedTuple):
-    """The rig cut down to region vertices (``COUNT``×8 of them) and the 68 landmarks."""
+class Sites(NamedTuple):
+    """The rig cut down to the vertices that stand for regions in one clip, and the 68 landmarks.
+
+    :param rows: vertex of each of the ``COUNT``×``PER_REGION`` samples, then of each landmark
+    :param exp: 53 × (rows·3), cm
+    """
 
     rows: NDArray[np.int32]
-    exp: F32  # 53 × (rows·3)
-    count: int
+    exp: F32
+
+
+class _Skin(NamedTuple):
+    """Vertices that any clip may sample: where they lie (picture axes, IOD), and how they move."""
+
+    rows: NDArray[np.int32]
+    xy: F64
+    exp: F32
+    centres: F64
 
 
 @lru_cache(maxsize=1)
-def _sites() -> _Sites:
+def _skin() -> _Skin:
     rig = load_rig()
-    vertices = rig.region_vertices()
-    rows = np.concatenate([vertices.ravel(), rig.lm68])
-    return _Sites(rows, rig.exp[:, rows].reshape(len(rig.names), -1), vertices.shape[1])
+    iod = rig.iod(rig.mean)
+    flat = rig.mean[:, :2] * np.array([1, -1]) / iod
+    middle = centres(flat[rig.lm68].astype(np.float32))
+    facing = vertex_normals(rig.mean, rig.tri)[:, 2] > 0.25
+    front = np.zeros(len(flat), bool)
+    for at in middle:
+        near = (np.hypot(*(flat - at).T) < REACH) & (rig.kind == FACE) & facing
+        # lips and nostrils have an inside that faces the camera and is never seen
+        front |= near & (rig.mean[:, 2] > rig.mean[near, 2].max() - 2.0)
+    rows = np.flatnonzero(front).astype(np.int32)
+    return _Skin(rows, flat[rows], rig.exp[:, rows], middle.astype(np.float64))
 
 
-def face_motion(rig: Rig, neutral: F32, coefficients: F64, poses: F64, distance_cm: float) -> tuple[F64, F64]:
+def draw_sites(rng: np.random.Generator | None = None) -> Sites:
+    """Where the regions lie on this clip's face; without ``rng`` exactly where the landmarks of the rig say.
+
+    A landmark network does not mean quite the points that the rig means: its brows lie further up and out
+    (:data:`SHIFT`), and each face is off by a little in its own way.
+    """
+    rig, skin = load_rig(), _skin()
+    at = skin.centres
+    if rng is not None:
+        at = at + rng.uniform(0, 1.2) * SHIFT + rng.normal(0, 0.02, (COUNT, 2))
+    distance = np.hypot(*(skin.xy[None] - at[:, None]).transpose(2, 0, 1))
+    chosen = np.empty((COUNT, PER_REGION), np.intp)
+    for r in range(COUNT):
+        inside = np.flatnonzero(distance[r] < RADIUS)
+        if len(inside) < PER_REGION:
+            chosen[r] = np.argsort(distance[r])[:PER_REGION]
+        elif rng is None:
+            chosen[r] = inside[np.linspace(0, len(inside) - 1, PER_REGION).astype(int)]
+        else:
+            chosen[r] = rng.choice(inside, PER_REGION, replace=False)
+    pick = chosen.ravel()
+    exp = np.concatenate([skin.exp[:, pick], rig.exp[:, rig.lm68]], axis=1)
+    return Sites(np.concatenate([skin.rows[pick], rig.lm68]), exp.reshape(len(rig.names), -1))
+
+
+def face_motion(
+    rig: Rig, neutral: F32, coefficients: F64, poses: F64, distance_cm: float, sites: Sites | None = None
+) -> tuple[F64, F64]:
     """Region positions (N×``COUNT``×2) and landmarks (N×68×2) in the picture, units of the neutral IOD.
 
     :param neutral: V×3 cm; :param coefficients: N×53; :param poses: N×6
     """
-    sites = _sites()
+    sites = sites or draw_sites()
     points = neutral[sites.rows] + (coefficients.astype(np.float32) @ sites.exp).reshape(len(poses), -1, 3)
     turned = np.einsum("nij,nvj->nvi", rotation(poses), points - np.array(PIVOT)) + poses[:, None, 3:]
     grow = distance_cm / (distance_cm - turned[..., 2]) / rig.iod(neutral)
     flat = np.stack([turned[..., 0] * grow, -turned[..., 1] * grow], -1)
     regions, landmarks = flat[:, : -len(rig.lm68)], flat[:, -len(rig.lm68) :]
-    return regions.reshape(len(poses), COUNT, sites.count, 2).mean(2), landmarks
+    return regions.reshape(len(poses), COUNT, PER_REGION, 2).mean(2), landmarks
 
 
 def _level(regions: F64, landmarks: F64) -> tuple[F64, F64]:
@@ -144,13 +219,17 @@ def _level(regions: F64, landmarks: F64) -> tuple[F64, F64]:
 
 def truth_of(expression: Expression, iod_cm: float) -> Truth:
     """The expression with the peak of its own motion, seen from the front."""
-    sites = _sites()
-    apex = sum(action.coefficients() for action in expression.actions)
-    moved = (np.asarray(apex, np.float32) @ sites.exp).reshape(-1, 3)[: COUNT * sites.count]
-    flat = moved.reshape(COUNT, sites.count, 3)[..., :2].mean(1)
+    apex = np.sum([action.coefficients() for action in expression.actions], axis=0)
+    moved = (apex.astype(np.float32) @ _reference().exp).reshape(-1, 3)[: COUNT * PER_REGION]
+    flat = moved.reshape(COUNT, PER_REGION, 3)[..., :2].mean(1)
     peak = float(np.hypot(flat[:, 0], flat[:, 1]).max()) / iod_cm * 100
     units = tuple(action.au for action in expression.actions)
     return Truth(expression.onset_s, expression.apex_s, expression.offset_s, units, peak)
+
+
+@lru_cache(maxsize=1)
+def _reference() -> Sites:
+    return draw_sites()
 
 
 def draw_script(rng: np.random.Generator, options: SimOptions) -> Script:
@@ -184,7 +263,8 @@ def simulate(rng: np.random.Generator, options: SimOptions | None = None) -> Sim
     camera = draw(rng, _mean_centres(), options.fps)
     stamps, shown = frame_times(rng, camera, options.duration_s)
     distance = float(rng.uniform(*options.distance_cm))
-    regions, landmarks = _level(*face_motion(rig, neutral, *script.evaluate(shown), distance))
+    motion = face_motion(rig, neutral, *script.evaluate(shown), distance, draw_sites(rng))
+    regions, landmarks = _level(*motion)
     grid = np.arange(round(FIRST_S / STEP_S), round(options.duration_s / STEP_S) - 2) * STEP_S
     features = measure(rng, camera, stamps, 100 * regions, landmarks, grid)
     truths = tuple(truth_of(e, rig.iod(neutral)) for e in script.expressions)
@@ -195,5 +275,5 @@ def simulate(rng: np.random.Generator, options: SimOptions | None = None) -> Sim
 def _mean_centres() -> F64:
     rig = load_rig()
     still = np.zeros((1, len(rig.names)))
-    regions, landmarks = face_motion(rig, rig.mean, still, np.zeros((1, 6)), 100.0)
+    regions, landmarks = face_motion(rig, rig.mean, still, np.zeros((1, 6)), 100.0, _reference())
     return _level(regions, landmarks)[0][0]
