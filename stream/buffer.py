@@ -134,13 +134,14 @@ class MediaBuffer:
         """Replace all that waits by one gap up to ``item``."""
         assert isinstance(item, Frame)
         first = self._items[0]
+        lost_before = sum(i.frames for i in self._items if isinstance(i, Gap))
         gap = Gap(
             item.source,
             item.segment,
             min(first.from_ns if isinstance(first, Gap) else first.pts_ns, item.pts_ns),
             item.pts_ns,
             "overflow",
-            self._frames,
+            self._frames + lost_before,
         )
         self._overflowed += self._frames
         self._items.clear()

@@ -9,7 +9,6 @@ from typing import Final
 from stream.clock import Clock
 from stream.frames import Frame, Item
 
-
 _LONGEST_WAIT_NS: Final = 10_000_000_000
 
 

@@ -78,6 +78,8 @@ def redact(uri: str) -> str:
     elif "@" in host:
         host = "***@" + host.rpartition("@")[2]
     path, mark, query = tail.partition("?")
+    # some cameras want user=…_password=… in the path
+    path = "/".join("***" if "=" in part and _SECRET.search(part) else part for part in path.split("/"))
     if mark:
         pairs = parse_qsl(query, keep_blank_values=True)
         shown = [(k, "***" if _SECRET.search(k) else v) for k, v in pairs]

@@ -136,6 +136,7 @@ class AvSource(Closing):
 
     def _open(self) -> InputContainer:
         timeout = (self._options.open_timeout_s, self._options.read_timeout_s)
+        began = self._clock.now_ns()
         try:
             return av.open(
                 self._target.url,
@@ -146,7 +147,9 @@ class AvSource(Closing):
                 metadata_errors="replace",
             )
         except (av.FFmpegError, OSError, ValueError) as error:
-            raise self._target.failure(error, True) from None
+            late = self._clock.now_ns() - began >= timeout[0] * 1e9 and self._target.kind != "file"
+            # once its time is over, FFmpeg gives whatever error it trips over next
+            raise self._target.failure(TimeoutError() if late else error, True) from None
 
     def _video_stream(self) -> VideoStream:
         streams = self._container.streams

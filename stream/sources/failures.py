@@ -77,10 +77,12 @@ def network_failure(error: Exception, shown: str, *, opening: bool) -> SourceErr
         )
     if isinstance(error, (av.ProtocolNotFoundError, av.DecoderNotFoundError, av.DemuxerNotFoundError)):
         return SourceUnsupported(f"{shown}: its kind of stream cannot be read", remedy="use RTSP or MJPEG")
-    if isinstance(error, (av.InvalidDataError, av.PatchWelcomeError)) and opening:
+    if isinstance(error, (av.InvalidDataError, av.PatchWelcomeError, av.ArgumentError)) and opening:
         return SourceUnsupported(f"{shown}: what it sends is not a video", remedy="check the path")
     if isinstance(error, ConnectionRefusedError):
         return SourceUnreachable(f"{shown}: connection refused", remedy="check address, port and camera")
+    if not opening and getattr(error, "errno", None) == errno.EIO:  # FFmpeg's name for the end of HTTP
+        return SourceUnreachable(f"{shown}: the stream ended", remedy="check camera and network")
     return SourceUnreachable(
         f"{shown}: connection failed ({_code(error)})", remedy="check camera and network"
     )

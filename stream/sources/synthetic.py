@@ -98,6 +98,8 @@ class SyntheticSource(Closing):
             raise UsageError(f"{uri}: more than {options.max_pixels} pixels")
         self._period = Fraction(1_000_000_000) / Fraction(made.fps).limit_denominator(1_000_000)
         self._count = round(made.seconds * made.fps) if made.seconds else None
+        begin = round(made.gap * 1e9)
+        self._hole = (begin, begin + round(made.gap_length * 1e9)) if made.gap >= 0 else (0, 0)
         self._texture = _texture(made)
         self._next = 0
         self._ready: deque[Item] = deque()
@@ -146,8 +148,7 @@ class SyntheticSource(Closing):
                 return None
             number, self._next = self._next, self._next + 1
             stamp = round(number * self._period)
-            since = stamp / 1e9 - self._made.gap
-            if self._made.gap >= 0 and 0 <= since < self._made.gap_length:
+            if self._hole[0] <= stamp < self._hole[1]:
                 continue
             self._ready.extend(self._timeline.place(self._picture(stamp), stamp))
         return self._ready.popleft()
