@@ -1,0 +1,106 @@
+"""Scores of the whole product chain on rendered clips: pixels in, micro-expressions out.
+
+Nothing is simulated here but the faces. Face detector, landmarks, crops, flow, network and decoder are those
+of :mod:`detectors`, wired as :mod:`engine.pipeline` wires them, and the spotter's threshold is the one it
+shipped with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from detectors.analyzer import FaceAnalyzer
+from detectors.signals import FacePair
+from detectors.spotting import Spotter, SpottingOptions, StepModel
+from detectors.types import Expression
+from engine.pipeline import Analyzer, Chain, Spotted
+from engine.types import Evidence
+from stream.frames import Frame
+from training.spotter.evaluate import Interval, Scores, score
+
+
+class PixelClip(Protocol):
+    """A clip with known micro-expressions.
+
+    ``groups`` are labels by which scores are told apart, such as ``30 fps`` or ``talking``.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def groups(self) -> Sequence[str]: ...
+
+    @property
+    def truths(self) -> Sequence[Interval]: ...
+
+    @property
+    def seconds(self) -> float: ...
+
+    def frames(self) -> Iterator[Frame]:
+        """Its frames, decoded, in media time."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ClipResult:
+    """What was spotted in one clip, and how much of it was seen with a face."""
+
+    clip: PixelClip
+    spots: tuple[Interval, ...]
+    frames: int
+    frames_with_face: int
+
+
+def interval(expression: Expression, au_threshold: float = 0.5) -> Interval:
+    """A spotted expression as the metrics see it."""
+    return Interval(
+        expression.onset.pts_ns / 1e9,
+        expression.apex.pts_ns / 1e9,
+        expression.offset.pts_ns / 1e9,
+        tuple(unit for unit, p in expression.aus if p >= au_threshold),
+        score=expression.score,
+    )
+
+
+def _no_evidence(_: FacePair) -> Evidence:
+    return Evidence(np.zeros((1, 1, 3), np.uint8), (), {}, "none")
+
+
+def run(
+    clip: PixelClip,
+    model: StepModel,
+    options: SpottingOptions | None = None,
+    analyzer: Callable[[], Analyzer] = FaceAnalyzer,
+) -> ClipResult:
+    """Analyse one clip with the product's chain."""
+    chain = Chain(clip.name, analyzer(), lambda: Spotter(model, options), _no_evidence)
+    found = [out for frame in clip.frames() for out in chain.push(frame)]
+    found += chain.finish()
+    spots = tuple(interval(out.expression) for out in found if isinstance(out, Spotted))
+    return ClipResult(clip, spots, chain.counts.analysed, chain.counts.frames_with_face)
+
+
+def evaluate_pixels(
+    clips: Iterable[PixelClip],
+    model: StepModel,
+    options: SpottingOptions | None = None,
+    analyzer: Callable[[], Analyzer] = FaceAnalyzer,
+    progress: Callable[[ClipResult], None] | None = None,
+) -> dict[str, Scores]:
+    """Pooled scores: ``all``, and one entry for each group."""
+    parts: dict[str, list[ClipResult]] = {"all": []}
+    for clip in clips:
+        result = run(clip, model, options, analyzer)
+        if progress:
+            progress(result)
+        for group in ("all", *clip.groups):
+            parts.setdefault(group, []).append(result)
+    return {
+        group: score([(r.clip.truths, r.spots) for r in results], sum(r.clip.seconds for r in results) / 60)
+        for group, results in parts.items()
+    }
