@@ -8,6 +8,7 @@ from typing import Any
 from detectors.types import Expression, Quality
 from engine.queue import Outcome
 from engine.types import Description
+from stream.events import expression_data
 from stream.frames import FrameRef
 
 DISCLAIMER = (
@@ -52,6 +53,16 @@ def final_record(expression: Expression, outcome: Outcome, evidence: str | None)
         "description": None if description is None else description_record(description),
         "evidence": evidence,
     }
+
+
+def event_data(expression: Expression, record: dict[str, Any]) -> dict[str, Any]:
+    """A record as the data of an ``expression.*`` event: with exact media times beside the milliseconds."""
+    return expression_data(
+        record,
+        onset_ns=expression.onset.pts_ns,
+        apex_ns=expression.apex.pts_ns,
+        offset_ns=expression.offset.pts_ns,
+    )
 
 
 def description_record(description: Description) -> dict[str, Any]:

@@ -1,0 +1,103 @@
+"""The command ``mellm``. Standard output is data, standard error is talk.
+
+Exit codes: 0 done · 1 a bug · 2 wrong usage or configuration, refused purpose, missing extra · 3 a source or
+picture that cannot be used · 4 models or devices · 5 the describer's endpoint · 6 run folder, journal or server ·
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import click
+
+from stream.errors import MellmError
+
+# name → (module, one line of help): `mellm --help` must not import numpy, so verbs load when they are called
+VERBS: dict[str, tuple[str, str]] = {
+    "demo": (
+        "clients.cli.demo",
+        "Analyse the sample that ships with the project and score it against its truth.",
+    ),
+    "analyze": ("clients.cli.analyze", "Analyse recordings into a run folder."),
+    "watch": ("clients.cli.watch", "Follow one source in the terminal."),
+    "serve": ("clients.cli.serve", "Follow sources and push results to WebSocket clients."),
+    "listen": ("clients.cli.listen", "Print what a server pushes."),
+    "probe": ("clients.cli.probe", "Show what a source delivers: codec, size, rates, gaps."),
+    "describe": ("clients.cli.pair", "Describe one onset–apex pair of pictures."),
+    "flowmap": ("clients.cli.pair", "Draw the motion map of one onset–apex pair of pictures."),
+    "models": ("clients.cli.models", "Pull, list and verify the models."),
+    "train": ("clients.cli.train", "Train the spotter on synthetic faces (extra `train`)."),
+    "bench": ("clients.cli.bench", "Measure speed and latency on this machine."),
+    "doctor": ("clients.cli.doctor", "Check this installation."),
+}
+
+
+class _Verbs(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        command = getattr(importlib.import_module(VERBS[cmd_name][0]), cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in VERBS.items()])
+
+
+@click.group(
+    cls=_Verbs,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 done, 1 bug, 2 usage, 3 source, 4 models, 5 describer, 6 server or run folder, "
+    "130 interrupted.",
+)
+@click.version_option(package_name="mellm-live", prog_name="mellm")
+@click.option("-v", "--verbose", is_flag=True, help="Log what happens, to standard error.")
+def mellm(verbose: bool) -> None:
+    """Spot and describe facial micro-expressions, live and in recordings.
+
+    A measurement of facial motion with uncertainty; no lie detector, no basis for decisions about people.
+    """
+    import logging
+
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.ERROR,
+        format="%(asctime)s %(levelname).1s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit with its documented code."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run the command line; errors become one line on standard error and an exit code."""
+    # FFmpeg's own messages repeat what the typed errors say, without naming the remedy
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    try:
+        code = mellm.main(arguments, prog_name="mellm", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except MellmError as error:
+        return _fail(" ".join(str(error).split()), error.exit_code)
+    except click.ClickException as error:
+        return _fail(error.format_message(), 2)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("mellm: interrupted", err=True)
+        return 130
+    except BrokenPipeError:
+        # whoever read our output has gone; the interpreter must not complain again at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _fail(message: str, code: int) -> int:
+    click.echo(f"mellm: error: {message}", err=True)
+    return code

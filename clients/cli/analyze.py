@@ -1,0 +1,140 @@
+"""``mellm analyze``: recordings into a run folder."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from clients.cli.common import clock, json_flag, make_describer, one_line, settings_flags, settings_from
+
+if TYPE_CHECKING:
+    from engine.config import Settings
+    from engine.offline import RunResult
+    from stream.frames import SourceInfo
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, metavar="PATH…")
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Run folder to write or to go on in."
+)
+@click.option("--fps", type=float, help="Frame rate of image folders, which carry none.")
+@click.option("--no-evidence", is_flag=True, help="Keep no motion maps.")
+@json_flag
+@settings_flags
+def analyze(
+    paths: tuple[str, ...], out: Path, fps: float | None, no_evidence: bool, as_json: bool, **flags: Any
+) -> int:
+    """Analyse recordings (mp4, mkv, mov, avi, webm, gif, or a folder of images with --fps).
+
+    Writes events.jsonl, expressions.jsonl, evidence/ and run.json to the folder named with --out, and prints each
+    expression as it is found. An interrupted run goes on when the same command is given again.
+    """
+    settings = settings_from(flags, purpose="self-use")
+    result = run(paths, out, settings, fps=fps, keep_evidence=not no_evidence, as_json=as_json)
+    for source, error in result.failures:
+        click.echo(f"mellm: error: {source}: {' '.join(str(error).split())}", err=True)
+    for warning in result.warnings:
+        click.echo(f"mellm: warning: {warning}", err=True)
+    click.echo(f"{result.expressions} expressions; {out}/expressions.jsonl", err=True)
+    return result.failures[0][1].exit_code if result.failures else 0
+
+
+def run(
+    paths: tuple[str, ...],
+    out: Path,
+    settings: Settings,
+    *,
+    fps: float | None = None,
+    keep_evidence: bool = True,
+    as_json: bool = False,
+) -> RunResult:
+    """Analyse ``paths`` into ``out``, telling the terminal."""
+    from engine import offline
+    from engine.chains import ChainFactory
+    from engine.facts import versions
+    from engine.run_folder import RunFolder
+
+    describer = make_describer(settings)
+    factory = ChainFactory(settings, describer.recipe)
+    decides = {
+        "purpose": settings.purpose,
+        "describer": describer.name,
+        "profile": describer.profile,
+        "spotting": settings.spotting.model_dump(),
+        "max_faces": settings.faces.max_faces,
+        "fps": fps,
+        "evidence": keep_evidence,
+    }
+    folder = RunFolder.create(out, decides, {**versions(), **factory.facts()})
+    try:
+        with Terminal(as_json) as terminal:
+            return offline.analyze(
+                offline.recordings(paths, fps),
+                folder,
+                factory.make,
+                describer,
+                keep_evidence=keep_evidence,
+                deadline_s=max(settings.describer.deadline_s, settings.describer.timeout_s),
+                capacity=settings.describer.capacity,
+                workers=settings.describer.workers,
+                progress=terminal,
+            )
+    finally:
+        describer.close()
+        folder.close()
+
+
+class Terminal:
+    """A progress bar on a terminal's standard error, results on standard output."""
+
+    def __init__(self, as_json: bool) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        self._json = as_json
+        console = Console(stderr=True)
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            TextColumn("{task.fields[media]}"),
+            console=console,
+            transient=True,
+            # when standard output is the same terminal, lines must be printed above the bar, not through it
+            redirect_stdout=sys.stdout.isatty(),
+            disable=not console.is_terminal,
+        )
+        self._tasks: dict[str, Any] = {}
+
+    def __enter__(self) -> Terminal:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._bar.stop()
+
+    def source(self, source: str, info: SourceInfo | None, state: str) -> None:
+        """A source opens or ends."""
+        if state == "open" and info is not None:
+            total = info.declared_duration_ns
+            self._tasks[source] = self._bar.add_task(source, total=total, media="")
+        elif source in self._tasks:
+            self._bar.remove_task(self._tasks.pop(source))
+        if state == "skipped":
+            click.echo(f"{source}: finished in an earlier session of this run", err=True)
+
+    def advance(self, source: str, media_ns: int, total_ns: int | None) -> None:
+        """Media time analysed."""
+        if source in self._tasks:
+            of = f" of {clock(total_ns / 1e6)}" if total_ns else ""
+            self._bar.update(self._tasks[source], completed=media_ns, media=clock(media_ns / 1e6) + of)
+
+    def expression(self, record: dict[str, Any]) -> None:
+        """One result."""
+        print_line = json.dumps(record, ensure_ascii=False) if self._json else one_line(record)
+        sys.stdout.write(print_line + "\n")
+        sys.stdout.flush()

@@ -1,0 +1,95 @@
+"""``mellm doctor``: what is installed, what is missing, and what to do about it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from importlib.metadata import distributions
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from clients.cli.common import json_flag
+from stream.errors import MellmError
+
+if TYPE_CHECKING:
+    from detectors.onnx import Device
+
+CV2_WHEELS = (
+    "opencv-python",
+    "opencv-python-headless",
+    "opencv-contrib-python",
+    "opencv-contrib-python-headless",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the doctor's report."""
+
+    what: str
+    state: Literal["ok", "warning", "error"]
+    said: str
+
+
+@click.command()
+@click.option(
+    "--device", type=click.Choice(["auto", "cpu", "cuda", "tensorrt"]), default="auto", show_default=True
+)
+@json_flag
+def doctor(device: Device, as_json: bool) -> int:
+    """Check libraries, models and devices. Exit code 4 when something is broken."""
+    found = [*_libraries(), *_models(), _provider(device)]
+    if as_json:
+        for finding in found:
+            click.echo(json.dumps(asdict(finding), ensure_ascii=False))
+    else:
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table(box=None, show_header=False, pad_edge=False)
+        colours = {"ok": "green", "warning": "yellow", "error": "red"}
+        for finding in found:
+            table.add_row(finding.what, f"[{colours[finding.state]}]{finding.state}[/]", finding.said)
+        Console().print(table)
+    return 4 if any(finding.state == "error" for finding in found) else 0
+
+
+def _libraries() -> list[Finding]:
+    from engine.facts import versions
+
+    facts: dict[str, Any] = versions()
+    installed = {d.metadata["Name"].lower() for d in distributions() if d.metadata["Name"]}
+    wheels = [name for name in CV2_WHEELS if name in installed]
+    runtimes = [name for name in ("onnxruntime", "onnxruntime-gpu") if name in installed]
+    found = [Finding("mellm-live", "ok", f"{facts['mellm']} on Python {facts['python']}, {facts['machine']}")]
+    found += [Finding(name, "ok", version) for name, version in facts["libraries"].items()]
+    if len(wheels) != 1:
+        said = f"{', '.join(wheels) or 'none'}: keep opencv-contrib-python-headless alone (pip uninstall the others)"
+        found.append(Finding("cv2 wheels", "error", said))
+    if len(runtimes) != 1:
+        said = f"{', '.join(runtimes) or 'none'}: install exactly one, pip install 'mellm-live[cpu]' or [gpu]"
+        found.append(Finding("onnxruntime", "error", said))
+    return found
+
+
+def _models() -> list[Finding]:
+    from detectors import weights
+
+    return [
+        Finding(
+            f"model {row.name}",
+            "ok" if row.state == "ok" else "warning" if row.state == "fallback" else "error",
+            row.source if row.state == "ok" else f"{row.state}: {row.source}; run `mellm models pull`",
+        )
+        for row in weights.verify()
+    ]
+
+
+def _provider(device: Device) -> Finding:
+    from detectors.spotting import OnnxStepModel
+
+    try:
+        return Finding("device", "ok", f"{device}: {OnnxStepModel(device=device).provider}")
+    except MellmError as error:
+        return Finding("device", "error", str(error))

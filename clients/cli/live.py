@@ -1,0 +1,83 @@
+"""What ``watch`` and ``serve`` share: sources and the engine behind them."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from clients.cli.common import make_describer
+from stream.errors import UsageError
+
+if TYPE_CHECKING:
+    from engine.config import Settings, SourceSettings
+    from engine.live import LiveEngine, Sink
+
+
+def parse_sources(pairs: Sequence[str], mirrored: Sequence[str] = ()) -> list[dict[str, object]]:
+    """``ID=URI`` arguments as source settings.
+
+    :raises UsageError: an argument without an id
+    """
+    found: list[dict[str, object]] = []
+    for pair in pairs:
+        name, equals, uri = pair.partition("=")
+        if not equals or not name or not uri:
+            raise UsageError(f"--source {pair!r} is not ID=URI", remedy="write --source desk=/dev/video0")
+        found.append({"id": name, "uri": uri, "mirrored": name in mirrored})
+    unknown = set(mirrored) - {str(source["id"]) for source in found}
+    if unknown:
+        raise UsageError(f"--mirrored names no source: {', '.join(sorted(unknown))}")
+    return found
+
+
+def build(settings: Settings, sources: Sequence[SourceSettings], sink: Sink) -> LiveEngine:
+    """A live engine for these sources, not started."""
+    from engine.chains import ChainFactory
+    from engine.live import LiveEngine
+    from stream.sources import SourceOptions
+    from stream.supervise import RunnerOptions, SourceRunner
+
+    describer = make_describer(settings)
+    factory = ChainFactory(settings, describer.recipe)
+    runners = [
+        SourceRunner(
+            source.uri,
+            id=source.id,
+            fps=source.fps,
+            source_options=SourceOptions(mirrored=source.mirrored),
+            options=RunnerOptions(),
+        )
+        for source in sources
+    ]
+    mirrored = {source.id for source in sources if source.mirrored}
+    chosen = settings.describer
+    return LiveEngine(
+        runners,
+        lambda source: factory.make(source, scores=True, mirrored=source in mirrored),
+        describer,
+        sink,
+        capacity=chosen.capacity,
+        workers=chosen.workers,
+        deadline_s=chosen.deadline_s,
+    )
+
+
+@contextmanager
+def until_signal() -> Iterator[threading.Event]:
+    """An event that SIGINT and SIGTERM set; a second signal exits at once."""
+    stop = threading.Event()
+
+    def ask(number: int, frame: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,36 @@
+"""``mellm probe``: what a source says of itself, and what it really delivers."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from clients.cli.common import json_flag
+
+
+@click.command()
+@click.argument("uri")
+@click.option(
+    "--seconds", type=click.FloatRange(0.1, 60), default=2.0, show_default=True, help="How long to look."
+)
+@click.option("--fps", type=float, help="Frame rate of image folders.")
+@json_flag
+def probe(uri: str, seconds: float, fps: float | None, as_json: bool) -> None:
+    """Show codec, size, rotation, declared and measured frame rate, gaps and repaired stamps of URI."""
+    from dataclasses import asdict
+
+    from stream.sources import probe as look
+
+    report = asdict(look(uri, seconds=seconds, fps=fps))
+    if as_json:
+        click.echo(json.dumps(report, ensure_ascii=False, default=str))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in report.items():
+        said = f"{value:.3f}".rstrip("0").rstrip(".") if isinstance(value, float) else value
+        table.add_row(name.replace("_", " "), "–" if value is None else str(said))
+    Console().print(table)

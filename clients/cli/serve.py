@@ -1,0 +1,132 @@
+"""``mellm serve``: sources in, WebSocket clients out."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from clients.cli.common import settings_flags, settings_from
+
+if TYPE_CHECKING:
+    from engine.config import Settings
+    from engine.serve import ServerOptions
+
+
+@click.command()
+@click.option("--source", "sources", multiple=True, metavar="ID=URI", help="A source; may be repeated.")
+@click.option("--mirrored", multiple=True, metavar="ID", help="This source's picture is a mirror image.")
+@click.option("--host", help="Address to listen on [127.0.0.1].")
+@click.option("--port", type=int, help="Port to listen on, 0 for any free one [8765].")
+@click.option("--token-env", metavar="NAME", help="Variable that holds the clients' token [MELLM_TOKEN].")
+@click.option("--tls-cert", type=click.Path(path_type=Path), help="Certificate, PEM.")
+@click.option("--tls-key", type=click.Path(path_type=Path), help="Private key, PEM.")
+@click.option("--insecure", is_flag=True, default=None, help="Listen beyond loopback without token and TLS.")
+@click.option("--origin", "origins", multiple=True, help="A further web origin whose pages may connect.")
+@click.option(
+    "--journal",
+    type=click.Path(path_type=Path),
+    help="Event log [the user's state folder]; :memory: for none.",
+)
+@click.option("--keep-evidence", type=click.Path(path_type=Path), help="Keep motion maps in this folder.")
+@settings_flags
+def serve(
+    sources: tuple[str, ...],
+    mirrored: tuple[str, ...],
+    host: str | None,
+    port: int | None,
+    token_env: str | None,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    insecure: bool | None,
+    origins: tuple[str, ...],
+    journal: Path | None,
+    keep_evidence: Path | None,
+    **flags: Any,
+) -> int:
+    """Follow sources and push what is found to WebSocket clients (protocol mellm.v1).
+
+    Sources may be down at the start and come back by themselves. Needs --purpose, on the command line or in the
+    configuration. Ctrl-C stops: clients are told where to resume.
+    """
+    from clients.cli.live import parse_sources
+
+    given = {
+        "sources": parse_sources(sources, mirrored) or None,
+        "server.host": host,
+        "server.port": port,
+        "server.token_env": token_env,
+        "server.tls_cert": tls_cert,
+        "server.tls_key": tls_key,
+        "server.insecure": insecure,
+        "server.origins": origins or None,
+        "server.journal": journal,
+        "server.keep_evidence": keep_evidence,
+    }
+    settings = settings_from(flags, given)
+    if not settings.sources:
+        raise click.UsageError("no source: give --source ID=URI, or [[sources]] in the configuration")
+    return asyncio.run(_serve(settings, _options(settings)))
+
+
+def _options(settings: Settings) -> ServerOptions:
+    from engine import privacy
+    from engine.serve import ServerOptions
+
+    chosen = settings.server
+    return ServerOptions(
+        declaration=privacy.require(settings.purpose, settings.medical_or_safety_basis),
+        host=chosen.host,
+        port=chosen.port,
+        token=os.environ.get(chosen.token_env) or None,
+        tls_cert=chosen.tls_cert,
+        tls_key=chosen.tls_key,
+        insecure=chosen.insecure,
+        origins=chosen.origins,
+    )
+
+
+def journal_path(settings: Settings) -> Path | str:
+    """Where events are logged: what was asked for, or the user's state folder."""
+    if settings.server.journal is not None:
+        return ":memory:" if str(settings.server.journal) == ":memory:" else settings.server.journal
+    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    return state / "mellm-live" / "journal.db"
+
+
+async def _serve(settings: Settings, options: ServerOptions) -> int:
+    from clients.cli.live import build
+    from engine.catalog import Catalog
+    from engine.http import EvidenceStore
+    from engine.serve import serve as listening
+    from engine.sinks import HubSink
+    from stream.hub import Hub
+    from stream.journal import Journal
+
+    with Journal(journal_path(settings)) as journal:
+        hub = Hub(journal)
+        evidence = EvidenceStore()
+        catalog = Catalog([source.id for source in settings.sources])
+        engine = build(settings, settings.sources, HubSink(hub, evidence, settings.server.keep_evidence))
+        async with listening(options, hub=hub, catalog=catalog, evidence=evidence) as server:
+            click.echo(f"{options.declaration.notice}", err=True)
+            click.echo(f"listening on {server.url}   (mellm listen {server.url})", err=True)
+            stop = asyncio.Event()
+            for number in (signal.SIGINT, signal.SIGTERM):
+                asyncio.get_running_loop().add_signal_handler(number, _ask, stop)
+            engine.start()
+            await stop.wait()
+            click.echo("stopping …", err=True)
+            await asyncio.to_thread(engine.stop)
+    return 0
+
+
+def _ask(stop: asyncio.Event) -> None:
+    """First signal: stop in order. Second: leave now."""
+    if stop.is_set():
+        os._exit(130)
+    stop.set()

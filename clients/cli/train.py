@@ -1,0 +1,25 @@
+"""``mellm train``: needs the extra ``train``."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.group()
+def train() -> None:
+    """Train models on synthetic faces (extra `train`)."""
+
+
+@train.command(context_settings={"ignore_unknown_options": True}, add_help_option=False)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def spotter(arguments: tuple[str, ...]) -> int:
+    """Train the spotter; `mellm train spotter --help` shows the recipe's options."""
+    from stream.errors import MissingExtra
+
+    try:
+        from training.spotter.cli import main
+    except ImportError as error:
+        raise MissingExtra(
+            f"training needs {error.name}", remedy="pip install 'mellm-live[train]'"
+        ) from error
+    return main(list(arguments))

@@ -1,0 +1,74 @@
+"""``mellm watch``: one source, in the terminal."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from typing import Any
+
+import click
+
+from clients.cli.common import json_flag, one_line, settings_flags, settings_from
+
+
+@click.command()
+@click.argument("uri", metavar="SOURCE")
+@click.option("--fps", type=float, help="Frame rate of image folders.")
+@click.option("--mirrored", is_flag=True, help="The picture is a mirror image; left and right are swapped.")
+@json_flag
+@settings_flags
+def watch(uri: str, fps: float | None, mirrored: bool, as_json: bool, **flags: Any) -> int:
+    """Follow SOURCE: a webcam (0, /dev/video0), rtsp://, http(s):// MJPEG, a file, an image folder, synthetic:.
+
+    Prints each expression when it is described, and what happens to the source. Files are played at their own rate.
+    Ctrl-C stops.
+    """
+    from clients.cli.live import build, until_signal
+
+    source = {"id": "watch", "uri": uri, "fps": fps, "mirrored": mirrored}
+    settings = settings_from(flags, {"sources": [source]}, purpose="self-use")
+    engine = build(settings, settings.sources, Printer(as_json))
+    with until_signal() as stop:
+        engine.start()
+        try:
+            while not stop.wait(0.1) and not engine.finished:
+                pass
+        finally:
+            engine.stop(drain_s=settings.describer.deadline_s)
+    if engine.failure is not None:
+        raise engine.failure
+    return 0
+
+
+class Printer:
+    """A sink that prints."""
+
+    def __init__(self, as_json: bool) -> None:
+        self._json = as_json
+        self._lock = threading.Lock()
+
+    def publish(self, kind: str, source: str, data: dict[str, Any], t_ns: int | None = None) -> None:
+        """See :class:`engine.live.Sink`."""
+        if self._json:
+            if kind != "score":
+                self._write(json.dumps({"type": kind, "source": source, "data": data}, ensure_ascii=False))
+        elif kind.startswith("expression.") and kind != "expression.spotted":
+            self._write(one_line(data))
+        elif kind.startswith(("source.", "face.")):
+            facts = ", ".join(
+                f"{k} {v}" for k, v in data.items() if not k.endswith("_ns") and v not in (None, "")
+            )
+            self._talk(f"{kind}  {facts}")
+
+    def evidence(self, expression: str, png: bytes) -> None:
+        """Motion maps are not shown in a terminal."""
+
+    def _write(self, text: str) -> None:
+        with self._lock:
+            sys.stdout.write(text + "\n")
+            sys.stdout.flush()
+
+    def _talk(self, text: str) -> None:
+        with self._lock:
+            click.echo(text, err=True)

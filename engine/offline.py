@@ -1,0 +1,314 @@
+"""Runs recordings through the chain into a run folder. Never drops a frame, never drops for want of time."""
+
+from __future__ import annotations
+
+import logging
+import re
+import resource
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+
+from engine.describe.base import DescribeContext, Describer
+from engine.pipeline import Chain, FaceAppeared, FaceLost, Spotted
+from engine.queue import DescribeQueue, Job, Outcome
+from engine.records import final_record, spotted_record
+from engine.run_folder import RunFolder
+from engine.types import ActionUnit, Description, Emotion
+from stream.errors import MellmError
+from stream.frames import Gap, SourceInfo
+from stream.sources import Source, open_source
+
+logger = logging.getLogger(__name__)
+
+
+class Progress(Protocol):
+    """What a run tells whoever is watching."""
+
+    def source(self, source: str, info: SourceInfo | None, state: str) -> None:
+        """A source opens (``open``), was finished before (``skipped``), ends (``done``) or fails (``failed``)."""
+        ...
+
+    def advance(self, source: str, media_ns: int, total_ns: int | None) -> None:
+        """Media time that has been analysed."""
+        ...
+
+    def expression(self, record: dict[str, Any]) -> None:
+        """A line of ``expressions.jsonl`` was written."""
+        ...
+
+
+class Silent:
+    """A progress that nobody watches."""
+
+    def source(self, source: str, info: SourceInfo | None, state: str) -> None:
+        """Ignore."""
+
+    def advance(self, source: str, media_ns: int, total_ns: int | None) -> None:
+        """Ignore."""
+
+    def expression(self, record: dict[str, Any]) -> None:
+        """Ignore."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """One input of a run."""
+
+    id: str
+    path: str
+    fps: float | None = None
+
+
+@dataclass(slots=True)
+class RunResult:
+    """How a run ended. ``failures`` holds one error for each source that could not be analysed to its end."""
+
+    folder: Path
+    expressions: int = 0
+    failures: list[tuple[str, MellmError]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+def recordings(paths: Sequence[str], fps: float | None = None) -> list[Recording]:
+    """Inputs with ids made from their names, unique and safe in paths and URLs."""
+    taken: dict[str, int] = {}
+    found = []
+    for path in paths:
+        stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(path.rstrip("/")).stem).strip("-._") or "recording"
+        taken[stem] = taken.get(stem, 0) + 1
+        found.append(Recording(stem if taken[stem] == 1 else f"{stem}-{taken[stem]}", path, fps))
+    return found
+
+
+def analyze(
+    inputs: Sequence[Recording],
+    run: RunFolder,
+    make_chain: Callable[[str], Chain],
+    describer: Describer,
+    *,
+    keep_evidence: bool = True,
+    deadline_s: float = 60.0,
+    capacity: int = 64,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> RunResult:
+    """Analyse recordings one after the other.
+
+    A source that cannot be read is reported in the result and in ``run.json``; the others go on.
+
+    :param deadline_s: longest wait for one description
+    :raises RunError: the run folder cannot be written
+    """
+    watcher = progress or Silent()
+    result = RunResult(run.path)
+    for recording in inputs:
+        if run.is_done(recording.id):
+            watcher.source(recording.id, None, "skipped")
+            result.expressions += run.state["sources"][recording.id]["counts"]["spotted"]
+            continue
+        writer = _Writer(run, recording.id, keep_evidence, watcher)
+        queue = DescribeQueue(
+            _Remembering(describer, run.answered),
+            writer.done,
+            policy="offline",
+            capacity=capacity,
+            workers=workers,
+            deadline_s=deadline_s,
+        )
+        try:
+            _one(recording, run, make_chain, queue, writer, watcher, result)
+        finally:
+            queue.close()
+    return result
+
+
+def _one(
+    recording: Recording,
+    run: RunFolder,
+    make_chain: Callable[[str], Chain],
+    queue: DescribeQueue,
+    writer: _Writer,
+    watcher: Progress,
+    result: RunResult,
+) -> None:
+    started = time.monotonic()
+    chain: Chain | None = None
+    info: SourceInfo | None = None
+    summary: dict[str, Any] = {"state": "done", "path": recording.path}
+    seen_ns = 0
+    try:
+        with open_source(recording.path, id=recording.id, live=False, fps=recording.fps) as source:
+            info = source.info
+            chain = make_chain(recording.id)
+            watcher.source(recording.id, info, "open")
+            seen_ns = _drain(source, chain, queue, writer, watcher)
+            info = source.info
+            end = source.end
+        if end is not None and end.early:
+            summary["ended_early"] = end.message
+            result.warnings.append(f"{recording.path}: {end.message}")
+            logger.warning("%s: %s", recording.path, end.message)
+    except MellmError as error:
+        summary |= {"state": "failed", "error": {"code": error.code, "message": str(error)}}
+        result.failures.append((recording.id, error))
+    queue.drain()
+    writer.check()
+    seconds = time.monotonic() - started
+    stats = queue.stats()
+    result.expressions += stats.submitted
+    summary |= {
+        "source": None if info is None else asdict(info),
+        "media_s": round(seen_ns / 1e9, 3),
+        "wall_s": round(seconds, 2),
+        "real_time_factor": round(seen_ns / 1e9 / seconds, 2) if seconds > 0 else None,
+        "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        "counts": _counts(chain, stats.submitted, stats.described, stats.abstained, stats.dropped),
+    }
+    run.finish_source(recording.id, summary)
+    watcher.source(recording.id, info, summary["state"])
+
+
+def _drain(source: Source, chain: Chain, queue: DescribeQueue, writer: _Writer, watcher: Progress) -> int:
+    first_ns: int | None = None
+    last_ns = 0
+    number = 0
+    while (item := source.read()) is not None:
+        if isinstance(item, Gap):
+            writer.event("source.gap", item.from_ns, {"to_ns": str(item.to_ns), "reason": item.reason})
+            outputs = chain.push(item)
+        else:
+            first_ns = item.pts_ns if first_ns is None else first_ns
+            last_ns = max(last_ns, item.pts_ns)
+            outputs = chain.push(item)
+            watcher.advance(source.info.id, last_ns - first_ns, source.info.declared_duration_ns)
+        for output in outputs:
+            number = _take(output, number, queue, writer)
+    for output in chain.finish():
+        number = _take(output, number, queue, writer)
+    return last_ns - (first_ns or 0)
+
+
+def _take(output: object, number: int, queue: DescribeQueue, writer: _Writer) -> int:
+    if isinstance(output, FaceAppeared):
+        box = [round(v, 1) for v in output.box]
+        writer.event("face.appeared", output.t_ns, {"track": output.track, "box": box})
+    elif isinstance(output, FaceLost):
+        writer.event("face.lost", output.t_ns, {"track": output.track})
+    elif isinstance(output, Spotted):
+        expression = output.expression
+        writer.event("expression.spotted", expression.apex.pts_ns, spotted_record(expression))
+        context = DescribeContext(expression.id, output.duration_ms, expression.aus)
+        queue.submit(Job(number, expression, output.evidence, context))
+        return number + 1
+    return number
+
+
+def _counts(
+    chain: Chain | None, spotted: int, described: int, abstained: int, dropped: dict[str, int]
+) -> dict[str, Any]:
+    if chain is None:
+        return {"captured": 0, "analysed": 0, "spotted": 0, "described": 0, "abstained": 0}
+    counts = chain.counts
+    return {
+        "captured": counts.captured,
+        "analysed": counts.analysed,
+        "frames_dropped": dict(counts.dropped),
+        "gaps": dict(counts.gaps),
+        "repaired_stamps": counts.repaired,
+        "frames_with_face": counts.frames_with_face,
+        "faces_refused": dict(counts.faces_refused),
+        "tracks": counts.tracks,
+        "spotted": spotted,
+        "described": described,
+        "abstained": abstained,
+        "dropped": dropped,
+    }
+
+
+class _Writer:
+    """Puts outcomes on disk in the order of spotting, whatever order they arrive in."""
+
+    def __init__(self, run: RunFolder, source: str, keep_evidence: bool, watcher: Progress) -> None:
+        self._run = run
+        self._source = source
+        self._keep = keep_evidence
+        self._watcher = watcher
+        self._lock = threading.Lock()
+        self._early: dict[int, tuple[Job, Outcome]] = {}
+        self._next = 0
+        self._problem: MellmError | None = None
+
+    def event(self, kind: str, media_ns: int, data: dict[str, Any]) -> None:
+        """One line of ``events.jsonl``; media time, so two runs write the same."""
+        with self._lock:
+            self._run.event({"type": kind, "source": self._source, "media_ns": str(media_ns), "data": data})
+
+    def done(self, job: Job, outcome: Outcome) -> None:
+        """The queue's callback."""
+        with self._lock:
+            self._early[job.number] = (job, outcome)
+            while self._next in self._early:
+                self._write(*self._early.pop(self._next))
+                self._next += 1
+
+    def check(self) -> None:
+        """Raise what could not be written on a worker's thread."""
+        if self._problem is not None:
+            raise self._problem
+
+    def _write(self, job: Job, outcome: Outcome) -> None:
+        try:
+            record = final_record(job.expression, outcome, self._evidence(job))
+            self._run.expression(record)
+            self._run.event(
+                {
+                    "type": f"expression.{outcome.state}",
+                    "source": self._source,
+                    "media_ns": str(job.expression.apex.pts_ns),
+                    "data": {"id": job.expression.id, "reason": outcome.reason},
+                }
+            )
+        except MellmError as error:
+            self._problem = self._problem or error
+            return
+        self._watcher.expression(record)
+
+    def _evidence(self, job: Job) -> str | None:
+        if not self._keep or job.evidence.motion_map.shape[0] < 2:
+            return None
+        ok, png = cv2.imencode(".png", job.evidence.motion_map)
+        return self._run.evidence(job.expression.id, png.tobytes()) if ok else None
+
+
+class _Remembering:
+    """A describer that does not ask again what an interrupted run was already told."""
+
+    def __init__(self, describer: Describer, answered: dict[str, dict[str, Any]]) -> None:
+        self._describer = describer
+        self._answered = {k: r for k, r in answered.items() if r["state"] == "described" and r["description"]}
+        self.name, self.profile, self.recipe = describer.name, describer.profile, describer.recipe
+
+    def describe(self, evidence: Any, context: DescribeContext) -> Description:
+        record = self._answered.get(context.expression)
+        if record is None or record["description"]["model"] != self.name:
+            return self._describer.describe(evidence, context)
+        known = record["description"]
+        emotion = known["emotion"]
+        return Description(
+            text=known["text"],
+            action_units=tuple(ActionUnit(u["au"], u["side"], u["score"]) for u in known["action_units"]),
+            emotion=None if emotion is None else Emotion(emotion["coarse"], emotion["scores"]),
+            model=known["model"],
+            profile=known["profile"],
+            prompt_version="",
+            latency_ms=known["latency_ms"],
+        )
+
+    def close(self) -> None:
+        """The describer outlives one source's queue; whoever made it closes it."""

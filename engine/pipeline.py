@@ -1,0 +1,270 @@
+"""One source's chain: frames in, spotted expressions with their evidence out.
+
+Synchronous and free of wall-clock time, so a recording played live and analysed offline gives equal results.
+Whoever owns the threads pushes items in and passes what comes out on.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Protocol, TypeAlias
+
+import cv2
+import numpy as np
+
+from detectors.analyzer import FaceUpdate
+from detectors.quality import assess
+from detectors.signals import FacePair, TrackSignals
+from detectors.spotting import Score, Spot, Spotter
+from detectors.types import U8, Expression, Face, Quality
+from engine.records import expression_id
+from engine.types import Evidence
+from stream.errors import MellmError
+from stream.frames import Frame, Gap, Item
+
+logger = logging.getLogger(__name__)
+
+RATE_WINDOW = 60
+"""Frames over which the frame rate is measured."""
+
+PAIR_WIDTH = 320
+"""Width of the pictures that evidence is made from, pixels: an inter-ocular distance of 114."""
+
+
+class Analyzer(Protocol):
+    """Finds and follows faces; see :class:`detectors.analyzer.FaceAnalyzer`."""
+
+    def push(self, frame: Frame) -> FaceUpdate:
+        """Faces in this frame."""
+        ...
+
+    def reset(self) -> None:
+        """Forget all tracks; ids go on."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FaceAppeared:
+    """A track began."""
+
+    track: int
+    t_ns: int
+    box: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class FaceLost:
+    """A track ended."""
+
+    track: int
+    t_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """One grid step of one track's spotter, for displays and latency.
+
+    :param wall_ns: when the newest frame it rests on arrived; :param lag_ns: that frame's media time minus the
+        time the score speaks about (the network looks 0.3 s ahead before it decides)
+    """
+
+    track: int
+    wall_ns: int
+    lag_ns: int
+    score: Score
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Spotted:
+    """An expression and what a describer may be shown."""
+
+    expression: Expression
+    evidence: Evidence
+
+    @property
+    def duration_ms(self) -> float:
+        """Onset to offset."""
+        return (self.expression.offset.pts_ns - self.expression.onset.pts_ns) / 1e6
+
+
+Output: TypeAlias = FaceAppeared | FaceLost | Scored | Spotted
+
+
+@dataclass(slots=True)
+class ChainCounts:
+    """Both sides of the sums, per source."""
+
+    captured: int = 0
+    analysed: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    gaps: Counter[str] = field(default_factory=Counter)
+    repaired: int = 0
+    frames_with_face: int = 0
+    faces_refused: Counter[str] = field(default_factory=Counter)
+    tracks: int = 0
+    spotted: int = 0
+    unresolved: int = 0
+
+
+@dataclass(slots=True)
+class _Track:
+    signals: TrackSignals
+    spotter: Spotter
+    quality: Quality | None = None
+
+
+class Chain:
+    """Frames of one source → faces → motion signals → expressions → evidence.
+
+    :param analyzer: finds and follows faces
+    :param make_spotter: a fresh spotter for a new track; spotters of one chain may share a model
+    :param build_evidence: onset–apex pair → evidence
+    :param scores: whether to emit :class:`Scored` for each grid step
+    :param mirrored: pictures are mirror images; they are turned back, so that left stays the subject's left
+    """
+
+    def __init__(
+        self,
+        source: str,
+        analyzer: Analyzer,
+        make_spotter: Callable[[], Spotter],
+        build_evidence: Callable[[FacePair], Evidence],
+        *,
+        scores: bool = False,
+        mirrored: bool = False,
+    ) -> None:
+        self.source = source
+        self.counts = ChainCounts()
+        self._analyzer = analyzer
+        self._make_spotter = make_spotter
+        self._build_evidence = build_evidence
+        self._scores = scores
+        self._mirrored = mirrored
+        self._tracks: dict[int, _Track] = {}
+        self._segment: int | None = None
+        self._origin_ns: int | None = None
+        self._times: deque[int] = deque(maxlen=RATE_WINDOW)
+
+    def push(self, item: Item) -> list[Output]:
+        """Take the next frame or gap; return what it brought to light."""
+        if isinstance(item, Gap):
+            return self._gap(item)
+        out: list[Output] = []
+        self.counts.captured += 1
+        self.counts.repaired += item.repaired
+        if self._segment is not None and item.segment != self._segment:
+            out += self._cut()
+        if item.segment != self._segment or self._origin_ns is None:
+            self._segment, self._origin_ns = item.segment, item.pts_ns
+        out += self._frame(replace(item, image=item.image[:, ::-1].copy()) if self._mirrored else item)
+        self.counts.analysed += 1
+        return out
+
+    def finish(self) -> list[Output]:
+        """The source has ended: what was still open is decided now."""
+        return self._cut()
+
+    def _gap(self, gap: Gap) -> list[Output]:
+        self.counts.gaps[gap.reason] += 1
+        self.counts.captured += gap.frames
+        self.counts.dropped[gap.reason] += gap.frames
+        return self._cut()
+
+    def _cut(self) -> list[Output]:
+        """Nothing crosses a gap or a segment: decide what is open, forget the rest."""
+        out = [o for track in list(self._tracks) for o in self._end(track)]
+        self._analyzer.reset()
+        self._times.clear()
+        return out
+
+    def _end(self, track: int) -> list[Output]:
+        state = self._tracks.pop(track)
+        out: list[Output] = [o for spot in state.spotter.flush() for o in self._spotted(track, state, spot)]
+        out.append(FaceLost(track, self._times[-1] if self._times else 0))
+        return out
+
+    def _frame(self, frame: Frame) -> list[Output]:
+        self._times.append(frame.pts_ns)
+        update = self._analyzer.push(frame)
+        out: list[Output] = [o for track in update.lost if track in self._tracks for o in self._end(track)]
+        if not update.faces:
+            return out
+        self.counts.frames_with_face += 1
+        gray: U8 = np.asarray(cv2.cvtColor(frame.image, cv2.COLOR_BGR2GRAY), np.uint8)
+        for face in update.faces:
+            state = self._tracks.get(face.track)
+            fresh = update.refreshed or state is None
+            if state is None:
+                signals = TrackSignals(origin_ns=self._origin_ns)
+                state = self._tracks[face.track] = _Track(signals, self._make_spotter())
+                self.counts.tracks += 1
+                out.append(FaceAppeared(face.track, frame.pts_ns, face.box))
+            if fresh or state.quality is None:
+                state.quality = assess(face, gray, self.rate())
+            out += self._face(frame, gray, face, state, state.quality, fresh)
+        return out
+
+    def _face(
+        self, frame: Frame, gray: U8, face: Face, state: _Track, quality: Quality, fresh: bool
+    ) -> list[Output]:
+        out: list[Output] = []
+        refused = quality.verdict == "refused"
+        if refused:
+            self.counts.faces_refused.update(quality.reasons[:1])
+        landmarks = face.landmarks if fresh else None
+        for step in state.signals.push(gray, frame.pts_ns, frame.index, landmarks):
+            # a refused face still advances the grid, with void steps: nothing is spotted on it
+            for spot in state.spotter.push(step.t_ns, None if refused else step.features):
+                out += self._spotted(face.track, state, spot)
+            if self._scores and state.spotter.score is not None:
+                score = state.spotter.score
+                out.append(Scored(face.track, frame.wall_ns, frame.pts_ns - score.t_ns, score))
+        return out
+
+    def _spotted(self, track: int, state: _Track, spot: Spot) -> list[Output]:
+        signals = state.signals
+        try:
+            onset, apex, offset = (signals.ref(t) for t in (spot.onset_ns, spot.apex_ns, spot.offset_ns))
+        except LookupError:
+            # the frames round it are gone: nothing could be shown or timed
+            self.counts.unresolved += 1
+            return []
+        if not onset.pts_ns < apex.pts_ns < offset.pts_ns:
+            self.counts.unresolved += 1  # shorter than three frames: nothing to show, nothing to measure
+            return []
+        assert self._segment is not None
+        assert state.quality is not None
+        evidence = self._evidence(signals, spot)
+        motion = evidence.flow_stats.get("peak_iod", 0.0)
+        self.counts.spotted += 1
+        expression = Expression(
+            expression_id(self.source, self._segment, track, onset, apex),
+            self.source,
+            self._segment,
+            track,
+            onset,
+            apex,
+            offset,
+            spot.score,
+            replace(state.quality, motion=motion),
+            spot.aus,
+        )
+        return [Spotted(expression, evidence)]
+
+    def _evidence(self, signals: TrackSignals, spot: Spot) -> Evidence:
+        try:
+            return self._build_evidence(signals.pair(spot.onset_ns, spot.apex_ns, PAIR_WIDTH))
+        except MellmError as error:
+            logger.warning("%s: no evidence at %.0f ms: %s", self.source, spot.apex_ns / 1e6, error)
+            # an expression is never lost: it ends as abstained, with the reason
+            return Evidence(np.zeros((1, 1, 3), np.uint8), (), {}, "none", refused=error.code)
+
+    def rate(self) -> float:
+        """Frames a second from time stamps; 0 until two frames have come."""
+        if len(self._times) < 2:
+            return 0.0
+        span = self._times[-1] - self._times[0]
+        return (len(self._times) - 1) * 1e9 / span if span > 0 else 0.0

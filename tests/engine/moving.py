@@ -1,0 +1,82 @@
+"""A face that is no face, with expressions at known times: for tests of everything behind the face networks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from functools import cache
+from math import cos, pi
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+
+from detectors.analyzer import FakeFaceAnalyzer
+from detectors.sheet import Sheet
+from detectors.spotting import FakeStepModel, Spotter
+from detectors.types import U8
+from engine.chains import evidence_builder
+from engine.pipeline import Chain
+from stream.frames import Frame
+
+APEXES_S = (1.0, 2.2)
+"""When the brows are up; each rise and fall takes 0.2 s."""
+
+FOUND = 2 * len(APEXES_S)
+"""The fake step model takes motion itself for an expression, so each rise and each fall is one."""
+
+SECONDS = 3.2
+SIZE = (240, 320)
+
+
+@cache
+def sheet() -> Sheet:
+    """The texture everything is drawn from."""
+    return Sheet(iod=57, size=SIZE)
+
+
+def lift(t: float) -> float:
+    """Displacement of the inner brows at a time, 1/100 inter-ocular distances upwards."""
+    nearest = min(abs(t - apex) for apex in APEXES_S)
+    return 4.0 * (1 + cos(pi * nearest / 0.2)) / 2 if nearest < 0.2 else 0.0
+
+
+@cache
+def picture(t: float) -> U8:
+    """The picture at a time, BGR."""
+    up = lift(t)
+    gray = sheet().draw(motions={"brow_inner_L": (0, -up), "brow_inner_R": (0, -up)})
+    return np.asarray(cv2.cvtColor(gray, cv2.COLOR_GRAY2BGR), np.uint8)
+
+
+def frames(fps: float = 30, seconds: float = SECONDS, source: str = "s", segment: int = 0) -> Iterator[Frame]:
+    """The pictures as frames."""
+    for i in range(round(seconds * fps)):
+        yield Frame(source, segment, i, round(i * 1e9 / fps), 0, picture(i / fps))
+
+
+def video(path: Path, fps: int = 30, seconds: float = SECONDS) -> Path:
+    """The pictures as a lossless recording."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=fps, options={"qp": "0", "preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = SIZE[1], SIZE[0], "yuv420p"
+        for i in range(round(seconds * fps)):
+            frame = av.VideoFrame.from_ndarray(picture(i / fps), format="bgr24")
+            frame.pts, frame.time_base = i, Fraction(1, fps)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def chain(source: str, *, scores: bool = False) -> Chain:
+    """The true chain behind a face that is always there, with a step model that spots any motion."""
+    landmarks = sheet().landmarks()
+    model = FakeStepModel()
+    return Chain(
+        source,
+        FakeFaceAnalyzer(lambda frame: landmarks),
+        lambda: Spotter(model),
+        evidence_builder("live"),
+        scores=scores,
+    )
