@@ -94,16 +94,21 @@ def interpolate(ids: Ints, bary: F32, tri: Ints, values: F32, out: F32) -> None:
 
 
 @njit(cache=True, fastmath=True, inline="always")
-def _sample(texture: F32, u: float, v: float, c: int) -> float:
-    """Bilinear look-up of channel ``c``; u to the right, v up, both 0…1."""
+def _sample(texture: F32, u: float, v: float) -> tuple[float, float, float, float]:
+    """Bilinear look-up of four channels; u to the right, v up, both 0…1."""
     height, width = texture.shape[0], texture.shape[1]
     x = min(max(u * width - 0.5, 0.0), width - 1.001)
     y = min(max((1 - v) * height - 0.5, 0.0), height - 1.001)
     i, j = int(x), int(y)
     fx, fy = x - i, y - j
-    upper = texture[j, i, c] * (1 - fx) + texture[j, i + 1, c] * fx
-    lower = texture[j + 1, i, c] * (1 - fx) + texture[j + 1, i + 1, c] * fx
-    return upper * (1 - fy) + lower * fy
+    w00, w01, w10, w11 = (1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy
+    p, q, r, s = texture[j, i], texture[j, i + 1], texture[j + 1, i], texture[j + 1, i + 1]
+    return (
+        w00 * p[0] + w01 * q[0] + w10 * r[0] + w11 * s[0],
+        w00 * p[1] + w01 * q[1] + w10 * r[1] + w11 * s[1],
+        w00 * p[2] + w01 * q[2] + w10 * r[2] + w11 * s[2],
+        w00 * p[3] + w01 * q[3] + w10 * r[3] + w11 * s[3],
+    )
 
 
 @njit(cache=True, fastmath=True)
@@ -145,26 +150,16 @@ def shade(
             nx, ny, nz = nx * inverse, ny * inverse, nz * inverse
             open_ = w0 * extra[a, 0] + w1 * extra[b, 0] + w2 * extra[c, 0]
             kind = layer[i]
-            shine, power = 1.0, 18.0
+            sharp = False
             red, green, blue, gloss = 0.0, 0.0, 0.0, 0.0
             wrap = 0.25  # light bleeds round into skin
             if kind <= 1:
                 u = w0 * uv[a, 0] + w1 * uv[b, 0] + w2 * uv[c, 0]
                 v = w0 * uv[a, 1] + w1 * uv[b, 1] + w2 * uv[c, 1]
                 if kind == 0:
-                    blue, green, red, gloss = (
-                        _sample(face, u, v, 0),
-                        _sample(face, u, v, 1),
-                        _sample(face, u, v, 2),
-                        _sample(face, u, v, 3),
-                    )
+                    blue, green, red, gloss = _sample(face, u, v)
                 else:
-                    blue, green, red, gloss = (
-                        _sample(head, u, v, 0),
-                        _sample(head, u, v, 1),
-                        _sample(head, u, v, 2),
-                        _sample(head, u, v, 3),
-                    )
+                    blue, green, red, gloss = _sample(head, u, v)
             elif kind == 2:
                 z = w0 * extra[a, 3] + w1 * extra[b, 3] + w2 * extra[c, 3]
                 dim = min(max((z - 6.5) / 4.0, 0.03), 1.0)
@@ -184,17 +179,11 @@ def shade(
                 ax = math.atan2(dx, dz) - eyes[e, 3]
                 ay = math.asin(min(max(dy * size, -1.0), 1.0)) - eyes[e, 4]
                 u, v = 0.5 + 0.25 * ax / eyes[e, 5], 0.5 + 0.25 * ay / eyes[e, 5]
-                blue, green, red, gloss = (
-                    _sample(iris, u, v, 0),
-                    _sample(iris, u, v, 1),
-                    _sample(iris, u, v, 2),
-                    _sample(iris, u, v, 3),
-                )
+                blue, green, red, gloss = _sample(iris, u, v)
                 shade_lid = min(max((eyes[e, 6] - y) / 0.45, 0.0), 1.0)  # the upper lid's shadow
                 rim = min(max((1.75 - abs(dx)) / 0.9, 0.0), 1.0)
                 open_ = (0.42 + 0.58 * shade_lid) * (0.55 + 0.45 * rim)
-                power, wrap = 90.0, 0.1
-            lr = lg = lb = spec = 0.0
+                sharp, wrap = True, 0.1
             sky = 0.5 + 0.5 * ny
             lb = open_ * (ambient[1, 0] + sky * (ambient[0, 0] - ambient[1, 0]))
             lg = open_ * (ambient[1, 1] + sky * (ambient[0, 1] - ambient[1, 1]))
@@ -213,7 +202,10 @@ def shade(
                     hz = z + 1.0
                     long_ = 1.0 / math.sqrt(x * x + y * y + hz * hz)
                     s = max((nx * x + ny * y + nz * hz) * long_, 0.0)
-                    spec = shine * gloss * d * s**power
+                    s *= s
+                    s4 = s * s
+                    s16 = s4 * s4 * s4 * s4
+                    spec = gloss * d * (s16 * s16 * s16 * s16 * s16 if sharp else s16 * s)
                     sb += spec * lights[k, 3]
                     sg += spec * lights[k, 4]
                     sr += spec * lights[k, 5]
