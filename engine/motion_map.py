@@ -25,7 +25,7 @@ import numpy as np
 
 from detectors import flow as flows
 from detectors import regions
-from detectors.patches import CROP_EYES, CROP_H, CROP_IOD, CROP_W, Matrix, apply, crop_matrix
+from detectors.patches import CROP_EYES, CROP_IOD, CROP_W, Matrix, apply, crop_matrix
 from detectors.types import F32, U8
 from engine import colour_wheel, region_motion, roi29
 from engine.describe.base import Recipe
@@ -35,8 +35,8 @@ from stream.errors import FaceError, UsageError
 
 RECIPES: tuple[Recipe, ...] = get_args(Recipe)
 
-LIVE_WIDTH = 320
-"""Width of the standard crop the ``live`` recipe works on, pixels; eye distance 114."""
+LIVE_WIDTH, LIVE_HEIGHT = 320, 368
+"""Size of the standard crop the ``live`` recipe works on, pixels; eye distance 114."""
 
 FACE_WIDTHS_PER_IOD = 14.7 / 6.51
 """Width of the average face, in inter-ocular distances (mean of the face model the regions were read off)."""
@@ -194,7 +194,7 @@ def _live(onset: U8, apex: U8, landmarks: F32 | None, nose: tuple[float, float] 
     points = landmarks
     if not _is_standard(onset, landmarks):
         matrix = crop_matrix(regions.eye_frame(landmarks), LIVE_WIDTH)
-        size = (LIVE_WIDTH, round(LIVE_WIDTH * CROP_H / CROP_W))
+        size = (LIVE_WIDTH, LIVE_HEIGHT)
         onset, apex, points = _warp(onset, matrix, size), _warp(apex, matrix, size), apply(matrix, landmarks)
     flow = flows.create("quality")(onset, apex)
     free = region_motion.remove_head(flow, points)
@@ -254,11 +254,10 @@ def _face_mask(landmarks: F32, shape: tuple[int, ...]) -> F32:
 
 
 def _is_standard(picture: U8, landmarks: F32) -> bool:
-    """Whether a picture already is the standard crop of its landmarks, to within a pixel in a hundred."""
-    height, width = picture.shape
-    if width < CROP_W or abs(height / width - CROP_H / CROP_W) > 0.01:
+    """Whether a picture already is the standard crop of its landmarks, to within a hundredth."""
+    if picture.shape != (LIVE_HEIGHT, LIVE_WIDTH):
         return False
-    eyes, zoom = regions.eye_frame(landmarks), width / CROP_W
+    eyes, zoom = regions.eye_frame(landmarks), LIVE_WIDTH / CROP_W
     dx, dy = eyes.centre[0] / zoom - CROP_EYES[0], eyes.centre[1] / zoom - CROP_EYES[1]
     return bool(
         np.hypot(dx, dy) < 1 and abs(eyes.iod / zoom / CROP_IOD - 1) < 0.01 and abs(eyes.axis[1]) < 0.01
