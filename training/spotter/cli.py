@@ -1,4 +1,4 @@
-"""``python -m training.spotter.train``: the training run as a command."""
+"""``python -m training.spotter.train`` and ``python -m training.spotter.pixels`` as commands."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 
 import click
 
+from detectors.spotting import SpottingOptions
+from detectors.stepmodel import OnnxStepModel
 from stream.errors import MellmError
 from training.spotter.train import TrainOptions, train
 
@@ -52,6 +54,33 @@ def command(**values: object) -> None:
             }
         )
     )
+
+
+@click.command(context_settings={"show_default": True})
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--model", type=click.Path(path_type=Path), help="Default: the shipped one.")
+@click.option("--threshold", type=float, help="Default: the model's own.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def pixels_command(folder: Path, model: Path | None, threshold: float | None, as_json: bool) -> None:
+    """Score the whole chain on the rendered clips in FOLDER (see training.synth.clips)."""
+    from training.spotter.pixels import ClipResult, evaluate_pixels, folder_clips
+
+    def progress(result: ClipResult) -> None:
+        seen = result.frames_with_face / max(1, result.frames)
+        click.echo(f"{result.clip.name}: {len(result.spots)} spots, face in {seen:.0%} of frames", err=True)
+
+    step_model = OnnxStepModel(model)
+    options = SpottingOptions(threshold=threshold)
+    scores = evaluate_pixels(folder_clips(folder), step_model, options, progress=progress)
+    if as_json:
+        click.echo(json.dumps({group: s.flat() for group, s in scores.items()}))
+        return
+    click.echo("clips                   F1     P     R  apex ms  FP/min  AU F1  expressions")
+    for group, s in scores.items():
+        click.echo(
+            f"{group:20s} {s.f1:.3f}  {s.precision:.2f}  {s.recall:.2f}  {s.apex_mae_ms:6.1f}"
+            f"  {s.false_per_minute:6.2f}  {s.au_f1:5.2f}  {s.truths}"
+        )
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -7,10 +7,13 @@ shipped with.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
+import av
 import numpy as np
 
 from detectors.analyzer import FaceAnalyzer
@@ -44,6 +47,50 @@ class PixelClip(Protocol):
     def frames(self) -> Iterator[Frame]:
         """Its frames, decoded, in media time."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class FileClip:
+    """A clip written by :mod:`training.synth.clips`: a video, and its truth as JSON beside it."""
+
+    path: Path
+    truths: tuple[Interval, ...]
+    seconds: float
+    groups: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return self.path.stem
+
+    @classmethod
+    def load(cls, path: Path) -> FileClip:
+        """Read the truth of the video at ``path``; the video itself is read by :meth:`frames`."""
+        truth = json.loads(path.with_suffix(".json").read_text())
+        spec = truth["spec"]
+        micro = tuple(
+            Interval(
+                e["onset_s"], e["apex_s"], e["offset_s"], tuple(unit["au"] for unit in e["aus"]), e["peak"]
+            )
+            for e in truth["expressions"]
+            if e["kind"] == "micro"
+        )
+        groups = ("talking" if truth["talks"] else "silent", spec["compression"])
+        return cls(path, micro, spec["seconds"], (*groups, *(() if micro else ("without expressions",))))
+
+    def frames(self) -> Iterator[Frame]:
+        with av.open(str(self.path)) as container:
+            for index, picture in enumerate(container.decode(video=0)):
+                pts_ns = round(picture.time * 1e9)
+                yield Frame(self.name, 0, index, pts_ns, 0, picture.to_ndarray(format="bgr24"))
+
+
+def folder_clips(folder: Path) -> list[FileClip]:
+    """The finished clips of a folder, by name."""
+    return [
+        FileClip.load(path)
+        for path in sorted(folder.glob("clip-*.mp4"))
+        if path.with_suffix(".json").exists()
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,3 +151,15 @@ def evaluate_pixels(
         group: score([(r.clip.truths, r.spots) for r in results], sum(r.clip.seconds for r in results) / 60)
         for group, results in parts.items()
     }
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """``python -m training.spotter.pixels FOLDER``: score the shipped model on rendered clips."""
+    from training.spotter.cli import pixels_command
+
+    pixels_command.main(args=arguments, standalone_mode=False)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
