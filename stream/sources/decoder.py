@@ -214,6 +214,7 @@ class AvSource(Closing):
 
     def _next_packet(self) -> Packet[VideoStream] | None:
         while True:
+            began = self._clock.now_ns()
             try:
                 packet = next(self._packets, None)
             except (av.FFmpegError, OSError, ValueError) as error:
@@ -226,6 +227,10 @@ class AvSource(Closing):
                     return None
                 self._packets = self._container.demux(self._stream)
                 continue
+            waited_s = (self._clock.now_ns() - began) / 1e9
+            if self._target.kind != "file" and waited_s >= self._options.read_timeout_s:
+                # a time-out makes FFmpeg hand out the picture it had begun, as if one had just arrived
+                raise self._target.failure(TimeoutError(), False)
             return packet
 
     def _decode(self, packet: Packet[VideoStream]) -> Iterator[Item]:
