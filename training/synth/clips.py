@@ -31,7 +31,8 @@ from training.synth.script import PROFILES, Script, random_script
 U8: TypeAlias = NDArray[np.uint8]
 Compression: TypeAlias = Literal["h264", "jpeg", "none"]
 
-FORMAT = "mellm-rendered-clip/1"
+FORMAT = "mellm-rendered-clip/2"
+"""Rises when the same seed begins to mean another clip, so that old files are not taken for it."""
 FACE_WIDTHS = (128.0, 300.0)
 """Range of face widths, pixels."""
 

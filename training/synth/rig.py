@@ -335,7 +335,8 @@ def _load(path: Path) -> Rig:
             remedy="set MELLM_FACE_MODEL to head_f16.npz, or MELLM_SHARED to the folder that holds face-model/",
         )
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        # opened here, not by numpy, which leaves a damaged file open
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             missing = sorted(set(_KEYS) - set(stored.files))
             if missing:
                 raise ModelCorrupt(f"{path.name} lacks {', '.join(missing)}", remedy=REMEDY)

@@ -36,15 +36,15 @@ AU_SETS: tuple[tuple[tuple[int, ...], float], ...] = (
     ((10,), 3.5), ((20,), 2), ((24,), 3), ((17, 24), 1), ((26,), 0.8), ((20, 26), 0.4),
 )  # fmt: skip
 """Sets of action units that fire together, and weights. Chosen so that the share of each unit lies between
-those counted in CASME II, SAMM and DFME (AU 4 in every second clip; 7, 12, 1, 2 and 14 next), with about four
-sets in ten holding several units."""
+those counted in CASME II, SAMM and DFME (AU 4 in four clips of ten; 7, 12, 1, 2 and 14 next), with four sets
+in ten holding several units."""
 
 REACH: dict[int, float] = {
-    1: 8.3, 2: 11.6, 4: 9.3, 5: 4.9, 6: 6.7, 7: 4.8, 9: 14.8, 10: 12.5,
-    12: 21.5, 14: 10.0, 15: 7.7, 17: 17.2, 20: 13.6, 24: 8.2, 26: 22.4,
+    1: 8.3, 2: 11.2, 4: 8.3, 5: 4.6, 6: 6.3, 7: 4.7, 9: 14.8, 10: 12.3,
+    12: 17.7, 14: 5.4, 15: 7.2, 17: 16.9, 20: 9.5, 24: 7.9, 26: 18.1,
 }  # fmt: skip
-"""Largest regional displacement at full intensity on the average face, hundredths of the inter-ocular
-distance (mean of each region's vertices, frontal)."""
+"""Largest regional displacement at full intensity on the average face, seen from the front, hundredths of
+the inter-ocular distance (mean of each region's vertices)."""
 
 ONE_SIDED = 0.19
 """Share of one-sided expressions (CASME II 49 of 250, DFME 312 of 1856)."""
