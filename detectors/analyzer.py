@@ -10,11 +10,17 @@ from detectors import weights
 from detectors.faces import Detection, FaceDetector
 from detectors.landmarks import MIN_PRESENCE, Landmarker, Roi, roi_of_detection, roi_of_mesh
 from detectors.onnx import session
-from detectors.tracks import Tracks
+from detectors.tracks import Track, Tracks
 from detectors.types import F32, U8, Face
 from stream.frames import Frame
 
 MS = 1_000_000
+
+PATIENCE = 3
+"""A track is lost after this many looks in a row that did not find its face."""
+
+DISPLACE = 1.5
+"""Where no more faces may be followed, one this many times wider than the smallest takes its place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +28,9 @@ class AnalyzerOptions:
     """What is looked for, and how often, in milliseconds of media time.
 
     :param max_faces: faces followed at once; the largest come first
+    :param device: for both networks, see :func:`detectors.onnx.session`
     :param detect_ms: between looks for new faces; :param search_ms: the same while no face is followed
-    :param landmark_ms: between looks at a face that is followed
+    :param landmark_ms: between looks at a face that is followed (15 a second, and every second frame at 30)
     :param min_width: faces narrower than this many pixels are not followed
     """
 
@@ -39,6 +46,9 @@ class AnalyzerOptions:
 class FaceUpdate:
     """The faces at one frame.
 
+    :param faces: those in sight; a track whose face was not seen at the last look has none, until it is seen
+        again or lost
+    :param appeared, lost: tracks that began or ended
     :param refreshed: whether landmarks are new; else they are those of the last look
     """
 
@@ -67,8 +77,12 @@ class Place(Protocol):
 class FaceAnalyzer:
     """Finds faces, follows them, and notices when they come and go. One instance per source, one thread.
 
+    Ids are never used twice by one instance. Nothing here tells people apart: whoever comes back is a new track.
+
     :param detect, place: the networks; those of the cache by default
     :raises ModelMissing: the models were not pulled
+    :raises ModelCorrupt: they are not what they should be
+    :raises ProviderUnavailable: the device asked for is not there
     """
 
     def __init__(
@@ -95,65 +109,107 @@ class FaceAnalyzer:
         self._faces = ()
 
     def push(self, frame: Frame) -> FaceUpdate:
-        """The faces at the next frame."""
-        gone: tuple[int, ...] = ()
+        """The faces at the next frame.
+
+        :raises ModelOutputInvalid: a network answered with NaN
+        """
+        gone: list[int] = []
         if frame.segment != self._segment:
-            gone = tuple(self._tracks.live)
+            gone = list(self._tracks.live)
             self.reset()
             self._segment = frame.segment
         now, options = frame.pts_ns, self.options
-        lost: list[int] = []
-        looked = self._looked_ns is None or now - self._looked_ns >= options.landmark_ms * MS
-        if looked and self._tracks.live:
-            self._looked_ns = now
-            lost = self._look(frame.image)
         every = options.detect_ms if self._tracks.live else options.search_ms
+        search = _due(self._detected_ns, now, every)
+        if not search and not (self._tracks.live and _due(self._looked_ns, now, options.landmark_ms)):
+            return FaceUpdate(self._faces, lost=tuple(gone))
+        self._looked_ns = now
+        unseen = self._look(frame.image)
         appeared: list[int] = []
-        if (
-            self._detected_ns is None
-            or now - self._detected_ns >= every * MS
-            or (lost and not self._tracks.live)
-        ):
+        if search or unseen:
             self._detected_ns = now
-            appeared = self._search(frame.image)
-            if appeared:
-                self._looked_ns = now
-        refreshed = bool(appeared) or (looked and bool(self._tracks.live))
-        if refreshed or lost or gone:
-            self._faces = tuple(track.face() for track in self._tracks.live.values())
-        return FaceUpdate(self._faces, tuple(appeared), (*gone, *lost), refreshed)
+            found = sorted(self._detect(frame.image), key=lambda d: -d.box[2] * d.box[3])
+            unseen = self._find_again(frame.image, unseen, found)
+            gone += self._give_up(unseen)
+            appeared, displaced = self._welcome(frame.image, found)
+            gone += displaced
+        for id in self._merge():
+            # one that began at this very look never was
+            (appeared.remove if id in appeared else gone.append)(id)
+        self._faces = tuple(t.face() for t in self._tracks.live.values() if not t.misses)
+        return FaceUpdate(self._faces, tuple(appeared), tuple(gone), refreshed=bool(self._faces))
 
-    def _look(self, image: U8) -> list[int]:
-        """Look at every face that is followed; returns the tracks that are lost."""
-        lost = []
-        for track in list(self._tracks.live.values()):
+    def _look(self, image: U8) -> list[Track]:
+        """Look at every face where it was; returns the tracks whose face is not there."""
+        unseen = []
+        for track in self._tracks.live.values():
             mesh, presence = self._place(image, track.roi)
             if presence >= MIN_PRESENCE:
                 track.saw(mesh, presence)
-            elif self._tracks.missed(track):
+            else:
+                unseen.append(track)
+        return unseen
+
+    def _find_again(self, image: U8, unseen: list[Track], found: list[Detection]) -> list[Track]:
+        """Look for faces that moved too fast, where the detector sees one; returns the tracks still unseen."""
+        still = []
+        for track in unseen:
+            near = [d for d in found if track.near(d.box) and not self._tracks.claims(d.box, besides=track)]
+            placed = self._place_detection(image, near[0]) if near else None
+            if placed is None:
+                still.append(track)
+            else:
+                track.moved(*placed)
+        return still
+
+    def _give_up(self, unseen: list[Track]) -> list[int]:
+        """Count the miss; returns the tracks that are lost by it."""
+        lost = []
+        for track in unseen:
+            track.misses += 1
+            if track.misses >= PATIENCE:
+                self._tracks.end(track.id)
                 lost.append(track.id)
-        lost += [id for id in self._tracks.duplicates() if id not in lost]
-        for id in lost:
-            self._tracks.end(id)
         return lost
 
-    def _search(self, image: U8) -> list[int]:
-        """Look for faces that nobody follows; returns the new tracks, largest faces first."""
-        appeared = []
-        found = sorted(self._detect(image), key=lambda d: -d.box[2] * d.box[3])
+    def _welcome(self, image: U8, found: list[Detection]) -> tuple[list[int], list[int]]:
+        """Follow faces that nobody follows, the largest first; returns new tracks and those that made room."""
+        appeared: list[int] = []
+        displaced: list[int] = []
         for detection in found:
-            if len(self._tracks.live) >= self.options.max_faces:
-                break
             if detection.box[2] < self.options.min_width or self._tracks.claims(detection.box):
                 continue
-            mesh, presence = self._place(image, roi_of_detection(detection))
-            if presence < MIN_PRESENCE:
+            room = len(self._tracks.live) < self.options.max_faces
+            smallest = None if room else min(self._tracks.live.values(), key=lambda t: t.box[2])
+            if smallest is not None and detection.box[2] < DISPLACE * smallest.box[2]:
+                break  # so are all that follow
+            placed = self._place_detection(image, detection)
+            if placed is None:
                 continue
+            if smallest is not None:
+                self._tracks.end(smallest.id)
+                displaced.append(smallest.id)
+            appeared.append(self._tracks.start(*placed).id)
+        return appeared, displaced
+
+    def _place_detection(self, image: U8, detection: Detection) -> tuple[F32, float] | None:
+        """Mesh and presence of a detected face, ``None`` if the landmark network sees none there."""
+        mesh, presence = self._place(image, roi_of_detection(detection))
+        if presence >= MIN_PRESENCE:
             # a second look from the mesh's own square: the detector's is too rough to be held
             mesh, presence = self._place(image, roi_of_mesh(mesh))
-            if presence >= MIN_PRESENCE:
-                appeared.append(self._tracks.start(mesh, presence).id)
-        return appeared
+        return (mesh, presence) if presence >= MIN_PRESENCE else None
+
+    def _merge(self) -> list[int]:
+        """End younger tracks that have drifted onto an older one's face."""
+        double = self._tracks.duplicates()
+        for id in double:
+            self._tracks.end(id)
+        return double
+
+
+def _due(last_ns: int | None, now_ns: int, every_ms: int) -> bool:
+    return last_ns is None or now_ns - last_ns >= every_ms * MS
 
 
 class FakeFaceAnalyzer:
@@ -166,6 +222,7 @@ class FakeFaceAnalyzer:
         self._landmarks = landmarks
         self._track = 0
         self._present = False
+        self._segment: int | None = None
 
     def reset(self) -> None:
         """The next face gets a new id."""
@@ -174,9 +231,11 @@ class FakeFaceAnalyzer:
     def push(self, frame: Frame) -> FaceUpdate:
         """The face at the next frame."""
         points = self._landmarks(frame)
+        lost: tuple[int, ...] = ()
+        if self._present and (points is None or frame.segment != self._segment):
+            lost, self._present = (self._track,), False
+        self._segment = frame.segment
         if points is None:
-            lost = (self._track,) if self._present else ()
-            self._present = False
             return FaceUpdate((), lost=lost)
         appeared: tuple[int, ...] = ()
         if not self._present:
@@ -185,4 +244,4 @@ class FakeFaceAnalyzer:
             appeared = (self._track,)
         low, high = points.min(axis=0), points.max(axis=0)
         box = (float(low[0]), float(low[1]), float(high[0] - low[0]), float(high[1] - low[1]))
-        return FaceUpdate((Face(self._track, box, points, 1.0),), appeared, refreshed=True)
+        return FaceUpdate((Face(self._track, box, points, 1.0),), appeared, lost, refreshed=True)

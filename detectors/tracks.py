@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import hypot
 
 from detectors.landmarks import Roi, ibug68, roi_of_mesh
 from detectors.types import F32, Face
@@ -10,15 +11,20 @@ from detectors.types import F32, Face
 SAME_IOU = 0.4
 """Two tracks that overlap more than this follow one face."""
 
-PATIENCE = 3
-"""A track is lost after this many looks in a row that saw no face."""
+NEAR = 0.75
+"""A face is looked for again within this many face widths of where it was."""
 
 Box = tuple[float, float, float, float]
 
 
 @dataclass(slots=True)
 class Track:
-    """One face over time; changed in place by :class:`Tracks` only."""
+    """One face over time.
+
+    :param roi: where the next look is; :param mesh: the network's points at the last look that saw the face, pixels
+    :param presence: the network's probability that a face is there
+    :param misses: looks in a row that did not see it
+    """
 
     id: int
     roi: Roi
@@ -43,6 +49,17 @@ class Track:
         if self.roi.moved(roi):
             self.roi = roi
 
+    def moved(self, mesh: F32, presence: float) -> None:
+        """The face was found elsewhere: follow it there, without hysteresis."""
+        self.mesh, self.presence, self.misses = mesh, presence, 0
+        self.roi = roi_of_mesh(mesh)
+
+    def near(self, box: Box) -> bool:
+        """Whether a face in this box may be this one, by place and size."""
+        x, y, w, h = self.box
+        dx, dy = box[0] + box[2] / 2 - x - w / 2, box[1] + box[3] / 2 - y - h / 2
+        return hypot(dx, dy) < NEAR * max(w, box[2]) and 0.5 < box[2] / w < 2
+
 
 class Tracks:
     """The faces that are followed."""
@@ -58,16 +75,13 @@ class Tracks:
         self.live[track.id] = track
         return track
 
-    def claims(self, box: Box) -> bool:
-        """Whether a track already follows what is in this box."""
+    def claims(self, box: Box, besides: Track | None = None) -> bool:
+        """Whether a track, other than ``besides``, already follows what is in this box."""
         return any(
-            overlap(box, track.box) > SAME_IOU or _holds(track.box, box) for track in self.live.values()
+            overlap(box, track.box) > SAME_IOU or _holds(track.box, box)
+            for track in self.live.values()
+            if track is not besides
         )
-
-    def missed(self, track: Track) -> bool:
-        """A look that found no face; returns whether the track is lost by it."""
-        track.misses += 1
-        return track.misses >= PATIENCE
 
     def end(self, id: int) -> None:
         """Forget a track; its id is not used again."""
