@@ -33,9 +33,19 @@ class Detection:
 
 
 class FaceDetector:
-    """Finds all faces in a picture. Callable from several threads."""
+    """Finds all faces in a picture. Callable from several threads.
+
+    :raises ModelCorrupt: the network is not this detector
+    """
 
     def __init__(self, session: Session, *, min_score: float = MIN_SCORE) -> None:
+        session.expect(
+            {
+                "input0": (1, SIZE, SIZE, 3),
+                "output0": (1, CELLS * CELLS, 16),
+                "output1": (1, CELLS * CELLS, 1),
+            }
+        )
         self._session = session
         self._min_score = min_score
         centres = (np.arange(CELLS, dtype=np.float32) + 0.5) / CELLS
