@@ -33,7 +33,6 @@ FACE_TEXELS_PER_CM = 43.0
 """Texels of the full-size face texture on a centimetre of cheek."""
 
 _JAW = ("jawOpen", "jawForward", "jawLeft", "jawRight")
-EYE_RADIUS = 1.5
 IRIS_ANGLE = 0.41
 """Radius of the iris seen from the middle of the eyeball, radians."""
 
