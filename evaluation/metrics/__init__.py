@@ -1,0 +1,1 @@
+"""Challenge metrics as pure functions: intervals in, counts and ratios out."""
