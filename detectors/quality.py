@@ -85,9 +85,9 @@ def pose(landmarks: F32) -> tuple[float, float]:
     left, _, right = np.linalg.svd(camera, full_matrices=False)
     rows = left @ right
     # where the face looks: (sin yaw, -sin pitch · cos yaw, cos pitch · cos yaw)
-    right, down = float(np.clip(rows[0, 2], -1, 1)), float(rows[1, 2])
-    level = sqrt(max(1 - right**2, 1e-9))
-    return degrees(asin(right)), degrees(asin(max(-1.0, min(1.0, -down / level))))
+    across, down = float(np.clip(rows[0, 2], -1, 1)), float(rows[1, 2])
+    level = sqrt(max(1 - across**2, 1e-9))
+    return degrees(asin(across)), degrees(asin(max(-1.0, min(1.0, -down / level))))
 
 
 def sharpness(gray: U8, box: tuple[float, float, float, float]) -> float:
