@@ -9,7 +9,7 @@ from typing import Protocol
 from detectors import weights
 from detectors.faces import Detection, FaceDetector
 from detectors.landmarks import MIN_PRESENCE, Landmarker, Roi, roi_of_detection, roi_of_mesh
-from detectors.onnx import session
+from detectors.onnx import Session, session
 from detectors.tracks import Track, Tracks
 from detectors.types import F32, U8, Face
 from stream.frames import Frame
@@ -79,6 +79,7 @@ class FaceAnalyzer:
 
     Ids are never used twice by one instance. Nothing here tells people apart: whoever comes back is a new track.
 
+    :attr providers: network → execution provider in use, of the networks loaded here
     :param detect, place: the networks; those of the cache by default
     :raises ModelMissing: the models were not pulled
     :raises ModelCorrupt: they are not what they should be
@@ -93,14 +94,22 @@ class FaceAnalyzer:
         place: Place | None = None,
     ) -> None:
         self.options = options or AnalyzerOptions()
-        device = self.options.device
-        self._detect = detect or FaceDetector(session(weights.path("face_detector"), device))
-        self._place = place or Landmarker(session(weights.path("face_landmarks"), device))
+        self.providers: dict[str, str] = {}
+        if detect is None:
+            detect = FaceDetector(self._session("face_detector"))
+        if place is None:
+            place = Landmarker(self._session("face_landmarks"))
+        self._detect, self._place = detect, place
         self._tracks = Tracks()
         self._segment: int | None = None
         self._detected_ns: int | None = None
         self._looked_ns: int | None = None
         self._faces: tuple[Face, ...] = ()
+
+    def _session(self, name: str) -> Session:
+        loaded = session(weights.path(name), self.options.device)
+        self.providers[name] = loaded.provider
+        return loaded
 
     def reset(self) -> None:
         """Forget all tracks, at a gap or a new segment; ids go on counting."""

@@ -235,6 +235,12 @@ def test_the_portrait_has_one_face_in_the_right_place(analyzer: FaceAnalyzer, po
     assert face.landmarks.shape == (68, 2)
 
 
+def test_the_provider_in_use_is_told(networks: object) -> None:
+    analyzer = FaceAnalyzer(AnalyzerOptions(device="cpu"))
+    assert analyzer.providers == dict.fromkeys(["face_detector", "face_landmarks"], "CPUExecutionProvider")
+    assert Scene([]).analyzer().providers == {}
+
+
 def test_two_people_in_one_picture(analyzer: FaceAnalyzer, portrait: U8) -> None:
     both = np.hstack([portrait[:256], portrait[:256, ::-1]])
     (face, other) = analyzer.push(Frame("still", 0, 0, 0, 0, np.ascontiguousarray(both))).faces
