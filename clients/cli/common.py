@@ -108,13 +108,18 @@ def one_line(record: dict[str, Any], *, source: bool = False) -> str:
     if source:
         parts.append(record["source"])
     parts.append(f"{record['offset_ms'] - record['onset_ms']:.0f} ms")
-    description = record.get("description")
-    if record.get("state") == "described" and description:
-        emotion = description["emotion"]
-        parts.append(units(record))
-        if emotion:
-            parts.append(f"{emotion['coarse']} {emotion['scores'][emotion['coarse']]:.2f}")
-        parts.append(description["text"])
-    elif record.get("state"):
-        parts.append(f"{record['state']} ({record['reason']})")
+    if record.get("state"):
+        parts.append(spoken(record))
     return "  ".join(parts)
+
+
+def spoken(record: dict[str, Any]) -> str:
+    """Units, emotion and sentence of a described record; of another one, why there is none."""
+    description = record.get("description")
+    if record["state"] != "described" or not description:
+        return f"{record['state']} ({record['reason']})"
+    parts = [units(record)]
+    emotion = description["emotion"]
+    if emotion:
+        parts.append(f"{emotion['coarse']} {emotion['scores'][emotion['coarse']]:.2f}")
+    return "  ".join([*parts, description["text"]])

@@ -1,0 +1,80 @@
+"""Single pictures, checked before they are decoded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import cv2
+import numpy as np
+
+from stream.errors import (
+    SourceCorrupt,
+    SourceEmpty,
+    SourceNotFound,
+    SourceTooLarge,
+    SourceUnauthorized,
+    SourceUnsupported,
+)
+from stream.sources.base import MAX_PIXELS
+from stream.sources.headers import HEAD_BYTES, picture_size
+from stream.sources.images import SUFFIXES
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+MAX_BYTES: Final = 1 << 26
+"""More than :data:`MAX_PIXELS` of three 16-bit channels take without compression."""
+
+# decoders fill what is missing of a cut-off file with grey, which would pass for a picture
+_TAILS: Final = ((b"\x89PNG\r\n\x1a\n", b"IEND"), (b"\xff\xd8", b"\xff\xd9"))
+
+
+def read_picture(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+    """Read one picture file as H×W×3 uint8 BGR, upright.
+
+    :param max_pixels: larger ones are refused by their header, before anything is decoded
+    :raises SourceNotFound: there is no such file
+    :raises SourceUnauthorized: it may not be read
+    :raises SourceEmpty: it has no bytes
+    :raises SourceUnsupported: it is no picture
+    :raises SourceTooLarge: over ``max_pixels``
+    :raises SourceCorrupt: it is damaged or cut off
+    """
+    data = _bytes(path)
+    size = picture_size(data[:HEAD_BYTES])
+    if size is None:
+        raise SourceUnsupported(
+            f"{path}: not a picture that can be read", remedy=f"use one of {', '.join(sorted(SUFFIXES))}"
+        )
+    width, height = size
+    if width * height > max_pixels:
+        raise SourceTooLarge(
+            f"{path}: {width}×{height} pixels, more than {max_pixels}", remedy="scale it down"
+        )
+    whole = all(tail in data[-4096:] for magic, tail in _TAILS if data.startswith(magic))
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if whole else None
+    except cv2.error:
+        image = None
+    if image is None or not image.size:
+        raise SourceCorrupt(f"{path}: the picture is damaged or cut off", remedy="copy or save it again")
+    return np.asarray(image, np.uint8)
+
+
+def _bytes(path: str | Path) -> bytes:
+    file = Path(path)
+    try:
+        if not file.is_file():
+            missing = "not a file" if file.exists() else "there is no such file"
+            raise SourceNotFound(f"{path}: {missing}", remedy="check the path")
+        if file.stat().st_size > MAX_BYTES:
+            raise SourceTooLarge(f"{path}: more than {MAX_BYTES >> 20} MiB", remedy="scale it down")
+        data = file.read_bytes()
+    except PermissionError:
+        raise SourceUnauthorized(f"{path}: may not be read", remedy="check its permissions") from None
+    except (OSError, ValueError) as error:  # names that are too long or hold a zero byte
+        raise SourceNotFound(f"{str(path)[:200]!r}: {error}", remedy="check the path") from None
+    if not data:
+        raise SourceEmpty(f"{path}: the file is empty", remedy="copy or save it again")
+    return data
