@@ -1,7 +1,8 @@
 """When to try again: a pure policy, (attempt, outcome) → delay.
 
 Short outages are most of them, so the first tries are quick; a camera that stays dead is asked every
-half minute, which is about 33 tries in ten minutes.
+half minute, which is about 38 tries in ten minutes. The half-second steps reach past five seconds even when
+jitter shortens every one of them.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from stream.errors import MellmError, SourceNotFound, UsageError
 Outcome: TypeAlias = Literal["lost", "failed", "refused"]
 """``lost``: it was online. ``failed``: it could not be opened. ``refused``: it answered, and said no."""
 
-STEPS_S: Final = (0.25, *(0.5,) * 8, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
+STEPS_S: Final = (0.25, *(0.5,) * 13, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
 
 
 def judge(error: MellmError, *, was_online: bool, ever_online: bool, may_appear: bool) -> Outcome | None:
