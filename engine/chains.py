@@ -41,6 +41,7 @@ class ChainFactory:
             evidence_builder(self.recipe),
             scores=scores,
             mirrored=mirrored,
+            providers={**analyzer.providers, "spotter": model.provider},
         )
 
     def spotting(self) -> SpottingOptions:
@@ -49,10 +50,9 @@ class ChainFactory:
         return SpottingOptions(**given)
 
     def facts(self) -> dict[str, Any]:
-        """Models with hashes and the provider in use, for ``run.json`` and ``doctor``."""
-        chain_device = self.settings.faces.device
+        """The device asked for and the models with their hashes, for ``run.json``."""
         return {
-            "device": chain_device,
+            "device": self.settings.faces.device,
             "models": [{"name": m.name, "sha256": m.sha256, "file": m.file} for m in weights.listing()],
         }
 

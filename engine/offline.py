@@ -168,6 +168,7 @@ def _one(
         "wall_s": round(seconds, 2),
         "real_time_factor": round(seen_ns / 1e9 / seconds, 2) if seconds > 0 else None,
         "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        "providers": {} if chain is None else chain.providers,
         "counts": _counts(chain, stats.submitted, stats.described, stats.abstained, stats.dropped),
     }
     run.finish_source(recording.id, summary)

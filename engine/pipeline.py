@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeAlias
 
@@ -123,6 +123,7 @@ class Chain:
     :param make_spotter: a fresh spotter for a new track; spotters of one chain may share a model
     :param build_evidence: onset–apex pair → evidence
     :param scores: whether to emit :class:`Scored` for each grid step
+    :param providers: network → execution provider in use, for the record
     :param mirrored: pictures are mirror images; they are turned back, so that left stays the subject's left
     """
 
@@ -135,8 +136,10 @@ class Chain:
         *,
         scores: bool = False,
         mirrored: bool = False,
+        providers: Mapping[str, str] | None = None,
     ) -> None:
         self.source = source
+        self.providers = dict(providers or {})
         self.counts = ChainCounts()
         self._analyzer = analyzer
         self._make_spotter = make_spotter

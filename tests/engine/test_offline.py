@@ -203,3 +203,35 @@ def test_memory_does_not_grow_with_the_length_of_a_stream() -> None:
     tracemalloc.stop()
     assert after - before < 200_000
     assert made.counts.captured == made.counts.analysed == 100_000
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_memory_stays_flat_over_ten_thousand_frames_of_the_true_chain() -> None:
+    from engine.chains import ChainFactory
+    from engine.config import Settings
+    from stream.errors import ModelMissing
+    from stream.frames import Frame
+    from stream.sources import open_source
+
+    def rss_mb() -> float:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * 4096 / 1e6
+
+    try:
+        made = ChainFactory(Settings()).make("s")
+    except ModelMissing as error:
+        pytest.skip(str(error))
+    sample = Path(__file__).resolve().parents[2] / "clients" / "sample" / "sample.mp4"
+    with open_source(str(sample), id="s", live=False) as source:
+        images = []
+        while len(images) < 300 and (item := source.read()) is not None:
+            assert isinstance(item, Frame)
+            images.append(item.image)
+    marks = []
+    for i in range(10_000):
+        made.push(Frame("s", 0, i, i * 20_000_000, 0, images[i % len(images)]))
+        if i in (2_000, 9_999):
+            marks.append(rss_mb())
+    assert made.counts.captured == made.counts.analysed == 10_000
+    assert marks[1] - marks[0] < 25
