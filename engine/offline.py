@@ -20,9 +20,17 @@ from engine.queue import DescribeQueue, Job, Outcome
 from engine.records import final_record, spotted_record
 from engine.run_folder import RunFolder
 from engine.types import ActionUnit, Description, Emotion
-from stream.errors import MellmError
+from stream.errors import (
+    MellmError,
+    ModelCorrupt,
+    ModelMissing,
+    ProviderUnavailable,
+    RunError,
+    SourceUnsupported,
+)
 from stream.frames import Gap, SourceInfo
 from stream.sources import Source, open_source
+from stream.sources.addresses import redact
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +88,9 @@ def recordings(paths: Sequence[str], fps: float | None = None) -> list[Recording
     taken: dict[str, int] = {}
     found = []
     for path in paths:
-        stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(path.rstrip("/")).stem).strip("-._") or "recording"
+        # an id is seen everywhere, and an address may hold a password
+        stem = Path(redact(path).rstrip("/")).stem
+        stem = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-._") or "recording"
         taken[stem] = taken.get(stem, 0) + 1
         found.append(Recording(stem if taken[stem] == 1 else f"{stem}-{taken[stem]}", path, fps))
     return found
@@ -103,12 +113,14 @@ def analyze(
     A source that cannot be read is reported in the result and in ``run.json``; the others go on.
 
     :param deadline_s: longest wait for one description
-    :raises RunError: the run folder cannot be written
+    :raises RunError: the run folder cannot be written, or holds another recording of the same name
+    :raises ModelError: no recording can be analysed without the models
     """
     watcher = progress or Silent()
     result = RunResult(run.path)
     for recording in inputs:
         if run.is_done(recording.id):
+            _same(recording, run)
             watcher.source(recording.id, None, "skipped")
             result.expressions += run.state["sources"][recording.id]["counts"]["spotted"]
             continue
@@ -128,6 +140,17 @@ def analyze(
     return result
 
 
+def _same(recording: Recording, run: RunFolder) -> None:
+    """Refuse to take another file of the same name for one that was analysed."""
+    before = str(run.state["sources"][recording.id]["path"])
+    if before != redact(recording.path) and Path(before).resolve() != Path(recording.path).resolve():
+        raise RunError(
+            f"{run.path} holds results of {before} under the name {recording.id!r}, not of "
+            f"{redact(recording.path)}",
+            remedy="name another folder with --out",
+        )
+
+
 def _one(
     recording: Recording,
     run: RunFolder,
@@ -140,11 +163,13 @@ def _one(
     started = time.monotonic()
     chain: Chain | None = None
     info: SourceInfo | None = None
-    summary: dict[str, Any] = {"state": "done", "path": recording.path}
+    shown = redact(recording.path)
+    summary: dict[str, Any] = {"state": "done", "path": shown}
     seen_ns = 0
     try:
         with open_source(recording.path, id=recording.id, live=False, fps=recording.fps) as source:
             info = source.info
+            _must_end(info)
             chain = make_chain(recording.id)
             watcher.source(recording.id, info, "open")
             seen_ns = _drain(source, chain, queue, writer, watcher)
@@ -152,8 +177,12 @@ def _one(
             end = source.end
         if end is not None and end.early:
             summary["ended_early"] = end.message
-            result.warnings.append(f"{recording.path}: {end.message}")
-            logger.warning("%s: %s", recording.path, end.message)
+            result.warnings.append(f"{shown}: {end.message}")
+            logger.warning("%s: %s", shown, end.message)
+        if not chain.counts.frames_with_face:
+            result.warnings.append(f"{shown}: no face was seen in {chain.counts.analysed} frames")
+    except (RunError, ModelMissing, ModelCorrupt, ProviderUnavailable):
+        raise  # the next recording would fare no better
     except MellmError as error:
         summary |= {"state": "failed", "error": {"code": error.code, "message": str(error)}}
         result.failures.append((recording.id, error))
@@ -173,6 +202,15 @@ def _one(
     }
     run.finish_source(recording.id, summary)
     watcher.source(recording.id, info, summary["state"])
+
+
+def _must_end(info: SourceInfo) -> None:
+    """Refuse what would be analysed for ever."""
+    endless = info.kind == "synthetic" and info.declared_duration_ns is None
+    if endless or info.kind in ("camera", "rtsp"):
+        raise SourceUnsupported(
+            f"{info.uri_redacted}: a live source, no recording", remedy="follow it with `mellm watch`"
+        )
 
 
 def _drain(source: Source, chain: Chain, queue: DescribeQueue, writer: _Writer, watcher: Progress) -> int:

@@ -37,10 +37,12 @@ def analyze(
     settings = settings_from(flags, purpose="self-use")
     result = run(paths, out, settings, fps=fps, keep_evidence=not no_evidence, as_json=as_json)
     for source, error in result.failures:
-        click.echo(f"mellm: error: {source}: {' '.join(str(error).split())}", err=True)
+        said = " ".join(str(error).split())
+        click.echo(f"mellm: error: {said if source in said else f'{source}: {said}'}", err=True)
     for warning in result.warnings:
         click.echo(f"mellm: warning: {warning}", err=True)
-    click.echo(f"{result.expressions} expressions; {out}/expressions.jsonl", err=True)
+    if len(result.failures) < len(paths):
+        click.echo(f"{result.expressions} expressions; {out}/expressions.jsonl", err=True)
     return result.failures[0][1].exit_code if result.failures else 0
 
 
@@ -109,6 +111,7 @@ class Terminal:
             disable=not console.is_terminal,
         )
         self._tasks: dict[str, Any] = {}
+        self._gone = False
 
     def __enter__(self) -> Terminal:
         self._bar.start()
@@ -128,13 +131,24 @@ class Terminal:
             click.echo(f"{source}: finished in an earlier session of this run", err=True)
 
     def advance(self, source: str, media_ns: int, total_ns: int | None) -> None:
-        """Media time analysed."""
+        """Media time analysed.
+
+        :raises BrokenPipeError: whoever read standard output has gone; the run can be resumed
+        """
+        if self._gone:
+            raise BrokenPipeError
         if source in self._tasks:
             of = f" of {clock(total_ns / 1e6)}" if total_ns else ""
             self._bar.update(self._tasks[source], completed=media_ns, media=clock(media_ns / 1e6) + of)
 
     def expression(self, record: dict[str, Any]) -> None:
-        """One result."""
-        print_line = json.dumps(record, ensure_ascii=False) if self._json else one_line(record)
-        sys.stdout.write(print_line + "\n")
-        sys.stdout.flush()
+        """One result. Called from a worker's thread, where no error may end the run: :meth:`advance` does."""
+        if self._gone:
+            return
+        try:
+            sys.stdout.write(
+                (json.dumps(record, ensure_ascii=False) if self._json else one_line(record)) + "\n"
+            )
+            sys.stdout.flush()
+        except BrokenPipeError:
+            self._gone = True

@@ -14,6 +14,7 @@ from stream.errors import UsageError
 if TYPE_CHECKING:
     from engine.config import Settings, SourceSettings
     from engine.live import LiveEngine, Sink
+    from stream.supervise import RunnerOptions
 
 
 def parse_sources(pairs: Sequence[str], mirrored: Sequence[str] = ()) -> list[dict[str, object]]:
@@ -33,12 +34,20 @@ def parse_sources(pairs: Sequence[str], mirrored: Sequence[str] = ()) -> list[di
     return found
 
 
-def build(settings: Settings, sources: Sequence[SourceSettings], sink: Sink) -> LiveEngine:
-    """A live engine for these sources, not started."""
+def build(
+    settings: Settings,
+    sources: Sequence[SourceSettings],
+    sink: Sink,
+    options: RunnerOptions | None = None,
+) -> LiveEngine:
+    """A live engine for these sources, not started.
+
+    :param options: how sources are kept alive; by default they may be down at the start
+    """
     from engine.chains import ChainFactory
     from engine.live import LiveEngine
     from stream.sources import SourceOptions
-    from stream.supervise import RunnerOptions, SourceRunner
+    from stream.supervise import SourceRunner
 
     describer = make_describer(settings)
     factory = ChainFactory(settings, describer.recipe)
@@ -48,7 +57,7 @@ def build(settings: Settings, sources: Sequence[SourceSettings], sink: Sink) -> 
             id=source.id,
             fps=source.fps,
             source_options=SourceOptions(mirrored=source.mirrored),
-            options=RunnerOptions(),
+            options=options,
         )
         for source in sources
     ]

@@ -105,9 +105,11 @@ async def _serve(settings: Settings, options: ServerOptions) -> int:
     from engine.serve import serve as listening
     from engine.sinks import HubSink
     from stream.hub import Hub
-    from stream.journal import Journal
+    from stream.journal import Journal, Retention
 
-    with Journal(journal_path(settings)) as journal:
+    path = journal_path(settings)
+    keep = None if path == ":memory:" else Retention(max_age_s=settings.server.retention_days * 86_400)
+    with Journal(path, retention=keep) as journal:
         hub = Hub(journal)
         evidence = EvidenceStore()
         catalog = Catalog([source.id for source in settings.sources])

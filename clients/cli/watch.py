@@ -25,26 +25,35 @@ def watch(uri: str, fps: float | None, mirrored: bool, as_json: bool, **flags: A
     Ctrl-C stops.
     """
     from clients.cli.live import build, until_signal
+    from stream.supervise import RunnerOptions
 
     source = {"id": "watch", "uri": uri, "fps": fps, "mirrored": mirrored}
     settings = settings_from(flags, {"sources": [source]}, purpose="self-use")
-    engine = build(settings, settings.sources, Printer(as_json))
+    printer = Printer(as_json)
+    # somebody is sitting there: an address that does not work is told at once, not tried for ever
+    engine = build(settings, settings.sources, printer, RunnerOptions(must_open=True))
     with until_signal() as stop:
         engine.start()
         try:
-            while not stop.wait(0.1) and not engine.finished:
+            while not stop.wait(0.1) and not engine.finished and not printer.gone:
                 pass
         finally:
-            engine.stop(drain_s=settings.describer.deadline_s)
+            engine.stop(drain_s=0.0 if printer.gone else settings.describer.deadline_s)
+    if printer.gone:
+        raise BrokenPipeError
     if engine.failure is not None:
         raise engine.failure
     return 0
 
 
 class Printer:
-    """A sink that prints."""
+    """A sink that prints.
+
+    :ivar gone: whether nobody reads standard output any more
+    """
 
     def __init__(self, as_json: bool) -> None:
+        self.gone = False
         self._json = as_json
         self._lock = threading.Lock()
 
@@ -55,6 +64,8 @@ class Printer:
                 self._write(json.dumps({"type": kind, "source": source, "data": data}, ensure_ascii=False))
         elif kind.startswith("expression.") and kind != "expression.spotted":
             self._write(one_line(data))
+        elif kind == "source.ended" and "code" in data:
+            pass  # the verb ends with this very error
         elif kind.startswith(("source.", "face.")):
             facts = ", ".join(
                 f"{k} {v}" for k, v in data.items() if not k.endswith("_ns") and v not in (None, "")
@@ -66,8 +77,13 @@ class Printer:
 
     def _write(self, text: str) -> None:
         with self._lock:
-            sys.stdout.write(text + "\n")
-            sys.stdout.flush()
+            if self.gone:
+                return
+            try:
+                sys.stdout.write(text + "\n")
+                sys.stdout.flush()
+            except BrokenPipeError:
+                self.gone = True
 
     def _talk(self, text: str) -> None:
         with self._lock:
