@@ -23,6 +23,8 @@ _DEFAULT = {f.name: f.default for f in fields(TrainOptions)}
 @click.option("--validation", default=_DEFAULT["validation"], help="Simulated validation clips.")
 @click.option("--iterations", default=_DEFAULT["iterations"], help="Optimiser steps.")
 @click.option("--batch", default=_DEFAULT["batch"], help="Crops of 6.4 s in a step.")
+@click.option("--rate", default=_DEFAULT["rate"], help="Highest learning rate.")
+@click.option("--start", type=click.Path(path_type=Path), help="Begin with the weights of this checkpoint.")
 @click.option("--seed", default=_DEFAULT["seed"], help="Of clips, weights and batches.")
 @click.option("--threads", default=_DEFAULT["threads"], help="Of the optimiser.")
 @click.option("--workers", default=_DEFAULT["workers"], help="Processes that simulate.")

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits as bce
 from torch.nn.functional import smooth_l1_loss
 
-from detectors.stepmodel import APEX, AU0, MACRO, ME, OFFSET, ONSET, OUTPUTS, TO_OFFSET, TO_ONSET
+from detectors.stepmodel import APEX, AU0, MACRO, ME, OFFSET, OUTPUTS, TO_OFFSET, TO_ONSET
 
 PARTS = ("me", "macro", "heat", "distance", "au")
 SCALE = dict(zip(PARTS, (1.0, 0.3, 1.0, 4.0, 2.0), strict=True))
@@ -24,7 +24,7 @@ def losses(output: Tensor, target: Tensor) -> dict[str, Tensor]:
     weight = target[..., OUTPUTS]
     inside = target[..., ME] * weight
     count = inside.sum().clamp_min(1.0)
-    heat_target = target[..., APEX : OFFSET + 1]
+    heat_target = target[..., APEX : OFFSET + 1]  # apex, onset, offset are neighbouring columns
     heat = bce(output[..., APEX : OFFSET + 1], heat_target, reduction="none") * (1 + HEAT_BOOST * heat_target)
     heat = heat * torch.tensor([2.0, 1.0, 1.0])  # the apex decides
     distance = smooth_l1_loss(
@@ -43,5 +43,4 @@ def losses(output: Tensor, target: Tensor) -> dict[str, Tensor]:
         "distance": (distance.sum(-1) * inside).sum() / count,
         "au": (units * at_apex).sum() / at_apex.sum().clamp_min(1.0),
     }
-    assert ONSET < OFFSET  # the three heats are neighbouring columns
     return {name: SCALE[name] * value for name, value in found.items()}

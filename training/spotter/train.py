@@ -46,6 +46,7 @@ class TrainOptions:
     :param iterations: optimiser steps of ``batch`` crops of ``crop_s`` seconds
     :param run: folder of corpora and checkpoint; :param output: where the model goes
     :param threads: of torch; :param workers: processes that simulate
+    :param start: checkpoint of another run whose weights to begin with
     :param force: replace the model at ``output`` even if it scored higher
     """
 
@@ -63,6 +64,7 @@ class TrainOptions:
     threads: int = 1
     workers: int = 2
     checkpoint_every: int = 200
+    start: Path | None = None
     force: bool = False
     augment: Augment = field(default_factory=Augment)
     sim: SimOptions = field(default_factory=SimOptions)
@@ -77,9 +79,10 @@ class TrainOptions:
     @property
     def command(self) -> str:
         """The command line that repeats this run."""
+        start = f" --start {self.start.name}" if self.start else ""
         return (
             f"python -m training.spotter.train --clips {self.clips} --iterations {self.iterations} "
-            f"--batch {self.batch} --seed {self.seed}"
+            f"--batch {self.batch} --rate {self.rate:g} --seed {self.seed}{start}"
         )
 
 
@@ -115,8 +118,11 @@ class Trainer:
         self.options = options
         torch.manual_seed(options.seed)
         self.net = SpotterNet()
-        sample = corpus.features[:: max(1, len(corpus) // 100)].astype(np.float32)
-        self.net.standardise(torch.from_numpy(sample))
+        if options.start is None:
+            sample = corpus.features[:: max(1, len(corpus) // 100)].astype(np.float32)
+            self.net.standardise(torch.from_numpy(sample))
+        else:
+            self.net.load_state_dict(torch.load(options.start, weights_only=True)["net"])
         self.optimiser = torch.optim.AdamW(
             self.net.parameters(), lr=options.rate, weight_decay=options.decay, betas=(0.9, 0.98)
         )
@@ -128,7 +134,9 @@ class Trainer:
     def fingerprint(self) -> str:
         """Settings that a checkpoint must share to be continued."""
         o = self.options
-        return repr((o.clips, o.iterations, o.batch, o.crop_s, o.rate, o.decay, o.seed, o.augment, o.sim))
+        return repr(
+            (o.clips, o.iterations, o.batch, o.crop_s, o.rate, o.decay, o.seed, o.augment, o.sim, o.start)
+        )
 
     def save(self) -> None:
         part = self.path.with_suffix(".part")

@@ -35,7 +35,7 @@ _GAIN = {
     "brow": (0.70, 0.93),
     "brow_outer": (0.65, 0.78),
     "glabella": (0.90, 0.93),
-    "upper_lid": (0.10, 0.03),
+    "upper_lid": (0.20, 0.25),
     "lower_lid": (0.25, 0.72),
     "cheek": (1.05, 0.80),
     "nasolabial": (0.90, 0.68),
@@ -48,8 +48,8 @@ _GAIN = {
     "forehead": (0.60, 0.60),
     "temple": (0.30, 0.30),
 }
-"""Share of local motion, across and down, that the flow reports. Lids vanish instead of moving, so a blink
-is no motion to it; a lip that lifts uncovers teeth and is half lost."""
+"""Share of local motion, across and down, that the flow reports. Lids vanish instead of moving, so little of a
+blink is motion to it; a lip that lifts uncovers teeth and is half lost."""
 
 _NOISE = {
     "brow": 1.3,
@@ -64,7 +64,12 @@ _NOISE = {
 }
 """Relative noise: much on smooth skin, little on the nose, which also places the head-motion fit."""
 
-_LIDS = tuple(i for i, name in enumerate(NAMES) if "upper_lid" in name)
+_LIDS = [i for i, name in enumerate(NAMES) if "upper_lid" in name]
+_TWIN = [
+    NAMES.index(name[:-1] + "LR"["RL".index(name[-1])]) if name[-2] == "_" else i
+    for i, name in enumerate(NAMES)
+]
+"""Index of each region's mirror image."""
 
 
 def _entry(name: str, keys: Iterable[str]) -> str:
@@ -135,8 +140,8 @@ def draw(rng: np.random.Generator, points: F64, fps: float | None = None) -> Cam
     gain = np.clip(REGION_GAIN * (0.6 + 0.5 * quality) * rng.lognormal(0, 0.15, (COUNT, 2)), 0, 1.3)
     local = rng.normal(0, 0.1, (COUNT, 2, 2))
     local[:, [0, 1], [0, 1]] = gain
-    local[list(_LIDS), 0, 1] *= 0.5
-    blink = np.exp(-((distance[list(_LIDS)].min(0) / 0.2) ** 2))[:, None] * rng.normal(0, 0.2, (COUNT, 2))
+    local[_LIDS, 1, 1] *= rng.uniform(0, 2.5)  # from lids that the flow does not see to lids that it follows
+    blink = _blink(rng, distance[_LIDS].min(0))
     noise = _between(rng, 0.015, 0.2)
     texture = REGION_NOISE * rng.lognormal(0, 0.3, COUNT)
     flickers, held = rng.random() < 0.3, rng.random() < 0.4
@@ -161,6 +166,18 @@ def draw(rng: np.random.Generator, points: F64, fps: float | None = None) -> Cam
         keyframe_s=_between(rng, 0.4, 8.0),
         anchor=(0.03, _between(rng, 0.003, 0.015)),
     )
+
+
+def _blink(rng: np.random.Generator, distance: F64) -> F64:
+    """Spurious motion (COUNT×2) of regions at ``distance`` (IOD) from the nearer eye, per unit of lid motion.
+
+    Smoothness carries a closing lid's flow into the brows; both sides see much the same, each a little of its own.
+    """
+    size = _between(rng, 0.03, 0.3) * np.exp(-((distance / rng.uniform(0.2, 0.4)) ** 2))
+    own, common = rng.standard_normal((2, COUNT, 2))
+    mirrored = common[_TWIN] * (-1, 1)
+    out: F64 = size[:, None] * (0.6 * own + 0.8 * (common + mirrored) / np.sqrt(2))
+    return out
 
 
 def frame_times(rng: np.random.Generator, camera: Camera, duration_s: float) -> tuple[F64, F64]:
