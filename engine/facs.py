@@ -1,104 +1,172 @@
-"""Action units and what they say about emotion: names, plain words, conditional tables with their source.
+"""Action units: names, words, notation, and what they say about emotion.
 
-Action units alone do not settle a fine emotion (with perfect units, seven classes are told apart in about half of
-the cases), so only the coarse class is derived here, with its probability.
+Units alone do not settle a fine emotion (seven classes are told apart in about half of the cases even with
+perfect units), so only the coarse class is derived, with its probability.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from math import exp, log
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
-from engine.types import Coarse, Emotion
+from engine.facs_tables import DATA_SETS, DataSet
+from engine.types import Coarse, Emotion, Side
+from stream.errors import UsageError
 
-NAMES: Final[Mapping[int, str]] = {
-    1: "inner brow raiser",
-    2: "outer brow raiser",
-    4: "brow lowerer",
-    5: "upper lid raiser",
-    6: "cheek raiser",
-    7: "lid tightener",
-    9: "nose wrinkler",
-    10: "upper lip raiser",
-    12: "lip corner puller",
-    14: "dimpler",
-    15: "lip corner depressor",
-    17: "chin raiser",
-    20: "lip stretcher",
-    24: "lip pressor",
-    26: "jaw drop",
-}
-"""FACS names of the units that this project reads."""
-
-ACTIONS: Final[Mapping[int, str]] = {
-    1: "the inner brow rises",
-    2: "the outer brow rises",
-    4: "the brow is drawn down",
-    5: "the upper lid rises",
-    6: "the cheek rises",
-    7: "the lids tighten",
-    9: "the nose wrinkles",
-    10: "the upper lip rises",
-    12: "the lip corner is pulled up",
-    14: "the lip corner tightens",
-    15: "the lip corner sinks",
-    17: "the chin is pushed up",
-    20: "the lips stretch sideways",
-    24: "the lips press together",
-    26: "the jaw drops",
-}
-"""What each unit looks like, as a clause."""
+Intensity: TypeAlias = Literal["A", "B", "C", "D", "E"]
 
 
 @dataclass(frozen=True, slots=True)
-class Clips:
-    """How often units occur in clips of one emotion.
+class Unit:
+    """One action unit.
 
-    :param count: clips; :param shares: action unit → share of them that show it (the table lists the frequent ones)
+    :param name: as FACS calls it; :param action: what is seen, a clause without a side
+    :param part: the part of the face that moves; :param sided: whether one side can move alone
     """
 
-    count: int
-    coarse: Coarse
-    shares: Mapping[int, float]
+    name: str
+    action: str
+    part: str
+    sided: bool = True
 
 
-DFME: Final[Mapping[str, Clips]] = {
-    "disgust": Clips(548, "negative", {4: 0.77, 7: 0.43, 10: 0.15, 9: 0.10}),
-    "anger": Clips(161, "negative", {4: 0.70, 7: 0.25}),
-    "fear": Clips(265, "negative", {4: 0.51, 7: 0.29, 5: 0.19}),
-    "sadness": Clips(278, "negative", {4: 0.42, 14: 0.19, 24: 0.17, 17: 0.12, 15: 0.08}),
-    "contempt": Clips(100, "negative", {12: 0.68, 14: 0.15}),
-    "happiness": Clips(206, "positive", {12: 0.80, 6: 0.50, 14: 0.12}),
-    "surprise": Clips(298, "surprise", {2: 0.76, 1: 0.73, 5: 0.63, 26: 0.08}),
+UNITS: Final[Mapping[int, Unit]] = {
+    1: Unit("inner brow raiser", "the inner brow rises", "brow"),
+    2: Unit("outer brow raiser", "the outer brow rises", "brow"),
+    4: Unit("brow lowerer", "the brow is drawn down and together", "brow"),
+    5: Unit("upper lid raiser", "the upper lid rises", "lid"),
+    6: Unit("cheek raiser", "the cheek rises", "cheek"),
+    7: Unit("lid tightener", "the lids tighten", "lid"),
+    9: Unit("nose wrinkler", "the nose wrinkles", "nose"),
+    10: Unit("upper lip raiser", "the upper lip rises", "lip"),
+    12: Unit("lip corner puller", "the lip corner is pulled up and out", "lip"),
+    14: Unit("dimpler", "the lip corner tightens", "lip"),
+    15: Unit("lip corner depressor", "the lip corner sinks", "lip"),
+    17: Unit("chin raiser", "the chin is pushed up", "chin", sided=False),
+    20: Unit("lip stretcher", "the lips stretch sideways", "lip"),
+    24: Unit("lip pressor", "the lips press together", "lip"),
+    26: Unit("jaw drop", "the jaw drops", "chin", sided=False),
 }
-"""Units by emotion in the DFME training set (1,856 clips; aggregates of its annotation). Shares above .15 are read
-off; the smaller ones are set from CASME II and SAMM, where the same units mark the same emotions."""
+"""The units that this project reads from motion."""
 
-UNLISTED: Final = 0.04
-"""Share of clips in which a unit occurs that the table does not list for an emotion."""
+
+@dataclass(frozen=True, slots=True)
+class Coded:
+    """A unit as a human coder wrote it down.
+
+    :param intensity: A (trace) to E (maximum), ``None`` where it was not coded
+    :param doubtful: marked with a question mark
+    """
+
+    au: int
+    side: Side = "both"
+    intensity: Intensity | None = None
+    doubtful: bool = False
+
+
+_CODED = re.compile(
+    r"(?P<side>[LR])?\s*(?:AU)?\s*(?P<au>\d{1,2})(?P<intensity>[A-E])?(?P<doubt>\?)?", re.IGNORECASE
+)
+_SIDES: Final[Mapping[str, Side]] = {"L": "left", "R": "right", "": "both"}
+_LETTERS: Final[Mapping[str, Intensity]] = {"A": "A", "B": "B", "C": "C", "D": "D", "E": "E"}
+
+
+def parse(notation: str) -> tuple[Coded, ...]:
+    """Read FACS notation such as ``L12A+R14B`` or ``4+7?``; an empty string is no unit.
+
+    :raises UsageError: something in it is not a unit
+    """
+    found = []
+    for part in filter(None, (p.strip() for p in re.split(r"[+,;]", notation))):
+        match = _CODED.fullmatch(part)
+        if match is None:
+            raise UsageError(
+                f"{part!r} in {notation!r} is no action unit", remedy="write units like L12A+R14B or 4+7?"
+            )
+        found.append(
+            Coded(
+                int(match["au"]),
+                _SIDES[(match["side"] or "").upper()],
+                _LETTERS.get((match["intensity"] or "").upper()),
+                match["doubt"] is not None,
+            )
+        )
+    return tuple(found)
+
+
+def notation(units: Iterable[tuple[int, Side]]) -> str:
+    """The inverse of :func:`parse` for units without intensity: ``L12+4``."""
+    letters = {"left": "L", "right": "R", "both": ""}
+    return "+".join(f"{letters[side]}{au}" for au, side in units)
+
+
+COARSE: Final[tuple[Coarse, ...]] = ("negative", "positive", "surprise")
+
+HIT, FALSE_ALARM = 0.6, 0.03
+"""How a reader of units errs: the chance that a unit which is there is read, and that one which is not is read.
+With them a unit that was not read speaks against an emotion a little, not absolutely."""
+
+RARE = 0.01
+"""Least share of clips in which any unit occurs."""
 
 
 def coarse_emotion(units: Iterable[tuple[int, float]]) -> Emotion | None:
-    """Coarse class from action units and how sure each is, by naive Bayes over :data:`DFME`.
+    """Coarse class from action units and how sure each is, by naive Bayes on :mod:`engine.facs_tables`.
 
-    Units are taken as independent given the emotion, which they are not; absent units say nothing here, because a
-    unit that was not seen may have been missed. So the probabilities are a guide, not a calibrated measurement.
+    Clips of the three data sets are pooled. Units are taken as independent given the emotion, which they are
+    not, and base rates are those of films that were made to raise emotions; so the probabilities are a
+    guide, not a calibrated measurement.
 
     :returns: ``None`` where no unit is known
     """
-    seen = [(au, sure) for au, sure in units if au in NAMES and sure > 0]
-    if not seen:
+    sure = {au: min(max(score, 0.0), 1.0) for au, score in units if au in UNITS and score > 0}
+    if not sure:
         return None
-    total = sum(clips.count for clips in DFME.values())
-    overall = {au: sum(c.count * c.shares.get(au, UNLISTED) for c in DFME.values()) / total for au, _ in seen}
-    by_class: dict[Coarse, float] = {"negative": 0.0, "positive": 0.0, "surprise": 0.0}
-    for clips in DFME.values():
-        score = log(clips.count / total)
-        for au, sure in seen:
-            score += sure * log(clips.shares.get(au, UNLISTED) / overall[au])
-        by_class[clips.coarse] += exp(score)
-    whole = sum(by_class.values())
-    scores: dict[str, float] = {name: round(value / whole, 4) for name, value in by_class.items()}
-    return Emotion(max(by_class, key=lambda name: by_class[name]), scores)
+    logs: dict[Coarse, list[float]] = {name: [] for name in COARSE}
+    for clips, coarse, shares in _rows():
+        total = log(clips)
+        for au in UNITS:
+            read = HIT * shares[au] + FALSE_ALARM * (1 - shares[au])
+            weight = sure.get(au, 0.0)
+            total += log(weight * read + (1 - weight) * (1 - read))
+        logs[coarse].append(total)
+    top = max(max(values) for values in logs.values())
+    mass = {name: sum(exp(value - top) for value in values) for name, values in logs.items()}
+    whole = sum(mass.values())
+    scores: dict[str, float] = {name: round(mass[name] / whole, 4) for name in COARSE}
+    return Emotion(max(COARSE, key=lambda name: mass[name]), scores)
+
+
+@cache
+def _rows() -> tuple[tuple[int, Coarse, Mapping[int, float]], ...]:
+    """Clips, class and share of every unit, one row for each emotion of each data set that has a class."""
+    return tuple(
+        (row.clips, row.coarse, shares)
+        for data in DATA_SETS.values()
+        for row, shares in ((row, _complete(data, row.shares)) for row in data.emotions.values())
+        if row.coarse is not None
+    )
+
+
+def _complete(data: DataSet, listed: Mapping[int, float]) -> Mapping[int, float]:
+    """Shares of all units in one emotion: those listed, and for the others what the listed ones leave over.
+
+    A unit's overall share fixes how many of its clips lie outside of the emotions that list it; these are
+    spread evenly over the clips of the emotions that do not.
+    """
+    rows = data.emotions.values()
+    clips = sum(row.clips for row in rows)
+    shares: dict[int, float] = {}
+    for au in UNITS:
+        if au in listed:
+            shares[au] = min(listed[au], 1 - RARE)
+            continue
+        accounted = sum(row.clips * row.shares[au] for row in rows if au in row.shares)
+        unlisted = sum(row.clips for row in rows if au not in row.shares)
+        rest = data.overall.get(au, 0.0) * clips - accounted
+        shares[au] = max(RARE, rest / unlisted)
+    return shares

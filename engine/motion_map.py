@@ -284,14 +284,20 @@ def magnitudes(flow: F32) -> dict[str, float]:
     }
 
 
+def motion_floor(region: F32, noise: float) -> tuple[float, float]:
+    """Largest displacement of an expressive region (of ``COUNT``×2), and the floor it has to reach."""
+    moved = np.hypot(region[:, 0], region[:, 1])
+    return float(moved[EXPRESSIVE].max()), max(FLOOR, NOISE_FLOOR * noise)
+
+
 def _region_stats(free: HeadFree, landmarks: F32) -> dict[str, float]:
     """What decides whether there is motion at all: 1/100 inter-ocular distance, ``iod_px`` excepted."""
-    moved = np.hypot(free.region[:, 0], free.region[:, 1])
+    peak, floor = motion_floor(free.region, free.noise)
     return {
         "iod_px": regions.eye_frame(landmarks).iod,
-        "peak_iod": float(moved[EXPRESSIVE].max()),
+        "peak_iod": peak,
         "noise_iod": free.noise,
-        "floor_iod": max(FLOOR, NOISE_FLOOR * free.noise),
+        "floor_iod": floor,
         **{f"head_{name}": float(value) for name, value in zip(PARAMETERS, free.head, strict=True)},
     }
 

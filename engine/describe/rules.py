@@ -1,186 +1,119 @@
-"""The embedded describer: region motion → action units → coarse emotion → a sentence. Rules, not a language model.
+"""The embedded describer: region motion → action units → coarse emotion → sentences.
 
-Units are read in two ways that check each other. The spotter network says which units it saw, without sides.
-Non-negative least squares explains the measured motion of the 31 regions by displacement templates of the units on
-a mean face (left and right apart), which gives sides and amounts. Templates come from a face model, so a real face
-moves only roughly like them.
+Rules and a calibrated match, not a language model, and it says so in every description. What it knows of
+faces comes from a face model and rendered people; see docs/motion-evidence.md for how often it is right.
 """
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from math import isfinite, log
 
 import numpy as np
 
-from detectors import regions
-from detectors.types import F32
 from engine import facs
+from engine.describe.au_templates import (
+    Match,
+    Templates,
+    explain,
+    log_odds,
+    motion_vector,
+    probability,
+    templates,
+)
 from engine.describe.base import DescribeContext, Recipe
-from engine.types import ActionUnit, Description, Evidence, RegionMotion, Side
-from stream.errors import ModelCorrupt
+from engine.types import ActionUnit, Coarse, Description, Emotion, Evidence, RegionMotion, Side
 
-VERSION = "1"
-TEMPLATES = Path(__file__).with_name("au_templates.json")
-
-SEEN_BY_NETWORK = 0.5
-"""The network's probability from which a unit counts as seen."""
+VERSION = "2"
 
 MAX_UNITS = 4
-"""Micro-expressions show 1.3–1.7 units on average; more than this is noise explained by units."""
+"""Micro-expressions show 1.3 to 1.7 units on average; more are not named."""
 
-MIN_GAIN = 0.12
-"""Share of the motion's energy that a further unit must explain to be named."""
+BOTH_SIDES = 0.35
+"""A unit whose weaker side moves by this share of the stronger one is on both sides."""
 
-MIN_AMOUNT = 0.01
-"""Smallest template weight that is a unit."""
+NETWORK_WEIGHT = 0.5
+"""How much the log-odds of the spotter network count beside those of the motion. Less than 1: both saw the
+same pixels."""
 
-BOTH_SIDES = 0.45
-"""A unit whose weaker side reaches this share of the stronger one is on both sides."""
+NETWORK_BASE = 0.1
+"""A network probability that says nothing for or against a unit: the share of clips that show a unit."""
 
-# How much of the true motion of a region the flow shows (lids hardly, brows nearly all), as measured on rendered faces
-_GAIN = {"upper_lid": 0.3, "lower_lid": 0.6, "temple": 0.5, "forehead": 0.7}
+NETWORK_REACH = 3.0
+"""Most the network can add to or take from the log-odds before weighting."""
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Templates:
-    """Displacement of the 62 region coordinates by each unit and side, 1/100 inter-ocular distance."""
-
-    columns: F32
-    units: tuple[tuple[int, Side], ...]
-
-    def of(self, au: int) -> list[int]:
-        """Columns of one unit."""
-        return [i for i, (number, _) in enumerate(self.units) if number == au]
-
-
-@cache
-def templates() -> Templates:
-    """The shipped templates.
-
-    :raises ModelCorrupt: the file is not there or not what it should be
-    """
-    try:
-        record = json.loads(TEMPLATES.read_text(encoding="utf-8"))
-        if record["regions"] != list(regions.NAMES):
-            raise ValueError("other regions")
-        motion = np.array([t["motion"] for t in record["templates"]], np.float32)
-        units = tuple((int(t["au"]), t["side"]) for t in record["templates"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelCorrupt(f"the templates {TEMPLATES.name} cannot be used: {error}") from error
-    gains = np.array([_GAIN.get(name.rsplit("_", 1)[0], 1.0) for name in regions.NAMES], np.float32)
-    return Templates((motion * gains[None, :, None]).reshape(len(units), -1).T, units)
+RULE_NOTE = "Rule-based reading of region motion, not a language model."
 
 
 def read_units(
-    table: Sequence[RegionMotion], network: Sequence[tuple[int, float]] = ()
+    table: Sequence[RegionMotion],
+    prior: Iterable[tuple[int, float]] = (),
+    *,
+    known: Templates | None = None,
 ) -> tuple[ActionUnit, ...]:
-    """Action units with sides from the region table.
+    """Action units with sides and probabilities from the region table.
 
-    :param table: the 31 regions; other tables give no units
-    :param network: unit → probability from the spotter network, may be empty
+    :param table: the 31 regions of the ``live`` recipe; other tables give no units
+    :param prior: unit → probability as the spotter network saw it, without sides; may be empty
+    :param known: other templates than the shipped ones
     """
-    if tuple(r.region for r in table) != regions.NAMES:
+    motion = motion_vector(table)
+    if motion is None:
         return ()
-    motion = np.array([(r.dx, r.dy) for r in table], np.float32).ravel()
-    seen = {au: p for au, p in network if au in facs.NAMES and p >= SEEN_BY_NETWORK}
-    known = templates()
-    chosen = sorted(seen, key=lambda au: -seen[au])[:MAX_UNITS] if network else _explain(motion, known)
-    columns = [i for au in chosen for i in known.of(au)]
-    if not columns:
-        return ()
-    amounts = dict(zip(columns, nnls(known.columns[:, columns], motion), strict=True))
+    known = known or templates()
+    seen = dict(prior)
     found = []
-    for au in chosen:
-        sides = {known.units[i][1]: float(amounts[i]) for i in known.of(au)}
-        side = _side(sides)
-        if side is None and au not in seen:
-            continue
-        score = seen.get(au) or min(0.95, 0.5 + _share(motion, known, au))
-        found.append(ActionUnit(au, side or "both", round(score, 3)))
-    return tuple(sorted(found, key=lambda unit: unit.au))
+    for match in explain(motion, known):
+        logit = log_odds(match, known) + _network(seen.get(match.au))
+        score = probability(logit)
+        if score >= known.threshold:
+            found.append(ActionUnit(match.au, side_of(match), round(score, 4)))
+    best = sorted(found, key=lambda unit: -unit.score)[:MAX_UNITS]
+    return tuple(sorted(best, key=lambda unit: unit.au))
 
 
-def nnls(columns: F32, target: F32, sweeps: int = 60) -> F32:
-    """Non-negative least squares by cyclic coordinate descent, with a little shrinkage for near-equal columns."""
-    gram = (columns.T @ columns).astype(np.float64)
-    gram[np.diag_indices_from(gram)] *= 1.02
-    wanted = (columns.T @ target).astype(np.float64)
-    amounts = np.zeros(columns.shape[1])
-    for _ in range(sweeps):
-        for i in range(len(amounts)):
-            if gram[i, i] > 0:
-                rest = wanted[i] - gram[i] @ amounts + gram[i, i] * amounts[i]
-                amounts[i] = max(0.0, rest / gram[i, i])
-    return amounts.astype(np.float32)
+def _network(p: float | None) -> float:
+    """What the network's probability adds to the log-odds."""
+    if p is None or not isfinite(p):
+        return 0.0
+    p = min(max(p, 1e-6), 1 - 1e-6)
+    told = log(p / (1 - p)) - log(NETWORK_BASE / (1 - NETWORK_BASE))
+    return NETWORK_WEIGHT * min(max(told, -NETWORK_REACH), NETWORK_REACH)
 
 
-def _explain(motion: F32, known: Templates) -> list[int]:
-    """Units that explain the motion, the best first; each must explain a good share more."""
-    energy = float(motion @ motion)
-    if energy <= 0:
-        return []
-    chosen: list[int] = []
-    left = energy
-    while len(chosen) < MAX_UNITS:
-        trials = {au: _unexplained(motion, known, [*chosen, au]) for au in facs.NAMES if au not in chosen}
-        best = min(trials, key=lambda au: trials[au])
-        if left - trials[best] < MIN_GAIN * energy:
-            break
-        chosen.append(best)
-        left = trials[best]
-    return chosen
-
-
-def _unexplained(motion: F32, known: Templates, units: Sequence[int]) -> float:
-    columns = known.columns[:, [i for au in units for i in known.of(au)]]
-    rest = motion - columns @ nnls(columns, motion, sweeps=12)
-    return float(rest @ rest)
-
-
-def _share(motion: F32, known: Templates, au: int) -> float:
-    energy = float(motion @ motion)
-    return 1 - _unexplained(motion, known, [au]) / energy if energy > 0 else 0.0
-
-
-def _side(amounts: dict[Side, float]) -> Side | None:
-    """Which side a unit is on; ``None`` where its amount is nothing."""
-    if max(amounts.values()) < MIN_AMOUNT:
-        return None
-    if "both" in amounts:
-        return "both"
-    left, right = amounts.get("left", 0.0), amounts.get("right", 0.0)
+def side_of(match: Match) -> Side:
+    """On which side the unit moves the face; both where neither moves."""
+    left, right = match.amounts.get("left", 0.0), match.amounts.get("right", 0.0)
     if min(left, right) >= BOTH_SIDES * max(left, right):
         return "both"
     return "left" if left > right else "right"
 
 
 class RulesDescriber:
-    """See the module. Stateless, callable from several threads."""
+    """See the module. Stateless; may be called from several threads at once."""
 
     name = "rules"
     profile = f"rules/{VERSION}"
     recipe: Recipe = "live"
 
     def describe(self, evidence: Evidence, context: DescribeContext) -> Description:
-        """Read units off the motion and say what they suggest; abstain where nothing can be read."""
+        """Read units off the motion and say what they suggest.
+
+        Abstains with the evidence's own reason where it was refused, else with ``no_unit`` where no unit
+        explains the motion.
+        """
         started = time.perf_counter()
-        units = read_units(evidence.regions, context.unit_scores)
-        emotion = facs.coarse_emotion((unit.au, unit.score) for unit in units)
+        units: tuple[ActionUnit, ...] = ()
         reason = evidence.refused
-        if reason is None and (not units or emotion is None):
-            reason = "no_unit"
-        text = (
-            "" if reason is not None or emotion is None else sentence(units, emotion.coarse, emotion.scores)
-        )
+        if reason is None:
+            units = read_units(evidence.regions, context.unit_scores)
+            reason = None if units else "no_unit"
+        emotion = facs.coarse_emotion((unit.au, unit.score) for unit in units)
         return Description(
-            text=text,
-            action_units=() if reason else units,
-            emotion=None if reason else emotion,
+            text=sentences(units, emotion, evidence.regions) if emotion else "",
+            action_units=units,
+            emotion=emotion,
             model=self.name,
             profile=self.profile,
             prompt_version=VERSION,
@@ -192,13 +125,44 @@ class RulesDescriber:
         """Nothing to release."""
 
 
-def sentence(units: Sequence[ActionUnit], coarse: str, scores: dict[str, float]) -> str:
-    """One sentence in plain words, with how sure it is and what it is."""
-    clauses = []
-    for unit in units:
-        where = "" if unit.side == "both" else f" on the {unit.side}"
-        clauses.append(f"{facs.ACTIONS[unit.au]}{where} (AU{unit.au})")
-    moved = clauses[0] if len(clauses) == 1 else ", ".join(clauses[:-1]) + " and " + clauses[-1]
-    sure = scores[coarse]
-    verb = "suggests" if sure >= 0.75 else "may suggest"
-    return f"{moved[0].upper()}{moved[1:]}; this {verb} a {coarse} expression (p {sure:.2f}, rule-based reading)."
+def sentences(units: Sequence[ActionUnit], emotion: Emotion, table: Sequence[RegionMotion]) -> str:
+    """The description in controlled English: what moved, how far, what it suggests, how sure, and by what means."""
+    clauses = [_clause(unit) for unit in units]
+    moved = clauses[0] if len(clauses) == 1 else f"{', '.join(clauses[:-1])} and {clauses[-1]}"
+    return " ".join((f"{moved[0].upper()}{moved[1:]}.", _largest(table), _suggestion(emotion), RULE_NOTE))
+
+
+def _clause(unit: ActionUnit) -> str:
+    where = f" on the {unit.side}" if unit.side != "both" else ""
+    doubt = "" if unit.score >= 0.6 else "perhaps "
+    return f"{doubt}{facs.UNITS[unit.au].action}{where} (AU{unit.au})"
+
+
+def _largest(table: Sequence[RegionMotion]) -> str:
+    top = max(table, key=lambda region: float(np.hypot(region.dx, region.dy)))
+    word, _, side = top.region.rpartition("_") if top.region[-2:] in ("_L", "_R") else (top.region, "", "")
+    place = {"L": "left ", "R": "right "}.get(side, "") + word.replace("_", " ")
+    across, up = top.dx, -top.dy
+    steep = abs(up) > 2.4 * abs(across)
+    flat = abs(across) > 2.4 * abs(up)
+    # the subject's left is at the picture's right
+    vertical = "" if flat else ("up" if up > 0 else "down")
+    level = "" if steep else ("to the left" if across > 0 else "to the right")
+    way = " and ".join(w for w in (vertical, level) if w)
+    return f"Largest motion: {place}, {way}, {np.hypot(top.dx, top.dy):.1f}% of the eye distance."
+
+
+def _suggestion(emotion: Emotion) -> str:
+    words: dict[Coarse, str] = {
+        "negative": "a negative expression",
+        "positive": "a positive expression",
+        "surprise": "surprise",
+    }
+    sure = emotion.scores[emotion.coarse]
+    others = sorted(
+        ((s, name) for name, s in emotion.scores.items() if name != emotion.coarse), key=lambda pair: -pair[0]
+    )
+    if sure >= 0.75:
+        return f"This suggests {words[emotion.coarse]} (probability {sure:.2f})."
+    second = f"{others[0][1]} {others[0][0]:.2f}"
+    return f"This leaves it open; {words[emotion.coarse]} is likeliest (probability {sure:.2f}, {second})."
