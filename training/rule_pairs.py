@@ -1,0 +1,174 @@
+"""Onset–apex pairs of rendered people with known action units: what the rule-based describer is tuned and tried on.
+
+``python -m training.rule_pairs --split train --people 110 --out PAIRS.npz`` draws, of each person's minute, the two
+frames of every micro-expression at its true onset and apex, with all that goes on at those moments: talk, blinks, a
+moving head. What is kept of a pair is the motion of the 31 regions as the ``live`` recipe measures it. Pairs outside
+of all expressions, which have no units, tell what a face without one looks like.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import click
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.patches import apply, crop_matrix
+from detectors.regions import NAMES, eye_frame
+from engine import facs, motion_map
+from engine.types import RegionMotion, Side
+from stream.errors import MellmError, UsageError
+from training.synth.clips import RenderedClip, draw_spec
+from training.synth.rig import SPLITS, Split, load_rig
+
+SIDES: dict[str, Side] = {"L": "left", "R": "right", "B": "both"}
+
+LANDMARK_ERROR = 0.015
+"""Standard deviation of the error put on landmarks, inter-ocular distances: detectors have one."""
+
+JPEG_FOR_H264 = (85, 96)
+"""Still compression that stands for the video's, which needs the frames before: qualities drawn between."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sample:
+    """One pair.
+
+    :param units: the truth; empty for a pair outside of all expressions
+    :param peak: true largest regional displacement, 1/100 inter-ocular distance
+    :param motion: ``COUNT``×2 measured, same unit; :param noise: what the head-motion fit left, same unit
+    """
+
+    person: int
+    talks: bool
+    units: tuple[tuple[int, Side], ...]
+    peak: float
+    motion: NDArray[np.float32]
+    noise: float
+
+    @property
+    def aus(self) -> frozenset[int]:
+        """Units without sides."""
+        return frozenset(au for au, _ in self.units)
+
+    @property
+    def table(self) -> tuple[RegionMotion, ...]:
+        """The region table a describer would get."""
+        return tuple(
+            RegionMotion(name, float(dx), float(dy), 0.0, 0.0, "")
+            for name, (dx, dy) in zip(NAMES, self.motion, strict=True)
+        )
+
+
+def save(path: Path, found: Sequence[Sample]) -> None:
+    """Write samples to an ``.npz`` file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(
+        path,
+        person=np.array([s.person for s in found]),
+        talks=np.array([s.talks for s in found]),
+        units=np.array([facs.notation(s.units) for s in found]),
+        peak=np.array([s.peak for s in found]),
+        motion=np.array([s.motion for s in found], np.float32),
+        noise=np.array([s.noise for s in found], np.float32),
+    )
+
+
+def load(path: Path) -> list[Sample]:
+    """Samples from a file of :func:`save`.
+
+    :raises UsageError: no such file
+    """
+    if not path.is_file():
+        raise UsageError(f"no pairs at {path}", remedy="make them with python -m training.rule_pairs")
+    with np.load(path, allow_pickle=False) as stored:
+        columns = (stored[key] for key in ("person", "talks", "units", "peak", "motion", "noise"))
+        return [
+            Sample(
+                int(person),
+                bool(talks),
+                tuple((coded.au, coded.side) for coded in facs.parse(str(units))),
+                float(peak),
+                motion,
+                float(noise),
+            )
+            for person, talks, units, peak, motion, noise in zip(*columns, strict=True)
+        ]
+
+
+def samples(person: int, seconds: float = 60.0, still: bool = True) -> Iterator[Sample]:
+    """Pairs of one person; the seed says of which split (:data:`training.synth.rig.SPLITS`).
+
+    :param still: also pairs 0.16 s apart that lie outside of all expressions
+    """
+    rng = np.random.default_rng([0x9A1, person])
+    spec = draw_spec(person, seconds)
+    if spec.compression == "h264":
+        spec = replace(spec, compression="jpeg", quality=int(rng.integers(*JPEG_FOR_H264)))
+    clip = RenderedClip(spec, load_rig())
+    truth = clip.truth()
+    for number, expression in enumerate(clip.script.expressions):
+        if expression.kind == "micro":
+            units = tuple((a.au, SIDES[a.side]) for a in expression.actions)
+            peak = truth["expressions"][number]["peak"]
+            yield Sample(
+                person,
+                truth["talks"],
+                units,
+                peak,
+                *_measure(clip, rng, expression.onset_s, expression.apex_s),
+            )
+    if still:
+        for at in rng.uniform(0.5, seconds - 0.7, 6):
+            if all(at + 0.2 < e.onset_s or e.offset_s < at for e in clip.script.expressions):
+                yield Sample(person, truth["talks"], (), 0.0, *_measure(clip, rng, at, at + 0.16))
+
+
+def _measure(
+    clip: RenderedClip, rng: np.random.Generator, onset_s: float, apex_s: float
+) -> tuple[NDArray[np.float32], float]:
+    """Region motion and noise of one pair."""
+    frames = np.rint(np.array([onset_s, apex_s]) * clip.spec.fps).astype(int)
+    coefficients, poses = clip.script.evaluate(frames / clip.spec.fps)
+    shots = [
+        clip.renderer.render(coefficients[i], poses[i], frames[i] / clip.spec.fps, int(frames[i]))
+        for i in (0, 1)
+    ]
+    landmarks = shots[0].landmarks
+    landmarks = landmarks + rng.normal(0, LANDMARK_ERROR * eye_frame(landmarks).iod, (68, 2)).astype(
+        np.float32
+    )
+    matrix = crop_matrix(eye_frame(landmarks), motion_map.LIVE_WIDTH)
+    size = (motion_map.LIVE_WIDTH, motion_map.LIVE_HEIGHT)
+    gray = [cv2.cvtColor(shot.image, cv2.COLOR_BGR2GRAY) for shot in shots]
+    onset, apex = (cv2.warpAffine(g, matrix, size, borderMode=cv2.BORDER_REPLICATE) for g in gray)
+    evidence = motion_map.build(onset, apex, apply(matrix, landmarks), "live")
+    return np.array([(r.dx, r.dy) for r in evidence.regions], np.float32), evidence.flow_stats["noise_iod"]
+
+
+@click.command()
+@click.option("--split", type=click.Choice(list(SPLITS)), default="train", show_default=True)
+@click.option("--people", type=click.IntRange(1, 100_000), default=110, show_default=True)
+@click.option(
+    "--first", type=click.IntRange(0), default=500, show_default=True, help="First person of the split."
+)
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True)
+def main(split: Split, people: int, first: int, out: Path) -> None:
+    """Draw onset–apex pairs of synthetic people, measure their motion, and keep it with the truth."""
+    try:
+        found: list[Sample] = []
+        with click.progressbar(SPLITS[split][first : first + people], label="people", file=sys.stderr) as bar:
+            for person in bar:
+                found += samples(person)
+        save(out, found)
+    except MellmError as error:
+        raise click.ClickException(str(error)) from error
+
+
+if __name__ == "__main__":
+    main()
