@@ -82,6 +82,7 @@ def run(arguments: list[str] | None = None) -> int:
     """Run the command line; errors become one line on standard error and an exit code."""
     # FFmpeg's own messages repeat what the typed errors say, without naming the remedy
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    spoken_to = sys.stdout
     try:
         code = mellm.main(arguments, prog_name="mellm", standalone_mode=False)
         return code if isinstance(code, int) else 0
@@ -92,8 +93,11 @@ def run(arguments: list[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         click.echo("mellm: interrupted", err=True)
         return 130
-    except BrokenPipeError:
-        # whoever read our output has gone; the interpreter must not complain again at exit
+    except SystemExit:
+        # whoever read our output has gone: click then muffles the streams and leaves; it is no failure of ours
+        if sys.stdout is spoken_to:
+            raise
+        # the interpreter must not complain again when it flushes at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 from collections.abc import Iterator, Sequence
@@ -72,6 +73,20 @@ def build(
         workers=chosen.workers,
         deadline_s=chosen.deadline_s,
     )
+
+
+@contextmanager
+def quietly(*names: str) -> Iterator[None]:
+    """Keep these loggers from telling what the verb's own last line says, unless the user asked for the log."""
+    loggers = [] if logging.getLogger().isEnabledFor(logging.INFO) else [logging.getLogger(n) for n in names]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
 
 
 @contextmanager

@@ -24,7 +24,7 @@ def watch(uri: str, fps: float | None, mirrored: bool, as_json: bool, **flags: A
     Prints each expression when it is described, and what happens to the source. Files are played at their own rate.
     Ctrl-C stops.
     """
-    from clients.cli.live import build, until_signal
+    from clients.cli.live import build, quietly, until_signal
     from stream.supervise import RunnerOptions
 
     source = {"id": "watch", "uri": uri, "fps": fps, "mirrored": mirrored}
@@ -32,7 +32,7 @@ def watch(uri: str, fps: float | None, mirrored: bool, as_json: bool, **flags: A
     printer = Printer(as_json)
     # somebody is sitting there: an address that does not work is told at once, not tried for ever
     engine = build(settings, settings.sources, printer, RunnerOptions(must_open=True))
-    with until_signal() as stop:
+    with until_signal() as stop, quietly("stream.supervise", "engine.live"):
         engine.start()
         try:
             while not stop.wait(0.1) and not engine.finished and not printer.gone:
