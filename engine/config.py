@@ -152,8 +152,9 @@ def _is_section(annotation: object) -> bool:
 
 
 def _explain(error: ValidationError, path: Path | None) -> ConfigError:
-    """The first problem as one sentence that names the key."""
-    first = error.errors(include_url=False)[0]
+    """One problem as one sentence that names the key: an unknown one first, since it often is what is missing."""
+    problems = error.errors(include_url=False)
+    first = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
     key = ".".join(str(part) for part in first["loc"]) or "settings"
     where = f" in {path}" if path else ""
     if first["type"] == "extra_forbidden":

@@ -1,0 +1,64 @@
+"""A short piece of the shipped sample, and the models."""
+
+import os
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import pytest
+
+from clients.cli.demo import SAMPLE
+
+CUT_FROM, CUT_FRAMES = 220, 130
+"""Of the sample; its second expression (onset 275, apex 285, offset 298) begins 1.1 s after the start."""
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever runs the tests may have configured the command for themselves."""
+    for name in list(os.environ):
+        if name.startswith("MELLM_") and name not in ("MELLM_CACHE", "MELLM_SHARED", "MELLM_TIME_SLACK"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def models() -> None:
+    """The true face models, from the cache."""
+    from detectors import weights
+
+    missing = [row.name for row in weights.listing() if row.state not in ("ok", "fallback")]
+    if missing:
+        pytest.skip(f"not in the cache: {', '.join(missing)} (run `mellm models pull`)")
+
+
+@pytest.fixture(scope="session")
+def cut(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """2.6 s of the sample with one expression, as ``cut.mp4``."""
+    path = tmp_path_factory.mktemp("sample") / "cut.mp4"
+    with av.open(str(SAMPLE / "sample.mp4")) as source, av.open(str(path), "w") as target:
+        stream = target.add_stream("libx264", rate=50, options={"crf": "14", "preset": "veryfast"})
+        first = source.streams.video[0]
+        stream.width, stream.height, stream.pix_fmt = first.width, first.height, "yuv420p"
+        for number, frame in enumerate(source.decode(first)):
+            if number == CUT_FROM + CUT_FRAMES:
+                break
+            if number >= CUT_FROM:
+                frame.pts, frame.time_base, frame.pict_type = number - CUT_FROM, Fraction(1, 50), 0
+                target.mux(stream.encode(frame))
+        target.mux(stream.encode())
+    return path
+
+
+@pytest.fixture(scope="session")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Onset and apex of that expression, as pictures."""
+    folder = tmp_path_factory.mktemp("pair")
+    found = {275: folder / "onset.png", 285: folder / "apex.png"}
+    with av.open(str(SAMPLE / "sample.mp4")) as source:
+        for number, frame in enumerate(source.decode(video=0)):
+            if number in found:
+                cv2.imwrite(str(found[number]), frame.to_ndarray(format="bgr24"))
+            if number == max(found):
+                break
+    return found[275], found[285]
