@@ -97,9 +97,15 @@ def run(arguments: list[str] | None = None) -> int:
         # whoever read our output has gone: click then muffles the streams and leaves; it is no failure of ours
         if sys.stdout is spoken_to:
             raise
-        # the interpreter must not complain again when it flushes at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return _unheard()
+    except BrokenPipeError:
+        return _unheard()
+
+
+def _unheard() -> int:
+    """The interpreter must not complain again when it flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
 
 
 def _fail(message: str, code: int) -> int:

@@ -10,8 +10,8 @@ import pytest
 
 from clients.cli.demo import SAMPLE
 
-CUT_FROM, CUT_FRAMES = 220, 130
-"""Of the sample; its second expression (onset 275, apex 285, offset 298) begins 1.1 s after the start."""
+CUT_FROM, CUT_FRAMES = 245, 100
+"""Of the sample; its second expression (onset 275, apex 285, offset 298) begins 0.6 s after the start."""
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +34,7 @@ def models() -> None:
 
 @pytest.fixture(scope="session")
 def cut(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """2.6 s of the sample with one expression, as ``cut.mp4``."""
+    """2 s of the sample with one expression, as ``cut.mp4``."""
     path = tmp_path_factory.mktemp("sample") / "cut.mp4"
     with av.open(str(SAMPLE / "sample.mp4")) as source, av.open(str(path), "w") as target:
         stream = target.add_stream("libx264", rate=50, options={"crf": "14", "preset": "veryfast"})
