@@ -284,7 +284,8 @@ class AvSource(Closing):
 
     def _finish(self) -> None:
         self._ready.extend(self._timeline.tail())
-        if self._timeline.frames == 0 and not self.info.live:
+        # a file without pictures is broken however it is played; a stream may merely have been lost
+        if self._timeline.frames == 0 and (self._target.kind == "file" or not self.info.live):
             if self._timeline.lost or self._trouble:
                 raise self._undecodable()
             raise no_picture(self._target.shown, False)
