@@ -6,11 +6,14 @@ import json
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from clients.cli.common import json_flag, make_describer, settings_flags, settings_from
+
+if TYPE_CHECKING:
+    from detectors.bench import StepBench
 
 
 @click.command()
@@ -44,7 +47,7 @@ def bench(seconds: float, as_json: bool, **flags: Any) -> None:
         click.echo(json.dumps(row) if as_json else said)
 
     step = steps(OnnxStepModel(device=settings.faces.device))
-    tell({"what": "step", **asdict(step)}, f"{'one grid step (20 ms)':28}{step}")
+    tell({"what": "step", **asdict(step)}, _step_line(step))
     with tempfile.TemporaryDirectory() as folder:
         for name, size, fps in (
             ("live 640×480 at 30", (640, 480), 30),
