@@ -11,10 +11,13 @@ two crops that share one transform.
 
 from __future__ import annotations
 
+import os
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from math import exp
 from typing import NamedTuple
 
@@ -137,12 +140,14 @@ class _Kept:
 class TrackSignals:
     """Motion signals of one track, frame by frame. One instance per track, one thread.
 
-    :param flow: estimator of the motion, :data:`detectors.flow.LIVE` by default
+    :param flow: estimator of the motion; by default :data:`detectors.flow.LIVE`, the two baselines at the same time
+        on two threads, which changes no number
     :param origin_ns: grid time 0; give all tracks of a segment the time of its first frame
     """
 
     def __init__(self, flow: FlowEstimator | None = None, *, origin_ns: int | None = None) -> None:
-        self._flow: FlowEstimator = flow if flow is not None else Dis()
+        # estimators hold buffers: one for each baseline, or the caller's one for both in turn
+        self._flows: tuple[FlowEstimator, ...] = (flow,) if flow is not None else (Dis(), Dis())
         self.reset(origin_ns=origin_ns)
 
     def reset(self, *, origin_ns: int | None = None) -> None:
@@ -246,13 +251,19 @@ class TrackSignals:
             if abs(actual - span) > REFERENCE_TOLERANCE_NS:
                 return None
             found.append((kept, span / actual))
-        crop = now.patch.crop(self._anchor)
-        return np.concatenate(
-            [
-                self._geometry.signals(self._flow(before.patch.crop(self._anchor), crop), stretch)
-                for before, stretch in found
-            ]
-        )
+        anchor, geometry = self._anchor, self._geometry
+        crop = now.patch.crop(anchor)
+        # crops are cached on first use, so all are cut before a second thread looks
+        pairs = [(kept.patch.crop(anchor), stretch) for kept, stretch in found]
+
+        def measure(flow: FlowEstimator, pair: tuple[U8, float]) -> F32:
+            before, stretch = pair
+            return geometry.signals(flow(before, crop), stretch)
+
+        if len(self._flows) == 1:
+            return np.concatenate([measure(self._flows[0], pair) for pair in pairs])
+        later = [_pool().submit(measure, *work) for work in zip(self._flows[1:], pairs[1:], strict=True)]
+        return np.concatenate([measure(self._flows[0], pairs[0]), *(one.result() for one in later)])
 
     def _nearest(self, t_ns: int) -> _Kept:
         """The kept frame nearest to a time, the earlier of two equally near. There must be one."""
@@ -266,6 +277,12 @@ class TrackSignals:
             if abs(kept.ref.pts_ns - t_ns) <= 5 * STEP_NS:
                 return kept
         raise LookupError(f"no frame is kept near {t_ns / 1e6:.1f} ms")
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    """Helpers of all tracks: as many as there are cores, so that no source waits for another's."""
+    return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="mellm-flow")
 
 
 def _disks(centres: F32, radius: float, shape: tuple[int, int]) -> NDArray[np.intp]:
