@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from detectors.bench import StepBench
 
 
+def _step_line(step: StepBench) -> str:
+    network = "" if step.network_ms is None else f"; network {step.network_ms:.2f} ms"
+    return f"{'grid step of 20 ms, one face':28}signals {step.signals_ms:.1f} ms (p95 {step.signals_p95_ms:.1f}){network}"
+
+
 @click.command()
 @click.option(
     "--seconds", type=click.FloatRange(5, 3600), default=60.0, show_default=True, help="Of each live run."
