@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 def _step_line(step: StepBench) -> str:
     network = "" if step.network_ms is None else f"; network {step.network_ms:.2f} ms"
-    return f"{'grid step of 20 ms, one face':28}signals {step.signals_ms:.1f} ms (p95 {step.signals_p95_ms:.1f}){network}"
+    signals = f"signals {step.signals_ms:.1f} ms (p95 {step.signals_p95_ms:.1f})"
+    return f"{'grid step of 20 ms, one face':28}{signals}{network}"
 
 
 @click.command()
