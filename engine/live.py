@@ -161,6 +161,7 @@ class LiveSource:
         self._latencies: deque[float] = deque(maxlen=LATENCIES_KEPT)
         self._scored_ns: dict[int, int] = {}
         self._told = 0.0
+        self._ended: SourceStatus | None = None
         self.failure: MellmError | None = None
         self._thread = threading.Thread(target=self._work, name=f"mellm-{runner.id}", daemon=True)
         runner.on_status = self._status
@@ -201,6 +202,12 @@ class LiveSource:
         )
 
     def _status(self, status: SourceStatus) -> None:
+        if status.state == "ended" and not self.finished:
+            self._ended = status  # told once the last frames have had their say
+            return
+        self._publish(status)
+
+    def _publish(self, status: SourceStatus) -> None:
         self._sink.publish(f"source.{status.state}", self._runner.id, status.data())
 
     def _work(self) -> None:
@@ -226,6 +233,8 @@ class LiveSource:
         finally:
             self._runner.stop()
             self._stats(last=True)
+            if self._ended is not None:
+                self._publish(self._ended)
 
     def _gap(self, gap: Gap) -> None:
         data = {
