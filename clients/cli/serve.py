@@ -15,6 +15,7 @@ from clients.cli.common import settings_flags, settings_from
 if TYPE_CHECKING:
     from engine.config import Settings
     from engine.serve import ServerOptions
+    from stream.journal import Retention
 
 
 @click.command()
@@ -98,6 +99,15 @@ def journal_path(settings: Settings) -> Path | str:
     return state / "mellm-live" / "journal.db"
 
 
+def retention(settings: Settings) -> Retention | None:
+    """How long a log on disk is kept; in memory, the journal's own bound holds."""
+    from stream.journal import Retention
+
+    if journal_path(settings) == ":memory:":
+        return None
+    return Retention(max_age_s=settings.server.retention_days * 86_400)
+
+
 async def _serve(settings: Settings, options: ServerOptions) -> int:
     from clients.cli.live import build
     from engine.catalog import Catalog
@@ -105,11 +115,9 @@ async def _serve(settings: Settings, options: ServerOptions) -> int:
     from engine.serve import serve as listening
     from engine.sinks import HubSink
     from stream.hub import Hub
-    from stream.journal import Journal, Retention
+    from stream.journal import Journal
 
-    path = journal_path(settings)
-    keep = None if path == ":memory:" else Retention(max_age_s=settings.server.retention_days * 86_400)
-    with Journal(path, retention=keep) as journal:
+    with Journal(journal_path(settings), retention=retention(settings)) as journal:
         hub = Hub(journal)
         evidence = EvidenceStore()
         catalog = Catalog([source.id for source in settings.sources])

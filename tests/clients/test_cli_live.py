@@ -13,8 +13,11 @@ from contextlib import contextmanager
 import httpx
 
 from clients.cli import run
+from clients.cli.serve import journal_path, retention
 from clients.session import connect
+from engine.config import load
 from stream.events import Event
+from stream.journal import Retention
 from tests.clients.processes import mellm, start
 
 
@@ -42,6 +45,14 @@ def test_watch_stops_on_a_signal(models):
         assert process.stderr.readline().startswith(b"source.online")
         process.send_signal(signal.SIGINT)
         assert process.wait(10) == 0
+
+
+def test_the_log_is_kept_for_a_month_unless_told_otherwise(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    assert journal_path(load()) == tmp_path / "mellm-live" / "journal.db"
+    assert retention(load()) == Retention(max_age_s=30 * 86_400)
+    assert retention(load(flags={"server.retention_days": 1})) == Retention(max_age_s=86_400)
+    assert retention(load(flags={"server.journal": ":memory:"})) is None
 
 
 @contextmanager
