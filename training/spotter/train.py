@@ -40,7 +40,7 @@ VALIDATION_SEED_OFFSET = 1_000_003
 
 @dataclass(frozen=True, slots=True)
 class TrainOptions:
-    """A training run. The defaults are the shipped recipe.
+    """A training run. The defaults are the recommended recipe.
 
     :param clips: simulated clips of 12 s for training; :param validation: and for choosing the threshold
     :param iterations: optimiser steps of ``batch`` crops of ``crop_s`` seconds
@@ -52,7 +52,7 @@ class TrainOptions:
 
     clips: int = 5000
     validation: int = 150
-    iterations: int = 7000
+    iterations: int = 5000
     batch: int = 24
     crop_s: float = 6.4
     rate: float = 3e-3
