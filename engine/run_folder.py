@@ -1,8 +1,8 @@
 """The folder an offline run leaves behind, and how an interrupted run goes on in it.
 
 ``run.json`` says how far each source has come: a source that was finished is never analysed again. Of one that
-was not, the lines are cut off and kept in memory, and the answers among them are reused when the same expression
-is spotted again, so that no describer is asked twice.
+was not, or that failed, the lines are taken out and kept in memory, and the answers among them are reused when the
+same expression is spotted again, so that no describer is asked twice.
 """
 
 from __future__ import annotations
@@ -86,7 +86,24 @@ class RunFolder:
             target = path / name
             if target.exists():
                 os.truncate(target, size)
+        folder._forget_failed()
         return folder
+
+    def _forget_failed(self) -> None:
+        """Sources that failed are tried again: their lines go, the answers among them are kept for reuse."""
+        sources: dict[str, Any] = self.state["sources"]
+        failed = {name for name, summary in sources.items() if summary.get("state") != "done"}
+        if not failed:
+            return
+        self.answered |= {r["id"]: r for r in _lines(self.path / EXPRESSIONS, 0) if r["source"] in failed}
+        for name in (EVENTS, EXPRESSIONS):
+            kept = b"".join(line(r) for r in _lines(self.path / name, 0) if r["source"] not in failed)
+            part = self.path / f"{name}.part"
+            part.write_bytes(kept)
+            part.replace(self.path / name)
+            self.state["sizes"][name] = len(kept)
+        for name in failed:
+            del sources[name]
 
     def is_done(self, source: str) -> bool:
         """Whether that source was finished in an earlier session of this run."""

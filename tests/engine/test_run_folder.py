@@ -38,6 +38,22 @@ def test_a_killed_run_goes_on_after_the_last_finished_source(tmp_path: Path) -> 
     assert read_expressions(tmp_path) == [{"id": "a"}]
 
 
+def test_a_source_that_failed_is_tried_again_without_its_old_lines(tmp_path: Path) -> None:
+    first = RunFolder.create(tmp_path, SETTINGS, {})
+    for source, state in (("one", "done"), ("two", "failed"), ("three", "done")):
+        first.expression({"id": source[0], "source": source})
+        first.event({"type": "x", "source": source})
+        first.finish_source(source, {"state": state})
+    first.close()
+    again = RunFolder.create(tmp_path, SETTINGS, {})
+    assert [again.is_done(name) for name in ("one", "two", "three")] == [True, False, True]
+    assert set(again.answered) == {"t"}
+    again.expression({"id": "t", "source": "two"})
+    again.finish_source("two", {"state": "done"})
+    again.close()
+    assert [r["source"] for r in read_expressions(tmp_path)] == ["one", "three", "two"]
+
+
 def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:
     RunFolder.create(tmp_path, SETTINGS, {}).close()
     with pytest.raises(RunError, match="threshold"):
