@@ -21,6 +21,7 @@ import numpy as np
 from detectors.types import U8
 from engine.describe.base import Describer
 from engine.live import LiveEngine
+from engine.offline import seen_ahead
 from engine.pipeline import Chain
 from stream.errors import SourceEmpty
 from stream.frames import Frame
@@ -142,11 +143,11 @@ def offline(name: str, path: Path, make_chain: Callable[[str], Chain]) -> Offlin
     chain = make_chain("bench")
     started = time.monotonic()
     first = last = None
-    with open_source(str(path), id="bench", live=False) as source:
-        while (item := source.read()) is not None:
-            chain.push(item)
-            if isinstance(item, Frame):
-                first, last = item.pts_ns if first is None else first, item.pts_ns
+    with open_source(str(path), id="bench", live=False) as source, seen_ahead(source, chain) as all_seen:
+        for seen in all_seen:
+            chain.take(seen)
+            if isinstance(seen.item, Frame):
+                first, last = seen.item.pts_ns if first is None else first, seen.item.pts_ns
     chain.finish()
     media = 0.0 if first is None or last is None else (last - first) / 1e9
     return OfflineFigures(name, media, time.monotonic() - started, chain.counts.captured)

@@ -7,15 +7,17 @@ import re
 import resource
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import cv2
 
+from engine.ahead import Ahead
 from engine.describe.base import DescribeContext, Describer
-from engine.pipeline import Chain, FaceAppeared, FaceLost, Spotted
+from engine.pipeline import Chain, FaceAppeared, FaceLost, Seen, Spotted
 from engine.queue import DescribeQueue, Job, Outcome
 from engine.records import final_record, spotted_record
 from engine.run_folder import RunFolder
@@ -28,7 +30,7 @@ from stream.errors import (
     RunError,
     SourceUnsupported,
 )
-from stream.frames import Gap, SourceInfo
+from stream.frames import Frame, Gap, Item, SourceInfo
 from stream.sources import Source, open_source
 from stream.sources.addresses import redact
 
@@ -213,21 +215,36 @@ def _must_end(info: SourceInfo) -> None:
         )
 
 
+def _items(source: Source) -> Iterator[Item]:
+    while (item := source.read()) is not None:
+        yield item
+
+
+@contextmanager
+def seen_ahead(source: Source, chain: Chain) -> Iterator[Iterator[Seen]]:
+    """What a source shows, to its end: pictures are read on one thread, and faces found in them on another.
+
+    :raises SourceError: while iterating: it broke
+    """
+    with Ahead(_items(source)) as items, Ahead(map(chain.look, items)) as seen:
+        yield seen
+
+
 def _drain(source: Source, chain: Chain, queue: DescribeQueue, writer: _Writer, watcher: Progress) -> int:
     first_ns: int | None = None
     last_ns = 0
     number = 0
-    while (item := source.read()) is not None:
-        if isinstance(item, Gap):
-            writer.event("source.gap", item.from_ns, {"to_ns": str(item.to_ns), "reason": item.reason})
-            outputs = chain.push(item)
-        else:
-            first_ns = item.pts_ns if first_ns is None else first_ns
-            last_ns = max(last_ns, item.pts_ns)
-            outputs = chain.push(item)
-            watcher.advance(source.info.id, last_ns - first_ns, source.info.declared_duration_ns)
-        for output in outputs:
-            number = _take(output, number, queue, writer)
+    with seen_ahead(source, chain) as all_seen:
+        for seen in all_seen:
+            item = seen.item
+            if isinstance(item, Gap):
+                writer.event("source.gap", item.from_ns, {"to_ns": str(item.to_ns), "reason": item.reason})
+            for output in chain.take(seen):
+                number = _take(output, number, queue, writer)
+            if isinstance(item, Frame):
+                first_ns = item.pts_ns if first_ns is None else first_ns
+                last_ns = max(last_ns, item.pts_ns)
+                watcher.advance(source.info.id, last_ns - first_ns, source.info.declared_duration_ns)
     for output in chain.finish():
         number = _take(output, number, queue, writer)
     return last_ns - (first_ns or 0)

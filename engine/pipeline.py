@@ -109,6 +109,14 @@ class ChainCounts:
     unresolved: int = 0
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Seen:
+    """A frame or gap, and the faces that are in it (``None`` for a gap)."""
+
+    item: Item
+    faces: FaceUpdate | None
+
+
 @dataclass(slots=True)
 class _Track:
     signals: TrackSignals
@@ -118,6 +126,9 @@ class _Track:
 
 class Chain:
     """Frames of one source → faces → motion signals → expressions → evidence.
+
+    :meth:`push` is :meth:`look` and then :meth:`take`. The two share no state, so one thread may look at frames while
+    another takes what was seen; each must get all items in order, and the results are the same.
 
     :param analyzer: finds and follows faces
     :param make_spotter: a fresh spotter for a new track; spotters of one chain may share a model
@@ -146,6 +157,7 @@ class Chain:
         self._build_evidence = build_evidence
         self._scores = scores
         self._mirrored = mirrored
+        self._looked_at: int | None = None  # the segment, where :meth:`look` is
         self._tracks: dict[int, _Track] = {}
         self._segment: int | None = None
         self._origin_ns: int | None = None
@@ -153,8 +165,26 @@ class Chain:
 
     def push(self, item: Item) -> list[Output]:
         """Take the next frame or gap; return what it brought to light."""
+        return self.take(self.look(item))
+
+    def look(self, item: Item) -> Seen:
+        """Find the faces in the next frame or gap."""
+        if isinstance(item, Gap):
+            self._analyzer.reset()
+            return Seen(item, None)
+        if self._looked_at is not None and item.segment != self._looked_at:
+            self._analyzer.reset()
+        self._looked_at = item.segment
+        if self._mirrored:
+            item = replace(item, image=item.image[:, ::-1].copy())
+        return Seen(item, self._analyzer.push(item))
+
+    def take(self, seen: Seen) -> list[Output]:
+        """Go on with what :meth:`look` saw; return what it brought to light."""
+        item = seen.item
         if isinstance(item, Gap):
             return self._gap(item)
+        assert seen.faces is not None
         out: list[Output] = []
         self.counts.captured += 1
         self.counts.repaired += item.repaired
@@ -162,12 +192,13 @@ class Chain:
             out += self._cut()
         if item.segment != self._segment or self._origin_ns is None:
             self._segment, self._origin_ns = item.segment, item.pts_ns
-        out += self._frame(replace(item, image=item.image[:, ::-1].copy()) if self._mirrored else item)
+        out += self._frame(item, seen.faces)
         self.counts.analysed += 1
         return out
 
     def finish(self) -> list[Output]:
         """The source has ended: what was still open is decided now."""
+        self._analyzer.reset()
         return self._cut()
 
     def _gap(self, gap: Gap) -> list[Output]:
@@ -179,7 +210,6 @@ class Chain:
     def _cut(self) -> list[Output]:
         """Nothing crosses a gap or a segment: decide what is open, forget the rest."""
         out = [o for track in list(self._tracks) for o in self._end(track)]
-        self._analyzer.reset()
         self._times.clear()
         return out
 
@@ -189,9 +219,8 @@ class Chain:
         out.append(FaceLost(track, self._times[-1] if self._times else 0))
         return out
 
-    def _frame(self, frame: Frame) -> list[Output]:
+    def _frame(self, frame: Frame, update: FaceUpdate) -> list[Output]:
         self._times.append(frame.pts_ns)
-        update = self._analyzer.push(frame)
         out: list[Output] = [o for track in update.lost if track in self._tracks for o in self._end(track)]
         if not update.faces:
             return out

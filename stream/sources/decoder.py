@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from stream.clock import Clock
 from stream.errors import SourceCorrupt, SourceError, SourceTooLarge, SourceUnsupported
@@ -93,6 +94,7 @@ class AvSource(Closing):
         )
         self._timeline = Timeline(info, mender, clock, first_segment)
         self._packets = self._container.demux(self._stream)
+        self._reformatter = VideoReformatter()  # a frame's own would be built anew for every frame
         self._ready: deque[Item] = deque()
         self._read_errors = 0
         self._resync_from: int | None = None
@@ -255,7 +257,7 @@ class AvSource(Closing):
             return
         self._check_size(frame.width, frame.height)
         try:
-            image = np.asarray(frame.to_ndarray(format="bgr24"), np.uint8)
+            image = np.asarray(self._reformatter.reformat(frame, format="bgr24").to_ndarray(), np.uint8)
         except (av.FFmpegError, ValueError):
             self._timeline.lose()
             return

@@ -1,0 +1,82 @@
+"""Work ahead on another thread: the next items are made while the last ones are used.
+
+Reading a recording and finding its faces takes about as long as measuring their motion. On two cores both at the same
+time are nearly twice as fast, and since the order of items does not change, neither do results.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+from queue import Full, Queue
+from types import TracebackType
+from typing import Final, Generic, Self, TypeVar
+
+T = TypeVar("T")
+
+DEPTH: Final = 4
+"""Items made ahead. A frame of 4096×2304 has 28 MB; more of them only evens out hiccups that there are not."""
+
+_POLL_S: Final = 0.1
+
+
+class Ahead(Generic[T], Iterator[T]):
+    """Runs an iterable on a thread of its own, at most ``depth`` items ahead of whoever takes them.
+
+    An exception of the iterable is raised in its place among the items. Leaving the ``with`` block ends the thread at
+    its next item and waits for it, so what it uses may be closed afterwards.
+    """
+
+    def __init__(self, items: Iterable[T], *, depth: int = DEPTH, name: str = "mellm-ahead") -> None:
+        self._items = items
+        self._made: Queue[T | _End] = Queue(depth)
+        self._leaving = threading.Event()
+        self._ended: _End | None = None
+        # a daemon, so that a second Ctrl-C need not wait for a read that hangs
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._leaving.set()
+        self._thread.join()
+
+    def __next__(self) -> T:
+        if self._ended is None:
+            made = self._made.get()
+            if not isinstance(made, _End):
+                return made
+            self._ended = made
+            if made.error is not None:
+                raise made.error
+        raise StopIteration
+
+    def _work(self) -> None:
+        end = _End()
+        try:
+            for item in self._items:
+                if not self._put(item):
+                    return
+        except BaseException as error:  # whatever it is, it belongs to whoever takes the items
+            end = _End(error)
+        self._put(end)
+
+    def _put(self, item: T | _End) -> bool:
+        while not self._leaving.is_set():
+            try:
+                self._made.put(item, timeout=_POLL_S)
+            except Full:
+                continue
+            return True
+        return False
+
+
+class _End:
+    """Nothing more comes."""
+
+    def __init__(self, error: BaseException | None = None) -> None:
+        self.error = error
