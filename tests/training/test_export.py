@@ -14,7 +14,7 @@ import onnxruntime as ort  # noqa: E402
 from detectors.signals import FEATURES  # noqa: E402
 from detectors.stepmodel import OUTPUTS  # noqa: E402
 from training.spotter import export  # noqa: E402
-from training.spotter.net import DELAY, STATE, SpotterNet  # noqa: E402
+from training.spotter.net import DELAY, SpotterNet  # noqa: E402
 
 
 def make_net(seed: int = 0) -> SpotterNet:
@@ -34,7 +34,7 @@ def stream(model: bytes, features: np.ndarray) -> np.ndarray:
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    state = np.zeros((1, STATE), np.float32)
+    state = np.zeros((1, session.get_inputs()[1].shape[1]), np.float32)
     rows = []
     for x in features:
         y, state = session.run(["y", "state_out"], {"x": x[None], "state": state})
@@ -61,7 +61,7 @@ def test_metadata_states_the_contract(tmp_path: Path) -> None:
     assert (props["mellm.version"], props["mellm.threshold"], props["mellm.state"]) == (
         "9.9",
         "0.420",
-        str(STATE),
+        str(SpotterNet().state_size),
     )
     record = json.loads(path.with_suffix(".json").read_text())
     assert record["sha256"] == digest

@@ -7,13 +7,13 @@ torch = pytest.importorskip("torch", reason="extra `train` is not installed")
 from detectors.regions import COUNT  # noqa: E402
 from detectors.signals import FEATURES  # noqa: E402
 from detectors.stepmodel import OUTPUTS  # noqa: E402
-from training.spotter.net import DILATIONS, STATE, SpotterNet, parameters, squash  # noqa: E402
+from training.spotter.net import DILATIONS, SpotterNet, parameters, squash  # noqa: E402
 
 
 def test_sizes_are_those_of_the_contract() -> None:
     assert FEATURES == 136 == 2 * (2 * COUNT + 6)
     assert OUTPUTS == 22
-    assert 64 * 2 * sum(DILATIONS) == STATE
+    assert SpotterNet().state_size == 64 * 2 * sum(DILATIONS)
     assert 140_000 < parameters(SpotterNet()) < 155_000
 
 

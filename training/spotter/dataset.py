@@ -1,4 +1,4 @@
-"""Training targets, the corpus of simulated clips on disk, and augmented batches.
+"""Training targets, the corpus of simulated clips on disk, and the sizes of augmentation.
 
 A corpus is a folder of shards. A shard is written once, under a temporary name, so an interrupted
 generation goes on where it stopped; clip ``i`` depends on seed and ``i`` alone, not on who makes it.
@@ -7,7 +7,7 @@ generation goes on where it stopped; clip ``i`` depends on seed and ``i`` alone,
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from detectors.regions import COUNT, NAMES
 from detectors.signals import FEATURES
@@ -31,7 +30,6 @@ from detectors.stepmodel import (
     TO_OFFSET,
     TO_ONSET,
 )
-from training.spotter.net import DELAY
 from training.synth.simulator import SimOptions, Truth, simulate
 
 F32 = NDArray[np.float32]
@@ -197,37 +195,3 @@ class Augment:
     region_gain: float = 0.12
     drop: float = 0.02
     noise: float = 0.03
-
-    def apply(self, rng: np.random.Generator, x: F32) -> F32:
-        """A changed copy of ``x`` (batch × steps × 136)."""
-        n = len(x)
-        flip = rng.random(n) < 0.5
-        x = x.copy()
-        x[flip] = x[flip][:, :, MIRROR_ORDER] * MIRROR_SIGN
-        factor = np.exp(rng.normal(0, self.gain, (n, 1)) + rng.normal(0, self.region_gain, (n, COUNT)))
-        factor *= rng.random((n, COUNT)) >= self.drop
-        columns = np.ones((n, FEATURES), np.float32)
-        half = FEATURES // 2
-        columns[:, : 2 * COUNT] = columns[:, half : half + 2 * COUNT] = np.repeat(factor, 2, axis=1)
-        x *= columns[:, None]
-        x += rng.standard_normal(x.shape, np.float32) * (self.noise * rng.random((n, 1, 1), np.float32))
-        return x
-
-
-def batches(
-    corpus: Corpus, rng: np.random.Generator, size: int, steps: int, augment: Augment
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Endless random crops: features (size × steps + ``DELAY`` × 136) and targets (size × steps × 23).
-
-    Target ``k`` belongs to output ``k + DELAY``: both start at the same moment of the clip.
-    """
-    length = corpus.features.shape[1]
-    while True:
-        clips = rng.integers(len(corpus), size=size)
-        starts = rng.integers(length - steps - DELAY + 1, size=size)
-        x = np.stack([corpus.features[c, s : s + steps + DELAY] for c, s in zip(clips, starts, strict=True)])
-        y = np.stack([corpus.targets[c, s : s + steps] for c, s in zip(clips, starts, strict=True)])
-        yield (
-            torch.from_numpy(augment.apply(rng, x.astype(np.float32))),
-            torch.from_numpy(y.astype(np.float32)),
-        )

@@ -1,29 +1,26 @@
-"""Scores of the spotter on simulated clips, with the product's own decoder.
+"""Scores of the spotter on clips with known truth, with the product's own decoder.
 
 A spot is right when its interval and the true one share at least half of their union, counted in grid
 steps with both ends included, and each true expression pays for one spot at most. Counts are pooled over
-clips. The decision threshold is chosen here, on simulated validation clips and nothing else.
+clips.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from detectors.spotting import Decoder, Spot, SpottingOptions, StepOutput
-from detectors.stepmodel import SPOT_AUS, StepModel
+from detectors.stepmodel import SPOT_AUS
 from detectors.windows import STEP_NS
-from training.spotter.dataset import EDGE, MAX_ME_S, Corpus
-from training.spotter.net import DELAY, SpotterNet
+from training.spotter.net import DELAY
 from training.synth.simulator import Truth
 
 F32 = NDArray[np.float32]
 
-THRESHOLDS = tuple(float(round(t, 3)) for t in np.arange(0.2, 0.76, 0.025))
 SIZES = (0.4, 1.0, 2.0, 4.0)
 """Borders of peak motion (hundredths of IOD) between which recall is told."""
 
@@ -162,26 +159,6 @@ def score(clips: Iterable[tuple[Sequence[Interval], Sequence[Interval]]], minute
     )
 
 
-def outputs(net: SpotterNet, features: NDArray[np.floating]) -> F32:
-    """Network outputs (N×T×22) by full convolution; equal to streaming from a zero state."""
-    net.eval()
-    found = []
-    with torch.inference_mode():
-        for start in range(0, len(features), 32):
-            part = torch.from_numpy(features[start : start + 32].astype(np.float32))
-            found.append(net(part).numpy())
-    return np.concatenate(found)
-
-
-def stream(model: StepModel, features: NDArray[np.floating]) -> F32:
-    """Outputs (T×22) of the product's model, step by step over one clip (T×136)."""
-    state, rows = model.start(), []
-    for x in features:
-        y, state = model.step(x.astype(np.float32), state)
-        rows.append(y)
-    return np.stack(rows)
-
-
 def steps(rows: F32, grid: NDArray[np.float64]) -> list[StepOutput]:
     """One clip's outputs (T×22) as the decoder reads them; the first ``DELAY`` speak of before the clip."""
     return [StepOutput.of(round(grid[k - DELAY] * 1e9), rows[k]) for k in range(DELAY, len(rows))]
@@ -194,45 +171,3 @@ def decode(clip: Sequence[StepOutput], options: SpottingOptions) -> list[Spot]:
     for step in clip:
         spots += decoder.push(step)
     return spots + decoder.flush(clip[-1].t_ns)
-
-
-def _true_mes(truths: Sequence[Truth], until_s: float) -> list[Interval]:
-    """The micro-expressions that lie in the judged stretch."""
-    return [
-        Interval.of_truth(t)
-        for t in truths
-        if t.offset_s - t.onset_s <= MAX_ME_S + EDGE and t.offset_s <= until_s
-    ]
-
-
-def evaluate_signals(
-    rows: F32, corpus: Corpus, threshold: float, options: Callable[[float], SpottingOptions] | None = None
-) -> Scores:
-    """Scores of network outputs (N×T×22) on a corpus at one threshold."""
-    clips = [steps(r, corpus.grid) for r in rows]
-    return _at_threshold(clips, corpus, (options or _options)(threshold))
-
-
-def choose_threshold(rows: F32, corpus: Corpus) -> tuple[float, Scores]:
-    """A threshold of high F1: the middle one of those within half a percent of the best.
-
-    The curve is flat at its top, and the middle of the flat part holds better on other faces than its peak.
-    """
-    clips = [steps(r, corpus.grid) for r in rows]
-    table = [(t, _at_threshold(clips, corpus, _options(t))) for t in THRESHOLDS]
-    best = max(scores.f1 for _, scores in table)
-    flat = [entry for entry in table if entry[1].f1 >= best - 0.005]
-    return flat[len(flat) // 2]
-
-
-def _options(threshold: float) -> SpottingOptions:
-    return SpottingOptions(threshold=threshold)
-
-
-def _at_threshold(clips: Sequence[Sequence[StepOutput]], corpus: Corpus, options: SpottingOptions) -> Scores:
-    until = float(corpus.grid[-1 - DELAY])
-    pairs = [
-        (_true_mes(truths, until), [Interval.of_spot(s) for s in decode(clip, options)])
-        for clip, truths in zip(clips, corpus.truths, strict=True)
-    ]
-    return score(pairs, corpus.seconds / 60)

@@ -23,7 +23,7 @@ from onnx import TensorProto, helper, numpy_helper
 from detectors.signals import FEATURES
 from detectors.stepmodel import OUTPUTS, SPOT_AUS
 from detectors.windows import STEP_NS
-from training.spotter.net import CHANNELS, DELAY, DILATIONS, STATE, Block, SpotterNet
+from training.spotter.net import DELAY, Block, SpotterNet
 
 F64 = NDArray[np.float64]
 OPSET = 17
@@ -65,7 +65,7 @@ def _folded(block: Block) -> tuple[F64, F64]:
     weight = _array(block.conv.weight) * gain[:, None, None]  # out × in × tap
     assert block.conv.bias is not None
     bias = (_array(block.conv.bias) - _array(norm.running_mean)) * gain + _array(norm.bias)
-    return weight.transpose(2, 1, 0).reshape(3 * CHANNELS, -1), bias
+    return weight.transpose(2, 1, 0).reshape(3 * block.conv.in_channels, -1), bias
 
 
 def build(net: SpotterNet, metadata: Mapping[str, str] | None = None) -> onnx.ModelProto:
@@ -97,10 +97,11 @@ def build(net: SpotterNet, metadata: Mapping[str, str] | None = None) -> onnx.Mo
     pieces: list[str] = []
     sizes: list[int] = []
     shifted: list[str] = []
-    for i, d in enumerate(DILATIONS):
+    channels = net.channels
+    for i, d in enumerate(block.dilation for block in net.blocks):
         names = [f"s{i}.far", f"s{i}.a", f"s{i}.near", f"s{i}.b"] if d > 1 else [f"s{i}.far", f"s{i}.near"]
         pieces += names
-        sizes += [CHANNELS, (d - 1) * CHANNELS] * 2 if d > 1 else [CHANNELS] * 2
+        sizes += [channels, (d - 1) * channels] * 2 if d > 1 else [channels] * 2
     g.add("Split", ["state", g.const("sizes", np.array(sizes, np.int64))], pieces, axis=1)
 
     for i, block in enumerate(net.blocks):
@@ -125,27 +126,27 @@ def build(net: SpotterNet, metadata: Mapping[str, str] | None = None) -> onnx.Mo
     graph = helper.make_graph(
         g.nodes,
         "spotter",
-        [value("x", FEATURES), value("state", STATE)],
-        [value("y", OUTPUTS), value("state_out", STATE)],
+        [value("x", FEATURES), value("state", net.state_size)],
+        [value("y", OUTPUTS), value("state_out", net.state_size)],
         g.weights,
     )
     model = helper.make_model(
         graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="mellm-live"
     )
     model.ir_version = IR_VERSION
-    helper.set_model_props(model, {**contract(), **(metadata or {})})
+    helper.set_model_props(model, {**contract(net), **(metadata or {})})
     onnx.checker.check_model(model, full_check=True)
     return model
 
 
-def contract() -> dict[str, str]:
+def contract(net: SpotterNet) -> dict[str, str]:
     """Metadata that the product reads to know what the outputs mean."""
     return {
         "mellm.delay_steps": str(DELAY),
         "mellm.grid_hz": f"{1e9 / STEP_NS:g}",
         "mellm.aus": ",".join(map(str, SPOT_AUS)),
-        "mellm.state": str(STATE),
-        "mellm.trained_on": "synthetic motion only",
+        "mellm.state": str(net.state_size),
+        "mellm.trained_on": "synthetic and semi-synthetic motion; no micro-expression data set",
     }
 
 

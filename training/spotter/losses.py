@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits as bce
 from torch.nn.functional import smooth_l1_loss
@@ -26,7 +25,7 @@ def losses(output: Tensor, target: Tensor) -> dict[str, Tensor]:
     count = inside.sum().clamp_min(1.0)
     heat_target = target[..., APEX : OFFSET + 1]  # apex, onset, offset are neighbouring columns
     heat = bce(output[..., APEX : OFFSET + 1], heat_target, reduction="none") * (1 + HEAT_BOOST * heat_target)
-    heat = heat * torch.tensor([2.0, 1.0, 1.0])  # the apex decides
+    heat = heat * heat.new_tensor([2.0, 1.0, 1.0])  # the apex decides
     distance = smooth_l1_loss(
         output[..., TO_ONSET : TO_OFFSET + 1],
         target[..., TO_ONSET : TO_OFFSET + 1],

@@ -22,8 +22,6 @@ DELAY = 15
 
 CHANNELS = 64
 DILATIONS = (1, 2, 4, 8, 16, 1, 2, 4)
-STATE = sum(2 * d for d in DILATIONS) * CHANNELS
-"""Floats of streaming state: two dilations' worth of inputs for each block."""
 
 
 def squash(x: Tensor) -> Tensor:
@@ -60,18 +58,29 @@ class SpotterNet(nn.Module):
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, dropout: float = 0.05) -> None:
+    def __init__(
+        self,
+        channels: int = CHANNELS,
+        dilations: tuple[int, ...] = DILATIONS,
+        dropout: float = 0.05,
+    ) -> None:
         super().__init__()
+        self.channels = channels
         self.register_buffer("mean", torch.zeros(FEATURES))
         self.register_buffer("scale", torch.ones(FEATURES))
-        self.stem = nn.Conv1d(FEATURES, CHANNELS, 1)
-        self.blocks = nn.ModuleList(Block(CHANNELS, d, dropout) for d in DILATIONS)
-        self.neck = nn.Conv1d(CHANNELS, CHANNELS, 1)
-        self.head = nn.Conv1d(CHANNELS, OUTPUTS, 1)
+        self.stem = nn.Conv1d(FEATURES, channels, 1)
+        self.blocks = nn.ModuleList(Block(channels, d, dropout) for d in dilations)
+        self.neck = nn.Conv1d(channels, channels, 1)
+        self.head = nn.Conv1d(channels, OUTPUTS, 1)
         with torch.no_grad():  # rare events: start from their base rate instead of one half
             self.head.bias[ME] = -2.0
             self.head.bias[APEX : OFFSET + 1] = -4.0
             self.head.bias[TO_ONSET : TO_OFFSET + 1] = 0.12
+
+    @property
+    def state_size(self) -> int:
+        """Floats of streaming state: two dilations' worth of inputs for each block."""
+        return sum(2 * block.dilation for block in self.blocks) * self.channels  # type: ignore[operator,misc]
 
     def standardise(self, features: Tensor) -> None:
         """Take mean and standard deviation of squashed ``features`` (…× ``FEATURES``) as the input scale.

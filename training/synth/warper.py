@@ -108,7 +108,9 @@ class Portrait:
         return float(np.hypot(*residual.T).max()) * 100 / self.iod
 
 
-def move(image: U8, field: F32, pose: NDArray[np.float64] | None = None) -> U8:
+def move(
+    image: U8, field: F32, pose: NDArray[np.float64] | None = None, *, iterations: int = ITERATIONS
+) -> U8:
     """The picture after every point has gone where the field says, and then the whole by a 2×3 affine ``pose``."""
     height, width = field.shape[:2]
     grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).astype(np.float32)
@@ -117,7 +119,7 @@ def move(image: U8, field: F32, pose: NDArray[np.float64] | None = None) -> U8:
         back = cv2.invertAffineTransform(pose).astype(np.float32)
         target = grid @ back[:, :2].T + back[:, 2]
     source = target.copy()
-    for _ in range(ITERATIONS):  # the point that lands here came from here minus its own displacement
+    for _ in range(iterations):  # the point that lands here came from here minus its own displacement
         there = cv2.remap(
             field, source[..., 0], source[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT
         )

@@ -1,0 +1,454 @@
+"""The fixed sets on which spotters are compared, and the measured corpora on which they are trained.
+
+A set is a list of :class:`Clip` recipes, each of which follows from its name alone. :func:`build` carries them out –
+draw, film, and measure with the product's own chain – and keeps one file a clip, so an interrupted build goes on
+where it stopped.
+
+Who is where: rendered people by identity seed (:data:`training.synth.rig.SPLITS`); photographed people by
+:func:`still_split`; filmed people by :data:`VIDEOS`, whose folds serve cross-validation (each person is tested
+once, by a network that never saw him or her).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import av
+import cv2
+import numpy as np
+
+from stream.errors import MellmError, ModelMissing, SourceEmpty, UsageError
+from stream.frames import Frame
+from training.spotter import records
+from training.spotter.evaluate import Interval
+from training.spotter.records import Event, Record
+from training.synth import composite
+from training.synth.clips import RenderedClip, draw_spec
+from training.synth.events import Expression
+from training.synth.rig import SPLITS, Split
+from training.synth.script import Script
+
+ROOT = Path("runs/spotting-sets")
+Kind: TypeAlias = Literal["rendered", "still", "video", "free"]
+
+
+@dataclass(frozen=True, slots=True)
+class Video:
+    """A recording of one person. ``fold`` is empty where it serves for training only: the face is too small."""
+
+    file: str
+    subject: str
+    fold: str
+    group: str
+
+
+VIDEOS = (
+    Video("lp_d6.mp4", "d6", "A", "acting"),
+    Video("lp_d9.mp4", "d9", "B", "acting"),
+    Video("pyfeat_single_face.mp4", "pyfeat", "B", "acting"),
+    Video("pyfeat_face_noface.mov", "pyfeat", "B", "acting"),
+    Video("pyfeat_noface_face.mov", "pyfeat", "B", "acting"),
+    Video("pyfeat_WolfgangLanger_Pexels.mp4", "langer", "C", "acting"),
+    Video("lp_d0.mp4", "d0", "C", "acting"),
+    Video("lp_d10.mp4", "d10", "D", "acting"),
+    Video("hdtf_AlexandriaOcasioCortez.mp4", "hdtf-a", "D", "talking"),
+    Video("lp_d3.mp4", "d3", "E", "acting"),
+    Video("hdtf_KatieHill.mp4", "hdtf-k", "E", "talking"),
+    Video("intel_book.mkv", "intel-1", "", "webcam"),
+    Video("intel_walk.mkv", "intel-1", "", "webcam"),
+    Video("intel_no.mkv", "intel-2", "", "webcam"),
+    Video("intel_sister.mkv", "intel-2", "", "webcam"),
+    Video("intel_student.mkv", "intel-3", "", "webcam"),
+    Video("carphone_pristine.mp4", "carphone", "", "webcam"),
+)
+FOLDS = tuple(sorted({v.fold for v in VIDEOS} - {""}))
+
+STILL_FOLDS: dict[Split, tuple[int, ...]] = {"train": (0, 1, 2), "val": (3,), "test": (4,)}
+"""Remainder by five of a photographed person's place in the sorted list of people."""
+
+FACE_PX = (100.0, 360.0)
+"""Range of face widths of photographs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """How to make one clip. ``source`` is a file name, empty for rendered people; ``seed`` decides the rest."""
+
+    name: str
+    kind: Kind
+    seed: int
+    source: str = ""
+    fps: float = 50.0
+    seconds: float = 10.0
+    profile: str = ""
+    face_px: float = 0.0
+    remade: bool = False
+    groups: tuple[str, ...] = ()
+
+
+def media() -> Path:
+    """Folder of the real pictures and recordings.
+
+    :raises ModelMissing: it is not there
+    """
+    places = [os.environ.get("MELLM_SHARED"), Path(__file__).resolve().parents[3] / "shared" / "data"]
+    for place in places:
+        if place and (Path(place) / "media").is_dir():
+            return Path(place) / "media"
+    raise ModelMissing(
+        "the folder of real pictures and recordings is not here",
+        remedy="set MELLM_SHARED to the folder that holds media/stills and media/videos",
+    )
+
+
+@lru_cache(maxsize=4)
+def _people(folder: Path) -> tuple[str, ...]:
+    found = {m.group(1) for p in folder.glob("*.jpg") if (m := re.search(r"_(\d{3})_\d\d\.jpg$", p.name))}
+    return tuple(sorted(found))
+
+
+def still_split(split: Split, folder: Path | None = None) -> list[Path]:
+    """Neutral photographs of the people of one split."""
+    folder = folder or media() / "stills"
+    people = _people(folder)
+    chosen = {p for i, p in enumerate(people) if i % 5 in STILL_FOLDS[split]}
+    return [p for p in sorted(folder.glob("*_neutral_*.jpg")) if p.stem.split("_")[-2] in chosen]
+
+
+def _rendered(split: Split, first: int, count: int, fps: float, tag: str) -> list[Clip]:
+    seeds = SPLITS[split][first : first + count]
+    return [Clip(f"{tag}-{s}", "rendered", s, fps=fps) for s in seeds]
+
+
+def _stills(split: Split, versions: int, first: int, tag: str, fps: Sequence[float]) -> list[Clip]:
+    out = []
+    for version in range(versions):
+        for i, path in enumerate(still_split(split)):
+            seed = first + 1000 * version + i
+            rng = np.random.default_rng([0x57155, seed])
+            profile = ("quiet", "mixed", "talk", "still")[rng.choice(4, p=(0.4, 0.3, 0.2, 0.1))]
+            width = float(np.exp(rng.uniform(*np.log(FACE_PX))))
+            rate = float(fps[int(rng.integers(len(fps)))])
+            name = f"{tag}-{path.stem.split('_')[-2]}-{version}"
+            out.append(Clip(name, "still", seed, path.name, rate, 10.0, profile, width))
+    return out
+
+
+def _videos(versions: int, first: int, tag: str, remade: bool) -> list[Clip]:
+    return [
+        Clip(
+            f"{tag}-{Path(v.file).stem}-{k}",
+            "video",
+            first + 100 * k + i,
+            v.file,
+            remade=remade,
+            groups=(v.group,),
+        )
+        for k in range(versions)
+        for i, v in enumerate(VIDEOS)
+        if v.fold or remade
+    ]
+
+
+def _rates() -> list[Clip]:
+    """The same people and scripts at five frame rates, and at five face widths."""
+    out: list[Clip] = []
+    for seed in SPLITS["test"][900:904]:
+        out += [
+            Clip(f"rates-{fps}fps-{seed}", "rendered", seed, fps=fps, face_px=220, groups=(f"{fps} fps",))
+            for fps in (25, 30, 60, 100, 200)
+        ]
+        out += [
+            Clip(f"rates-{width}px-{seed}", "rendered", seed, face_px=width, groups=(f"{width} px",))
+            for width in (96, 128, 180, 270, 400)
+        ]
+    return out
+
+
+def clips(name: str) -> list[Clip]:
+    """The recipes of a set.
+
+    :raises UsageError: there is no such set
+    """
+    sets: dict[str, Callable[[], list[Clip]]] = {
+        "rendered50": lambda: _rendered("test", 0, 40, 50, "r50"),
+        "rendered30": lambda: _rendered("test", 500, 40, 30, "r30"),
+        "stills": lambda: _stills("test", 2, 2_000_000, "s", (30, 50)),
+        "talking": lambda: _videos(3, 2_000_000, "v", remade=False),
+        "free": lambda: [
+            Clip(f"free-{Path(v.file).stem}", "free", 0, v.file, groups=(v.group,)) for v in VIDEOS if v.fold
+        ],
+        "rates": _rates,
+        "val-rendered": lambda: [
+            *_rendered("val", 0, 16, 50, "vr50"),
+            *_rendered("val", 500, 16, 30, "vr30"),
+        ],
+        "val-stills": lambda: _stills("val", 1, 1_000_000, "vs", (30, 50)),
+        "train-rendered": lambda: [
+            replace(c, fps=(25.0, 30.0, 30.0, 50.0, 50.0, 60.0)[c.seed % 6])
+            for c in _rendered("train", 2000, 2000, 50, "tr")
+        ],
+        "train-stills": lambda: _stills("train", 40, 0, "ts", (25, 30, 30, 50)),
+        "train-video": lambda: _videos(200, 0, "tv", remade=True),
+    }
+    if name not in sets:
+        raise UsageError(f"no set {name!r}", remedy=f"one of {', '.join(sets)}")
+    return sets[name]()
+
+
+TEST_SETS = ("rendered50", "rendered30", "stills", "talking", "free")
+VALIDATION_SETS = ("val-rendered", "val-stills")
+
+
+def make(clip: Clip) -> Record:
+    """Draw, film and measure one clip."""
+    cv2.setNumThreads(1)
+    if clip.kind == "rendered":
+        return _make_rendered(clip)
+    if clip.kind == "still":
+        return _make_still(clip)
+    return _make_free(clip) if clip.kind == "free" else _make_video(clip)
+
+
+def _truths(script: Script, peak: Callable[[Expression], float]) -> list[Interval]:
+    return [
+        Interval(e.onset_s, e.apex_s, e.offset_s, tuple(a.au for a in e.actions), peak(e))
+        for e in script.expressions
+        if e.kind == "micro"
+    ]
+
+
+def _events(script: Script) -> list[Event]:
+    """What is no truth, by kind; slow drift of the head goes on all the time and is left out."""
+    out = [
+        Event("macro" if isinstance(e, Expression) else type(e).__name__.lower(), e.onset_s, e.offset_s)
+        for e in script.events
+        if not (isinstance(e, Expression) and e.kind == "micro")
+    ]
+    return sorted((e for e in out if e.kind != "headdrift"), key=lambda e: e.onset_s)
+
+
+def _make_rendered(clip: Clip) -> Record:
+    spec = draw_spec(clip.seed, clip.seconds, clip.fps)
+    if clip.face_px:
+        spec = replace(spec, face_width=clip.face_px, side=2 * round(clip.face_px * 0.86))
+    rendered = RenderedClip(spec)
+    film = composite.Film(noise=0, codec="none")
+    if spec.compression == "h264":
+        film = replace(film, codec="h264", quality=spec.quality)
+    stamps = [round(k * 1e9 / clip.fps) for k in range(len(rendered))]
+    truth = rendered.truth()
+    peaks = {e["onset_s"]: e["peak"] for e in truth["expressions"]}
+    return records.measure(
+        clip.name,
+        f"rendered-{clip.seed}",
+        composite.coded(rendered, film, stamps, clip.name),
+        truths=_truths(rendered.script, lambda e: peaks[round(e.onset_s, 4)]),
+        events=_events(rendered.script),
+        seconds=clip.seconds,
+        fps=clip.fps,
+        groups=("talking" if rendered.script.talks else "silent", spec.compression, *clip.groups),
+        facts={"seed": clip.seed},
+    )
+
+
+def _make_still(clip: Clip) -> Record:
+    from training.make_sample import landmarks
+
+    image = np.asarray(cv2.imread(str(media() / "stills" / clip.source)), np.uint8)
+    made = composite.StillClip(
+        image,
+        landmarks(image),
+        seed=clip.seed,
+        seconds=clip.seconds,
+        fps=clip.fps,
+        profile=clip.profile,
+        face_px=clip.face_px,
+    )
+    return records.measure(
+        clip.name,
+        f"still-{clip.source.split('_')[-2]}",
+        made.frames(),
+        truths=_truths(made.script, made.peak),
+        events=_events(made.script),
+        seconds=clip.seconds,
+        fps=clip.fps,
+        groups=("talking" if made.talks else "silent", made.film.codec, *clip.groups),
+        facts={"profile": clip.profile},
+    )
+
+
+def video(file: str) -> Video:
+    """The entry of :data:`VIDEOS` for a file name."""
+    return next(v for v in VIDEOS if v.file == file)
+
+
+def _traced(clip: Clip) -> composite.Traced:
+    return composite.trace(media() / "videos" / clip.source, ROOT / "traces")
+
+
+def _make_video(clip: Clip) -> Record:
+    traced, who = _traced(clip), video(clip.source)
+    rng = np.random.default_rng([0x71DE, clip.seed])
+    remake, per_min = composite.Remake(), 22.0
+    film: composite.Film | None = composite.Film(noise=0.6, codec="h264", quality=20)
+    if clip.remade:
+        iod = np.nanmedian(
+            np.hypot(*(traced.landmarks[:, 36:42].mean(1) - traced.landmarks[:, 42:48].mean(1)).T)
+        )
+        zoom = float(np.exp(rng.uniform(*np.log((105, 300))))) / (records.FACE_WIDTH_IOD * iod)
+        remake = composite.Remake(
+            zoom=float(np.clip(zoom, 0.3, 1.25 if who.fold else 2.4)),
+            speed=float(rng.uniform(max(0.75, 22 / traced.fps), 1.35)),
+            mirror=bool(rng.random() < 0.5),
+            thin=float(rng.choice([1.0, 0.97])),
+        )
+        per_min = float(rng.choice([0.0, 14.0, 30.0], p=(0.25, 0.4, 0.35)))
+        film = None
+    last = float(traced.times_s[-1])
+    length = min(last, 16.0) if clip.remade else last
+    start = float(rng.uniform(0, last - length)) if clip.remade else 0.0
+    made = composite.VideoClip(
+        traced,
+        seed=clip.seed,
+        per_min=per_min,
+        film=film,
+        remake=remake,
+        start_s=start,
+        end_s=start + length + 1e-3,
+    )
+    measured = records.measure(
+        clip.name,
+        who.subject,
+        made.frames(),
+        seconds=made.seconds,
+        fps=made.fps,
+        groups=clip.groups,
+        facts={"fold": who.fold, "file": who.file, "start_s": start, "speed": remake.speed},
+    )
+    return replace(measured, truths=tuple(_truths(made.script, made.peak)))
+
+
+def _make_free(clip: Clip) -> Record:
+    who = video(clip.source)
+    path = media() / "videos" / clip.source
+    with av.open(str(path)) as container:
+        rate = float(container.streams.video[0].average_rate or 25)
+
+    def frames() -> Iterator[Frame]:
+        with av.open(str(path)) as container:
+            for k, frame in enumerate(container.decode(video=0)):
+                yield Frame(clip.name, 0, k, round(frame.time * 1e9), 0, frame.to_ndarray(format="bgr24"))
+
+    made = records.measure(
+        clip.name, who.subject, frames(), seconds=0, fps=rate, groups=clip.groups, facts={"fold": who.fold}
+    )
+    return replace(made, seconds=made.frames / rate)
+
+
+def _carry_out(clip: Clip, path: str) -> str | None:
+    """Make and keep one clip; the reason where it cannot be made."""
+    try:
+        records.save(make(clip), Path(path))
+    except SourceEmpty as error:
+        return str(error)
+    return None
+
+
+def build(
+    name: str,
+    root: Path = ROOT,
+    *,
+    workers: int = 1,
+    limit: int | None = None,
+    until_s: float | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Make what is missing of a set; returns its folder.
+
+    :param limit: make no more than the first so many clips; :param until_s: start none after this ``time.monotonic()``
+    """
+    import time
+
+    folder = root / name
+    wanted = clips(name)[:limit]
+    missing = [c for c in wanted if not (folder / f"{c.name}.npz").exists()]
+    done = len(wanted) - len(missing)
+    tell = progress or (lambda done, total: None)
+    tell(done, len(wanted))
+    for source in sorted({c.source for c in missing if c.kind == "video"}):
+        composite.trace(media() / "videos" / source, ROOT / "traces")  # once, before the workers need it
+    if workers <= 1:
+        for clip in missing:
+            if until_s is None or time.monotonic() < until_s:
+                _carry_out(clip, str(folder / f"{clip.name}.npz"))
+                done += 1
+                tell(done, len(wanted))
+        return folder
+    with ProcessPoolExecutor(workers) as pool:
+        jobs = [pool.submit(_carry_out, c, str(folder / f"{c.name}.npz")) for c in missing]
+        for job in as_completed(jobs):
+            job.result()
+            done += 1
+            tell(done, len(wanted))
+            if until_s is not None and time.monotonic() > until_s:
+                pool.shutdown(wait=False, cancel_futures=True)
+                break
+    return folder
+
+
+def load(name: str, root: Path = ROOT) -> list[Record]:
+    """The records of a built set.
+
+    :raises UsageError: it has not been built, or not to its end
+    """
+    folder = root / name
+    wanted = clips(name)
+    there = [folder / f"{c.name}.npz" for c in wanted if (folder / f"{c.name}.npz").exists()]
+    if not there:
+        raise UsageError(f"the set {name} is not in {root}", remedy=f"python -m training.spotter.sets {name}")
+    return [records.load(p) for p in there]
+
+
+def main(arguments: Iterable[str] | None = None) -> int:
+    """``python -m training.spotter.sets NAME…``: build sets."""
+    import click
+
+    @click.command()
+    @click.argument("names", nargs=-1, required=True)
+    @click.option("--root", type=click.Path(path_type=Path), default=ROOT, show_default=True)
+    @click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True)
+    @click.option("--limit", type=click.IntRange(1), help="The first so many clips of each set.")
+    @click.option("--minutes", type=float, help="Start no clip after so many minutes.")
+    def command(
+        names: tuple[str, ...], root: Path, workers: int, limit: int | None, minutes: float | None
+    ) -> None:
+        """Draw, film and measure the clips of sets; what is there is kept."""
+        import time
+
+        until = None if minutes is None else time.monotonic() + 60 * minutes
+        for name in names:
+
+            def tell(done: int, total: int, name: str = name) -> None:
+                if done % 10 == 0 or done == total:
+                    click.echo(f"{name}: {done}/{total}", err=True)
+
+            build(name, root, workers=workers, limit=limit, until_s=until, progress=tell)
+
+    try:
+        command.main(args=None if arguments is None else list(arguments), standalone_mode=False)
+    except MellmError as error:
+        click.echo(f"error: {error}", err=True)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
