@@ -15,7 +15,7 @@ import click
 from detectors.spotting import SpottingOptions
 from detectors.stepmodel import OnnxStepModel
 from stream.errors import MellmError
-from training.spotter.train import RECIPES, SHAPES, TrainOptions, train
+from training.spotter.train import SHAPES, TrainOptions, train
 
 _DEFAULT = {f.name: f.default for f in fields(TrainOptions)}
 
@@ -36,13 +36,6 @@ _PATH = click.Path(path_type=Path)
 
 
 @click.command()
-@click.option(
-    "--recipe",
-    type=click.Choice(list(RECIPES)),
-    default="cpu",
-    show_default=True,
-    help="Where options start from.",
-)
 @_option("clips", "Simulated training clips of 12 s.")
 @_option("validation", "Simulated validation clips.")
 @_option("rendered", "Rendered clips, filmed and measured.")
@@ -68,10 +61,10 @@ _PATH = click.Path(path_type=Path)
 @_option("output", "The model.", type=_PATH)
 @click.option("--model-version", "version", help="Written into the model.")
 @click.option("--force", is_flag=True, help="Replace the model at OUTPUT even by a worse one.")
-def command(recipe: str, **values: Any) -> None:
+def command(**values: Any) -> None:
     """Train the micro-expression spotter. A stopped run goes on with the same command.
 
-    The recipe `cpu` takes two cores less than 45 minutes; `full` wants a GPU and sixteen cores.
+    As it stands it takes two cores less than 45 minutes; a GPU is used where there is one.
     """
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s")
     stages: dict[str, int] = {}
@@ -83,7 +76,7 @@ def command(recipe: str, **values: Any) -> None:
             click.echo(f"{stage}: {done}/{total}", err=True)
 
     given = {name: value for name, value in values.items() if value is not None}
-    result = train(TrainOptions(**{**RECIPES[recipe], **given}), progress)
+    result = train(TrainOptions(**given), progress)
     click.echo(
         json.dumps(
             {

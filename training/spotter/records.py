@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -247,7 +248,7 @@ def load(path: Path) -> Record:
     :raises ModelCorrupt: it is no record of signals, or one of another format
     """
     try:
-        with np.load(path) as stored:
+        with path.open("rb") as file, np.load(file) as stored:
             head = json.loads(str(stored["head"]))
             if head["format"] != FORMAT:
                 raise ModelCorrupt(f"{path.name} is {head['format']!r}, not {FORMAT}")
@@ -266,7 +267,7 @@ def load(path: Path) -> Record:
                 tuple(head["groups"]),
                 head["facts"],
             )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, BadZipFile) as error:
         raise ModelCorrupt(
             f"{path.name} is no record of signals: {error}", remedy="delete it and let it be measured again"
         ) from error

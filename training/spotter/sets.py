@@ -178,9 +178,9 @@ def clips(name: str) -> list[Clip]:
     :raises UsageError: there is no such set
     """
     sets: dict[str, Callable[[], list[Clip]]] = {
-        "rendered50": lambda: _rendered("test", 0, 40, 50, "r50"),
-        "rendered30": lambda: _rendered("test", 500, 40, 30, "r30"),
-        "stills": lambda: _stills("test", 2, 2_000_000, "s", (30, 50)),
+        "rendered50": lambda: _rendered("test", 0, 24, 50, "r50"),
+        "rendered30": lambda: _rendered("test", 500, 24, 30, "r30"),
+        "stills": lambda: _stills("test", 1, 2_000_000, "s", (30, 50)),
         "talking": lambda: _videos(3, 2_000_000, "v", remade=False),
         "free": lambda: [
             Clip(f"free-{Path(v.file).stem}", "free", 0, v.file, groups=(v.group,)) for v in VIDEOS if v.fold
@@ -188,7 +188,7 @@ def clips(name: str) -> list[Clip]:
         "rates": _rates,
         "val-rendered": lambda: [
             *_rendered("val", 0, 16, 50, "vr50"),
-            *_rendered("val", 500, 16, 30, "vr30"),
+            *_rendered("val", 500, 8, 30, "vr30"),
         ],
         "val-stills": lambda: _stills("val", 1, 1_000_000, "vs", (30, 50)),
         "train-rendered": lambda: [

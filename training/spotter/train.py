@@ -133,25 +133,6 @@ class TrainOptions:
         return " ".join(words) + (f" --start {self.start.name}" if self.start else "")
 
 
-RECIPES: dict[str, dict[str, object]] = {
-    "cpu": {},
-    "full": {
-        "clips": 20_000,
-        "rendered": 96,
-        "stills": 130,
-        "video": 306,
-        "iterations": 10_000,
-        "pretrain": 7_000,
-        "batch": 256,
-        "shape": "large",
-        "average": 0.9995,
-        "cross_validate": True,
-        "workers": 16,
-    },
-}
-"""Named sets of options. ``full`` made the shipped model, on a GPU; ``cpu`` is for two cores."""
-
-
 @dataclass(frozen=True, slots=True)
 class TrainResult:
     """What a run ended in.
