@@ -149,8 +149,10 @@ class Session:
         except InvalidStatus as error:
             raise _refused(self.url, error.response.status_code, error.response.body) from error
         except (OSError, TimeoutError, InvalidHandshake, InvalidURI) as error:
+            # asyncio's own words for it name the call, not what happened
+            why = "connection refused" if isinstance(error, ConnectionRefusedError) else str(error)
             raise ProtocolError(
-                f"cannot reach {self.url}: {error or 'no answer in time'}",
+                f"cannot reach {self.url}: {why or 'no answer in time'}",
                 close_code=1006,
                 remedy="check the address, and that the server runs (mellm serve)",
             ) from error
@@ -312,17 +314,20 @@ class EventStream:
                     self._ref = await session._subscribe(self._wanted)
                 event = self._sort(await session._receive())
             except _Lost as lost:
-                if session._closed or lost.error.close_code == 1000:
-                    raise StopAsyncIteration from None
-                if not session._reconnect or lost.error.close_code in FINAL_CODES:
-                    raise lost.error from None
-                logger.info("%s; coming back", lost.error.message)
-                self._ref = None
-                if not await session._come_back():
-                    raise StopAsyncIteration from None
+                error = lost.error
             else:
                 if event is not None:
                     return event
+                continue
+            if session._closed or error.close_code == 1000:
+                raise StopAsyncIteration
+            if not session._reconnect or error.close_code in FINAL_CODES:
+                raise error
+            logger.info("%s; coming back", error.message)
+            self._ref = None
+            if not await session._come_back():
+                raise StopAsyncIteration
+            logger.info("%s is back", session.url)
 
     def _sort(self, event: Event) -> Event | None:
         """The event, if it is for the caller and new."""

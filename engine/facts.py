@@ -20,6 +20,12 @@ def versions() -> dict[str, Any]:
     }
 
 
+def machine(facts: dict[str, Any]) -> str:
+    """The machine of :func:`versions` in words."""
+    found = facts["machine"]
+    return f"{found['system']} {found['arch']}, {found['cpus']} cores"
+
+
 def installed(distribution: str) -> str | None:
     """Version of an installed distribution, ``None`` if it is not installed."""
     try:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="Run folder to write or to go on in."
 )
-@click.option("--fps", type=float, help="Frame rate of image folders, which carry none.")
+@click.option("--fps", type=float, metavar="RATE", help="Frame rate of image folders, which carry none.")
 @click.option("--no-evidence", is_flag=True, help="Keep no motion maps.")
 @json_flag
 @settings_flags
@@ -35,7 +35,11 @@ def analyze(
     expression as it is found. An interrupted run goes on when the same command is given again.
     """
     settings = settings_from(flags, purpose="self-use")
-    result = run(paths, out, settings, fps=fps, keep_evidence=not no_evidence, as_json=as_json)
+    try:
+        result = run(paths, out, settings, fps=fps, keep_evidence=not no_evidence, as_json=as_json)
+    except KeyboardInterrupt:
+        click.echo(f"mellm: the same command goes on in {out}", err=True)
+        raise
     for source, error in result.failures:
         said = " ".join(str(error).split())
         click.echo(f"mellm: error: {said if source in said else f'{source}: {said}'}", err=True)

@@ -24,7 +24,7 @@ def _step_line(step: StepBench) -> str:
 
 @click.command()
 @click.option(
-    "--seconds", type=click.FloatRange(5, 3600), default=60.0, show_default=True, help="Of each live run."
+    "--seconds", type=click.FloatRange(5, 3600), default=60.0, metavar="S", help="Length of each run [60]."
 )
 @json_flag
 @settings_flags
@@ -38,7 +38,7 @@ def bench(seconds: float, as_json: bool, **flags: Any) -> None:
     from detectors.spotting import OnnxStepModel
     from engine import bench as measure
     from engine.chains import ChainFactory
-    from engine.facts import versions
+    from engine.facts import machine, versions
     from stream.sources import open_source
 
     settings = settings_from(flags, purpose="self-use")
@@ -81,4 +81,4 @@ def bench(seconds: float, as_json: bool, **flags: Any) -> None:
             f"{done.name:28}{done.media_s:.0f} s of media in {done.wall_s:.1f} s = {done.factor:.1f} × real time "
             f"(limit {measure.OFFLINE_FACTOR:.0f})",
         )
-    tell({"what": "machine", **versions()}, f"{'machine':28}{versions()['machine']}")
+    tell({"what": "machine", **versions()}, f"{'machine':28}{machine(versions())}")

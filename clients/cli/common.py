@@ -27,9 +27,15 @@ def settings_flags(command: Command) -> Command:
             click.option("--base-url", metavar="URL", help="OpenAI-compatible endpoint, up to /v1."),
             click.option("--model", metavar="NAME", help="Model name at that endpoint."),
             click.option("--profile", metavar="NAME", help="generic, mellm-v1 or mellm-v3 [generic]."),
-            click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "tensorrt"]), help="[auto]"),
-            click.option("--threshold", type=float, help="Spotting threshold [from the model card]."),
-            click.option("--max-faces", type=int, help="Faces followed at once [4]."),
+            click.option(
+                "--device",
+                type=click.Choice(["auto", "cpu", "cuda", "tensorrt"]),
+                help="Where networks run [auto].",
+            ),
+            click.option(
+                "--threshold", type=float, metavar="0…1", help="Spotting threshold [from the model card]."
+            ),
+            click.option("--max-faces", type=int, metavar="N", help="Faces followed at once [4]."),
             click.option("--purpose", metavar="PURPOSE", help="research, clinical, self-use, …"),
             click.option(
                 "--medical-or-safety-basis", metavar="REF", help="Reference that a refused purpose needs."

@@ -34,7 +34,10 @@ class Finding:
 
 @click.command()
 @click.option(
-    "--device", type=click.Choice(["auto", "cpu", "cuda", "tensorrt"]), default="auto", show_default=True
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda", "tensorrt"]),
+    default="auto",
+    help="Device to check [auto].",
 )
 @json_flag
 def doctor(device: Device, as_json: bool) -> int:
@@ -56,13 +59,13 @@ def doctor(device: Device, as_json: bool) -> int:
 
 
 def _libraries() -> list[Finding]:
-    from engine.facts import versions
+    from engine.facts import machine, versions
 
     facts: dict[str, Any] = versions()
     installed = {d.metadata["Name"].lower() for d in distributions() if d.metadata["Name"]}
     wheels = [name for name in CV2_WHEELS if name in installed]
     runtimes = [name for name in ("onnxruntime", "onnxruntime-gpu") if name in installed]
-    found = [Finding("mellm-live", "ok", f"{facts['mellm']} on Python {facts['python']}, {facts['machine']}")]
+    found = [Finding("mellm-live", "ok", f"{facts['mellm']} on Python {facts['python']}, {machine(facts)}")]
     found += [Finding(name, "ok", version) for name, version in facts["libraries"].items()]
     if len(wheels) != 1:
         said = f"{', '.join(wheels) or 'none'}: keep opencv-contrib-python-headless alone (pip uninstall the others)"

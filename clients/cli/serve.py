@@ -21,13 +21,15 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--source", "sources", multiple=True, metavar="ID=URI", help="A source; may be repeated.")
 @click.option("--mirrored", multiple=True, metavar="ID", help="This source's picture is a mirror image.")
-@click.option("--host", help="Address to listen on [127.0.0.1].")
-@click.option("--port", type=int, help="Port to listen on, 0 for any free one [8765].")
+@click.option("--host", metavar="ADDRESS", help="Address to listen on [127.0.0.1].")
+@click.option("--port", type=int, metavar="N", help="Port to listen on, 0 for any free one [8765].")
 @click.option("--token-env", metavar="NAME", help="Variable that holds the clients' token [MELLM_TOKEN].")
 @click.option("--tls-cert", type=click.Path(path_type=Path), help="Certificate, PEM.")
 @click.option("--tls-key", type=click.Path(path_type=Path), help="Private key, PEM.")
 @click.option("--insecure", is_flag=True, default=None, help="Listen beyond loopback without token and TLS.")
-@click.option("--origin", "origins", multiple=True, help="A further web origin whose pages may connect.")
+@click.option(
+    "--origin", "origins", multiple=True, metavar="URL", help="A web origin whose pages may connect."
+)
 @click.option(
     "--journal",
     type=click.Path(path_type=Path),

@@ -10,7 +10,9 @@ def train() -> None:
     """Train models on synthetic faces (extra `train`)."""
 
 
-@train.command(context_settings={"ignore_unknown_options": True}, add_help_option=False)
+@train.command(
+    context_settings={"ignore_unknown_options": True}, add_help_option=False, short_help="Train the spotter."
+)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def spotter(arguments: tuple[str, ...]) -> int:
     """Train the spotter; `mellm train spotter --help` shows the recipe's options."""

@@ -10,11 +10,12 @@ from typing import Any
 import click
 
 from clients.cli.common import json_flag, one_line, settings_flags, settings_from
+from clients.cli.happenings import Happenings
 
 
 @click.command()
 @click.argument("uri", metavar="SOURCE")
-@click.option("--fps", type=float, help="Frame rate of image folders.")
+@click.option("--fps", type=float, metavar="RATE", help="Frame rate of image folders.")
 @click.option("--mirrored", is_flag=True, help="The picture is a mirror image; left and right are swapped.")
 @json_flag
 @settings_flags
@@ -55,6 +56,7 @@ class Printer:
     def __init__(self, as_json: bool) -> None:
         self.gone = False
         self._json = as_json
+        self._happenings = Happenings()
         self._lock = threading.Lock()
 
     def publish(self, kind: str, source: str, data: dict[str, Any], t_ns: int | None = None) -> None:
@@ -67,10 +69,7 @@ class Printer:
         elif kind == "source.ended" and "code" in data:
             pass  # the verb ends with this very error
         elif kind.startswith(("source.", "face.")):
-            facts = ", ".join(
-                f"{k} {v}" for k, v in data.items() if not k.endswith("_ns") and v not in (None, "")
-            )
-            self._talk(f"{kind}  {facts}")
+            self._talk(self._happenings.line(kind, "", data, t_ns))
 
     def evidence(self, expression: str, png: bytes) -> None:
         """Motion maps are not shown in a terminal."""
@@ -85,6 +84,7 @@ class Printer:
             except BrokenPipeError:
                 self.gone = True
 
-    def _talk(self, text: str) -> None:
+    def _talk(self, text: str | None) -> None:
         with self._lock:
-            click.echo(text, err=True)
+            if text:
+                click.echo(text, err=True)

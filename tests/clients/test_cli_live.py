@@ -28,7 +28,7 @@ def test_watch_prints_what_it_finds_and_ends_with_the_file(cut, models):
     talk = done.err.splitlines()
     assert talk[0].startswith("source.online  ")
     assert "face.appeared" in done.err
-    assert talk[-1].startswith("source.ended  early False")
+    assert talk[-1].startswith("source.ended  after ")
 
 
 def test_watch_as_json(capsys, models):
