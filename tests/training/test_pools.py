@@ -104,3 +104,15 @@ def test_shares_mirrors_and_free_stretches() -> None:
     assert bool((is_plain | is_mirrored).all())
     assert bool(is_plain.any())
     assert bool(is_mirrored.any())
+
+
+def test_short_pieces_find_more_room_between_expressions() -> None:
+    pool = Pool.of_records([record(300, truths=(Interval(0.5, 0.6, 0.7, (4,), 3.0),))], steps=300)
+    assert pool is not None
+    assert pool.without_expressions() is None
+    pieces = pool.cut(120)
+    assert pieces.features.shape == (5, 120, FEATURES)
+    rest = pieces.without_expressions()
+    assert rest is not None
+    assert len(rest) == 4
+    assert len(pool.cut(301)) == 0

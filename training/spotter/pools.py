@@ -85,6 +85,17 @@ class Pool:
             torch.tensor(lengths, device=device),
         )
 
+    def cut(self, steps: int) -> Pool:
+        """The same material in overlapping pieces of ``steps``, each of them full."""
+        length = self.features.shape[1]
+        starts = range(0, max(1, length - steps + 1), steps // 3)
+        parts = [(s, torch.nonzero(self.lengths >= s + steps)[:, 0]) for s in starts]
+        return Pool(
+            torch.cat([self.features[rows, s : s + steps] for s, rows in parts]),
+            torch.cat([self.targets[rows, s : s + steps] for s, rows in parts]),
+            torch.cat([torch.full_like(rows, steps) for _, rows in parts]),
+        )
+
     def without_expressions(self) -> Pool | None:
         """The stretches in which nothing is a micro-expression."""
         keep = ~(self.targets[..., 0] > 0.5).any(1)

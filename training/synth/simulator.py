@@ -59,27 +59,28 @@ SHIFT = np.array([_shift(name) for name in NAMES])
 
 LIVELY = Profile(
     talk=0.75,
-    head=(0.7, 3.0),
-    speech=(0.6, 2.0),
-    beats_per_min=24.0,
+    head=(0.6, 4.5),
+    speech=(0.8, 4.5),
+    beats_per_min=26.0,
     moves_per_min=8.0,
+    macro_peak=(1.0, 20.0),
 )
 """People who talk with their whole head. Networks trained on calm people take every brow beat of a real
 conversation for a micro-expression."""
 
 ACTING = Profile(
     talk=0.8,
-    head=(0.7, 3.0),
-    speech=(0.8, 2.5),
-    beats_per_min=30.0,
-    moves_per_min=10.0,
-    macro_per_min=12.0,
-    macro_peak=(4.0, 30.0),
+    head=(0.6, 6.0),
+    speech=(1.0, 5.5),
+    beats_per_min=34.0,
+    moves_per_min=14.0,
+    macro_per_min=18.0,
+    macro_peak=(2.0, 45.0),
     micro_per_min=9.0,
 )
 """People who make faces: big expressions all the time, few of them short."""
 
-BEAT_GAIN = (1.0, 2.5)
+BEAT_GAIN = (1.5, 7.0)
 """Brow beats of the two hard profiles are so much larger. With it, speed and size of brow, cheek and mouth
 motion come near to those of real talking video (docs/spotter-training.md)."""
 
