@@ -92,6 +92,7 @@ class DescribeQueue:
         self._changed = threading.Condition()
         self._submitted = self._described = self._abstained = 0
         self._dropped: dict[str, int] = {}
+        self._failing: str | None = None
         self._threads = [
             threading.Thread(target=self._work, name=f"mellm-describe-{i}", daemon=True)
             for i in range(workers)
@@ -192,12 +193,15 @@ class DescribeQueue:
                 job.evidence, replace(job.context, deadline_s=left_ns / 1e9)
             )
         except DescriberError as error:
-            logger.warning("%s: %s", job.expression.id, error)
+            # the operator must hear of it, once, and not of every expression that shares its fate
+            known, self._failing = self._failing == error.code, error.code
+            logger.log(logging.INFO if known else logging.ERROR, "%s: %s", job.expression.id, error)
             return Outcome("dropped", error.code, None)
         except Exception:
             # a bug in one describer must not leave its expressions without an end
             logger.exception("%s: the describer failed", job.expression.id)
             return Outcome("dropped", "describer_failed", None)
+        self._failing = None
         if description.abstained is not None:
             return Outcome("abstained", description.abstained, description)
         return Outcome("described", None, description)

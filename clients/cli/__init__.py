@@ -7,13 +7,14 @@ picture that cannot be used · 4 models or devices · 5 the describer's endpoint
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import os
 import sys
 
 import click
 
-from stream.errors import MellmError
+from stream.errors import MellmError, UsageError
 
 # name → (module, one line of help): `mellm --help` must not import numpy, so verbs load when they are called
 VERBS: dict[str, tuple[str, str]] = {
@@ -45,6 +46,15 @@ class _Verbs(click.Group):
         command = getattr(importlib.import_module(VERBS[cmd_name][0]), cmd_name)
         assert isinstance(command, click.Command)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in VERBS and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], VERBS, 1)
+            remedy = f"did you mean {near[0]!r}?" if near else "`mellm --help` lists the verbs"
+            raise UsageError(f"there is no verb {args[0]!r}", remedy=remedy)
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -88,6 +98,9 @@ def run(arguments: list[str] | None = None) -> int:
         return code if isinstance(code, int) else 0
     except MellmError as error:
         return _fail(" ".join(str(error).split()), error.exit_code)
+    except click.exceptions.NoArgsIsHelpError as asked:
+        click.echo(asked.format_message(), err=True)
+        return 2
     except click.ClickException as error:
         return _fail(error.format_message(), 2)
     except (click.Abort, KeyboardInterrupt):

@@ -176,7 +176,7 @@ class OpenAIDescriber:
             pause = _seconds(response.headers.get("Retry-After"))
             raise DescriberUnavailable(f"{self._where} answered {status}: {said}", retry_after=pause)
         remedy = {
-            401: "set the API key in the environment variable the describer reads",
+            401: "put the API key into MELLM_API_KEY, or into the variable that describer.api_key_env names",
             403: "the API key may not use this model",
             404: f"check the base URL and the model name {self._model!r}",
         }.get(status, "")

@@ -43,7 +43,8 @@ def test_help_loads_nothing_heavy_and_asks_nobody():
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["nonsense"], "nonsense"),
+        (["nonsense"], "--help"),
+        (["analyse", "clip.mp4"], "did you mean 'analyze'?"),
         (["analyze"], "PATH"),
         (["analyze", "clip.mp4"], "--out"),
         (["analyze", "clip.mp4", "--out", "run", "--thresh", "0.5"], "--threshold"),
@@ -66,6 +67,12 @@ def test_wrong_usage_is_one_line_and_code_2(arguments, said, capsys, tmp_path, m
     assert err.count("\n") == 1
     assert said in err
     assert not out
+
+
+@pytest.mark.parametrize("arguments", [[], ["models"]])
+def test_without_arguments_help_is_shown(arguments, capsys):
+    assert run(arguments) == 2
+    assert capsys.readouterr().err.startswith("Usage: mellm")
 
 
 @pytest.mark.parametrize("purpose", ["workplace", "education", "recruitment", "curiosity"])

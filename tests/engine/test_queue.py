@@ -121,6 +121,19 @@ def test_a_bug_in_a_describer_still_ends_the_job() -> None:
     queue.close()
 
 
+def test_a_failing_endpoint_is_told_once_for_each_cause(caplog: pytest.LogCaptureFixture) -> None:
+    down, rejected = DescriberUnavailable("down"), DescriberRejected("no key")
+    queue = DescribeQueue(
+        ScriptedDescriber([down, down, rejected, rejected, DEFAULT, down]), Done(), policy="offline"
+    )
+    for number in range(6):
+        queue.submit(job(number))
+    assert queue.drain(5)
+    queue.close()
+    told = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert told == ["e0: down", "e2: no key", "e5: down"]
+
+
 @pytest.mark.parametrize(
     "bad", [{"capacity": 0}, {"workers": 0}, {"deadline_s": 0}, {"deadline_s": float("nan")}]
 )
