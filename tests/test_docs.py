@@ -1,0 +1,89 @@
+"""What the documents point at is there: files, headings, verbs and their flags, and code that runs."""
+
+import ast
+import re
+import subprocess
+from pathlib import Path
+
+import click
+import pytest
+
+from clients.cli import VERBS, mellm
+
+REPO = Path(__file__).resolve().parents[1]
+LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+VERB = re.compile(r"(?<![\w/])(?:\.venv/bin/|\$\(BIN\)/)?mellm ((?:models |train )?[a-z]+)((?: [^`\n|]*)?)")
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
+
+
+def documents() -> list[Path]:
+    listed = subprocess.run(
+        ["git", "ls-files", "*.md"], cwd=REPO, capture_output=True, text=True, check=False
+    ).stdout.split()
+    if not listed:
+        pytest.skip("not a git checkout: which documents are its own is not known")
+    return [REPO / name for name in listed if (REPO / name).exists()]
+
+
+def code(text: str) -> list[str]:
+    """Code spans and blocks: outside of them, the word after "mellm" need not be a verb."""
+    blocks = [body for _, body in BLOCK.findall(text)]
+    return [*blocks, *re.findall(r"`([^`\n]+)`", BLOCK.sub("", text))]
+
+
+def anchors(text: str) -> set[str]:
+    """Headings as GitHub links to them."""
+    headings = re.findall(r"^#+ (.+)$", BLOCK.sub("", text), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_relative_link_leads_somewhere():
+    broken = []
+    for document in documents():
+        for target in LINK.findall(BLOCK.sub("", document.read_text())):
+            if re.match(r"[a-z]+:", target):
+                continue
+            name, _, anchor = target.partition("#")
+            there = (document.parent / name) if name else document
+            if not there.exists() or (anchor and anchor not in anchors(there.read_text())):
+                broken.append(f"{document.relative_to(REPO)}: {target}")
+    assert not broken
+
+
+def test_every_command_in_the_documents_exists_with_its_flags():
+    wrong = []
+    for document in [*documents(), REPO / "Makefile"]:
+        text = document.read_text()
+        for piece in code(text) if document.suffix == ".md" else [text]:
+            for names, rest in VERB.findall(piece.replace("\\\n", " ")):
+                problem = _problem(names.split(), rest.partition(" #")[0])
+                if problem:
+                    wrong.append(f"{document.relative_to(REPO)}: mellm {names}{rest}: {problem}")
+    assert not wrong
+
+
+def _problem(names: list[str], rest: str) -> str:
+    if names[0] not in VERBS:
+        return f"no verb {names[0]}"
+    command = mellm.get_command(click.Context(mellm), names[0])
+    for name in names[1:]:
+        assert isinstance(command, click.Group)
+        command = command.commands.get(name)
+        if command is None:
+            return f"no verb {name}"
+    assert command is not None
+    if isinstance(command, click.Group) or command.ignore_unknown_options or names[0] == "train":
+        return ""
+    known = {flag for parameter in command.params for flag in parameter.opts} | {"--help"}
+    unknown = set(re.findall(r"(?<!\S)--[a-z][a-z-]*", rest)) - known
+    return f"no {', '.join(sorted(unknown))}" if unknown else ""
+
+
+def test_python_in_the_readme_is_python_and_ten_lines_long():
+    blocks = [
+        body for language, body in BLOCK.findall((REPO / "README.md").read_text()) if language == "python"
+    ]
+    assert blocks
+    for body in blocks:
+        ast.parse(body)
+    assert len([line for line in blocks[0].splitlines() if line.strip()]) <= 10
