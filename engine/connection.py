@@ -22,7 +22,7 @@ from engine.metrics import Metrics
 from stream import wire
 from stream.errors import JournalError
 from stream.events import MARKER, Event, Position
-from stream.hub import Hub, ReplayDone, ReplayTruncated, Skipped, SlowConsumer, Subscriber
+from stream.hub import Hub
 from stream.session import (
     Action,
     AddMarker,
@@ -34,6 +34,7 @@ from stream.session import (
     State,
     StopStream,
 )
+from stream.subscriber import ReplayDone, ReplayTruncated, Skipped, SlowConsumer, Subscriber
 
 logger = logging.getLogger(__name__)
 

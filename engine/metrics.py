@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from stream.events import EXPRESSION_ENDS, EXPRESSION_SPOTTED, STATS
-from stream.hub import Totals
+from stream.subscriber import Totals
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric

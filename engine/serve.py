@@ -14,13 +14,10 @@ import contextlib
 import importlib.metadata
 import logging
 import socket as network
-import ssl
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from http import HTTPStatus
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -30,17 +27,19 @@ from websockets.asyncio.server import serve as listen
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
-from engine.auth import Authenticator, OriginPolicy, bearer, check_bind, is_loopback
+from engine.auth import Authenticator, OriginPolicy, bearer, is_loopback
 from engine.catalog import Catalog
-from engine.connection import Connection, Ending, Timing
+from engine.connection import Connection, Ending
 from engine.http import Answer, EvidenceStore, Pages, forbidden, to_response, unauthorised
 from engine.metrics import Metrics
-from engine.privacy import Audit, Declaration, log_audit
+from engine.privacy import Audit, log_audit
+from engine.server_options import ServerOptions, tls_context
 from stream import wire
 from stream.errors import JournalError, UsageError
 from stream.events import STATS
-from stream.hub import Hub, Totals
+from stream.hub import Hub
 from stream.session import SessionRules
+from stream.subscriber import Totals
 
 logger = logging.getLogger(__name__)
 
@@ -50,48 +49,6 @@ HOUSEKEEPING_S: Final = 60.0
 SEND_BUFFER: Final = 64 * 1024
 """Bytes the kernel may hold for one client. Left to itself it grows to megabytes, and a client that reads
 nothing would be noticed minutes later."""
-
-
-@dataclass(frozen=True, slots=True)
-class ServerOptions:
-    """How to listen.
-
-    :param declaration: the accepted purpose, see :func:`engine.privacy.require`
-    :param port: 0 for any free one
-    :param token: asked of every client; a must beyond loopback
-    :param insecure: listen beyond loopback without token and TLS
-    :param origins: further origins whose pages may connect
-    :param max_clients_per_address: not applied to loopback, where proxies live
-    :param heartbeat_s: between pings; a client that does not answer one in the same time is gone
-    :param stats_s: between the server's own ``stats`` events
-    :param drain_s: how long clients may take to read what waits when the server stops
-    """
-
-    declaration: Declaration
-    host: str = "127.0.0.1"
-    port: int = 8765
-    token: str | None = field(default=None, repr=False)
-    tls_cert: Path | None = None
-    tls_key: Path | None = None
-    insecure: bool = False
-    origins: tuple[str, ...] = ()
-    max_clients: int = 1024
-    max_clients_per_address: int = 64
-    messages_per_s: float = 20.0
-    heartbeat_s: float = 20.0
-    stats_s: float = 5.0
-    drain_s: float = 5.0
-    timing: Timing = field(default_factory=Timing)
-
-    def __post_init__(self) -> None:
-        if (self.tls_cert is None) != (self.tls_key is None):
-            raise UsageError("TLS needs both a certificate and a key", remedy="give --tls-cert and --tls-key")
-        check_bind(
-            self.host,
-            token=self.token is not None,
-            tls=self.tls_cert is not None,
-            insecure=self.insecure,
-        )
 
 
 class Server:
@@ -119,7 +76,7 @@ class Server:
         self._origins = OriginPolicy.of(
             options.origins, loopback_only=options.token is None and is_loopback(options.host)
         )
-        self._tls = _tls(options)
+        self._tls = tls_context(options)
         self._pages = Pages(
             journal=hub.journal,
             metrics=self.metrics,
@@ -412,20 +369,6 @@ def serve(
 ) -> Server:
     """A server to enter with ``async with``."""
     return Server(options, hub=hub, catalog=catalog, metrics=metrics, evidence=evidence, audit=audit)
-
-
-def _tls(options: ServerOptions) -> ssl.SSLContext | None:
-    if options.tls_cert is None:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(options.tls_cert, options.tls_key)
-    except (OSError, ssl.SSLError) as error:
-        raise UsageError(
-            f"cannot use the certificate {options.tls_cert}: {error}", remedy="give PEM files that match"
-        ) from error
-    return context
 
 
 def _version() -> str:

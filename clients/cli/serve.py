@@ -14,7 +14,7 @@ from clients.cli.common import settings_flags, settings_from
 
 if TYPE_CHECKING:
     from engine.config import Settings
-    from engine.serve import ServerOptions
+    from engine.server_options import ServerOptions
     from stream.journal import Retention
 
 
@@ -78,7 +78,7 @@ def serve(
 
 def _options(settings: Settings) -> ServerOptions:
     from engine import privacy
-    from engine.serve import ServerOptions
+    from engine.server_options import ServerOptions
 
     chosen = settings.server
     return ServerOptions(

@@ -14,8 +14,9 @@ from clients.session import Session, connect
 from engine.serve import Server, serve
 from stream.errors import ProtocolError, UsageError
 from stream.events import Event, Position
-from stream.hub import Hub, HubLimits
+from stream.hub import Hub
 from stream.journal import Journal, Retention
+from stream.subscriber import HubLimits
 from tests.engine.servers import TOKEN, options, running, until
 
 

@@ -15,9 +15,11 @@ from websockets.typing import Subprotocol
 from engine.catalog import Catalog
 from engine.connection import Timing
 from engine.privacy import require
-from engine.serve import Server, ServerOptions, serve
-from stream.hub import Hub, HubLimits
+from engine.serve import Server, serve
+from engine.server_options import ServerOptions
+from stream.hub import Hub
 from stream.journal import Journal
+from stream.subscriber import HubLimits
 
 TOKEN = "0123456789abcdef-token"
 

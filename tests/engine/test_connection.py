@@ -9,8 +9,8 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from engine.serve import Server
-from stream.hub import HubLimits
 from stream.journal import Journal
+from stream.subscriber import HubLimits
 from tests.engine.servers import TOKEN, deaf_peer, peer, running, until
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 
 from engine.metrics import Metrics
-from stream.hub import Totals
+from stream.subscriber import Totals
 
 
 def stats(captured: int, analysed: int, dropped: dict[str, int], waiting: int) -> dict[str, Any]:

@@ -12,7 +12,8 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from engine.privacy import require
-from engine.serve import ServerOptions, serve
+from engine.serve import serve
+from engine.server_options import ServerOptions
 from stream.errors import UsageError
 from stream.hub import Hub
 from stream.journal import Journal

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from stream.errors import JournalError
 from stream.events import EXPRESSION_SPOTTED, MARKER, SCORE, Filter, Position
-from stream.hub import Hub, HubLimits, ReplayDone, ReplayTruncated, Skipped, SlowConsumer, Subscriber
+from stream.hub import Hub
 from stream.journal import Journal, Record, Retention
+from stream.subscriber import HubLimits, ReplayDone, ReplayTruncated, Skipped, SlowConsumer, Subscriber
 
 
 def make(journal: Journal | None = None, **limits: int) -> Hub:

@@ -1,0 +1,72 @@
+"""How a server listens: address, token, TLS, bounds."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from engine.auth import check_bind
+from engine.connection import Timing
+from engine.privacy import Declaration
+from stream.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """How to listen.
+
+    :param declaration: the accepted purpose, see :func:`engine.privacy.require`
+    :param port: 0 for any free one
+    :param token: asked of every client; a must beyond loopback
+    :param insecure: listen beyond loopback without token and TLS
+    :param origins: further origins whose pages may connect
+    :param max_clients_per_address: not applied to loopback, where proxies live
+    :param heartbeat_s: between pings; a client that does not answer one in the same time is gone
+    :param stats_s: between the server's own ``stats`` events
+    :param drain_s: how long clients may take to read what waits when the server stops
+    """
+
+    declaration: Declaration
+    host: str = "127.0.0.1"
+    port: int = 8765
+    token: str | None = field(default=None, repr=False)
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    insecure: bool = False
+    origins: tuple[str, ...] = ()
+    max_clients: int = 1024
+    max_clients_per_address: int = 64
+    messages_per_s: float = 20.0
+    heartbeat_s: float = 20.0
+    stats_s: float = 5.0
+    drain_s: float = 5.0
+    timing: Timing = field(default_factory=Timing)
+
+    def __post_init__(self) -> None:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise UsageError("TLS needs both a certificate and a key", remedy="give --tls-cert and --tls-key")
+        check_bind(
+            self.host,
+            token=self.token is not None,
+            tls=self.tls_cert is not None,
+            insecure=self.insecure,
+        )
+
+
+def tls_context(options: ServerOptions) -> ssl.SSLContext | None:
+    """The server's side of TLS 1.2 or later; ``None`` without a certificate.
+
+    :raises UsageError: certificate and key cannot be used
+    """
+    if options.tls_cert is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(options.tls_cert, options.tls_key)
+    except (OSError, ssl.SSLError) as error:
+        raise UsageError(
+            f"cannot use the certificate {options.tls_cert}: {error}", remedy="give PEM files that match"
+        ) from error
+    return context
