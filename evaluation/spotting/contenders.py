@@ -1,0 +1,227 @@
+"""What is compared: a spotter with a threshold, whatever it is made of."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from detectors.spotting import SpottingOptions
+from detectors.stepmodel import OnnxStepModel, StepModel
+from detectors.types import F32
+from evaluation.spotting import baselines
+from evaluation.spotting.baselines import BaselineOptions, Curve, Form
+from evaluation.spotting.stats import percentiles
+from stream.errors import ModelCorrupt, ModelOutputInvalid
+from training.spotter import records
+from training.spotter.records import Published, Record
+
+MODEL_LEVELS = tuple(round(0.04 * k, 2) for k in range(1, 25))
+"""Thresholds that a model's curve of precision over recall goes through."""
+
+
+class Contender(Protocol):
+    """A spotter under test. ``causal``: it speaks while the clip runs, and never takes anything back."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def causal(self) -> bool: ...
+
+    @property
+    def level(self) -> float:
+        """The threshold it is used with."""
+        ...
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """Thresholds for a curve, rising; the lowest finds most."""
+        ...
+
+    def spots(self, record: Record, level: float | None = None) -> list[Published]:
+        """What it publishes on a clip, at :attr:`level` if none is given."""
+        ...
+
+    def facts(self) -> dict[str, Any]:
+        """What it is, for the report."""
+        ...
+
+    def seen_in_training(self, record: Record) -> bool:
+        """Whether the network that judges this clip may have been trained on the person in it."""
+        ...
+
+
+class Replay:
+    """A step model that answers a clip from memory; the first time it asks the true one and keeps the times.
+
+    :ivar step_s: seconds that each step took when it was asked for the first time
+    """
+
+    def __init__(self, model: StepModel) -> None:
+        self._model = model
+        self._rows: list[F32 | None] = []  # None: no valid answer
+        self._next = 0
+        self.step_s: list[float] = []
+
+    def rewind(self) -> None:
+        """The clip begins anew."""
+        self._next = 0
+
+    @property
+    def delay_steps(self) -> int:
+        return self._model.delay_steps
+
+    @property
+    def threshold(self) -> float:
+        return self._model.threshold
+
+    def start(self) -> F32:
+        return self._model.start()
+
+    def step(self, features: F32, state: F32) -> tuple[F32, F32]:
+        """See :class:`detectors.stepmodel.StepModel`; a replayed state is the one given."""
+        if self._next == len(self._rows):
+            began = time.perf_counter()
+            try:
+                y, state = self._model.step(features, state)
+            except ModelOutputInvalid:
+                self._rows.append(None)
+            else:
+                self._rows.append(y)
+            self.step_s.append(time.perf_counter() - began)
+        known = self._rows[self._next]
+        self._next += 1
+        if known is None:
+            raise ModelOutputInvalid("the network answered this step with no number")
+        return known, state
+
+
+class ModelContender:
+    """A network with the product's decoder.
+
+    :param folds: networks by fold; a clip of a person of a fold is judged by the one that never saw that person
+    :param trained_on_video: whether the main network was trained on the people of the folds
+    """
+
+    causal = True
+
+    def __init__(
+        self,
+        name: str,
+        model: StepModel,
+        options: SpottingOptions | None = None,
+        *,
+        folds: Mapping[str, StepModel] | None = None,
+        trained_on_video: bool = False,
+        facts: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.name = name
+        self.options = options or SpottingOptions()
+        self._model, self._folds = model, dict(folds or {})
+        self._trained_on_video = trained_on_video
+        self._facts = dict(facts or {})
+        self._tapes: dict[int, tuple[Record, Replay]] = {}
+
+    @property
+    def level(self) -> float:
+        return self.options.levels(self._model.threshold)[0]
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        return MODEL_LEVELS
+
+    def _fold(self, record: Record) -> StepModel | None:
+        return self._folds.get(str(record.facts.get("fold", "")))
+
+    def spots(self, record: Record, level: float | None = None) -> list[Published]:
+        chosen = self.level if level is None else level
+        release = self.options.release if level is None else None  # elsewhere it follows the threshold
+        return self.decode(record, replace(self.options, threshold=chosen, release=release))
+
+    def decode(self, record: Record, options: SpottingOptions) -> list[Published]:
+        """With other options; the network runs once on each record."""
+        _, tape = self._tapes.setdefault(id(record), (record, Replay(self._fold(record) or self._model)))
+        tape.rewind()
+        return records.spot(record, tape, options)
+
+    def compute_ms(self) -> tuple[float, float]:
+        """Median and 95th percentile of a step of the network, milliseconds of wall time on this machine."""
+        p50, p95 = percentiles([s for _, tape in self._tapes.values() for s in tape.step_s])
+        return 1e3 * p50, 1e3 * p95
+
+    def seen_in_training(self, record: Record) -> bool:
+        return bool(record.facts.get("fold")) and self._trained_on_video and self._fold(record) is None
+
+    def facts(self) -> dict[str, Any]:
+        told = {k: v for k, v in asdict(self.options).items() if v is not None}
+        return {
+            "kind": "network",
+            **self._facts,
+            "options": {**told, "threshold": self.level},
+            "folds": sorted(self._folds),
+        }
+
+
+class BaselineContender:
+    """The training-free baseline in one of its forms."""
+
+    def __init__(self, form: Form, options: BaselineOptions | None = None) -> None:
+        self.form = form
+        self.name = f"baseline ({'causal' if form == 'causal' else 'whole video'})"
+        self.causal = form == "causal"
+        self.options = options or baselines.TUNED[form]
+        self._curves: dict[int, tuple[Record, list[Curve]]] = {}
+
+    @property
+    def level(self) -> float:
+        return self.options.level
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        return baselines.LEVELS[self.form]
+
+    def spots(self, record: Record, level: float | None = None) -> list[Published]:
+        if id(record) not in self._curves:
+            self._curves[id(record)] = record, baselines.curves(record, self.form, self.options)
+        options = self.options if level is None else replace(self.options, level=level)
+        return baselines.at_level(self._curves[id(record)][1], self.form, options)
+
+    def facts(self) -> dict[str, Any]:
+        return {"kind": "training-free", "options": asdict(self.options)}
+
+    def seen_in_training(self, record: Record) -> bool:
+        return False
+
+
+def load_model(
+    name: str, path: Path | None = None, *, folds: Path | None = None, options: SpottingOptions | None = None
+) -> ModelContender:
+    """A network from its file, with the networks of the folds if there are any.
+
+    :param path: ``None`` is the shipped one; :param folds: folder with ``fold-A.onnx`` …
+    :raises ModelMissing: :raises ModelCorrupt: as :class:`detectors.stepmodel.OnnxStepModel`, and for a fold of
+        another version than the network's
+    """
+    model = OnnxStepModel(path)
+    record = _record(model.path)
+    parts: dict[str, StepModel] = {}
+    for file in sorted(folds.glob("fold-*.onnx")) if folds else []:
+        part = OnnxStepModel(file)
+        if part.version != model.version:
+            raise ModelCorrupt(
+                f"{file.name} is version {part.version}, {model.path.name} is {model.version}",
+                remedy="train the folds anew with --cross-validate, or name another folder with --folds",
+            )
+        parts[file.stem.removeprefix("fold-")] = part
+    facts = {"version": model.version, "sha256": model.sha256, "trained_on": record.get("trained_on", "")}
+    on_video = "recordings" in str(record.get("trained_on", ""))
+    return ModelContender(name, model, options, folds=parts, trained_on_video=on_video, facts=facts)
+
+
+def _record(path: Path) -> dict[str, Any]:
+    found = json.loads(path.with_suffix(".json").read_text())
+    return found if isinstance(found, dict) else {}
