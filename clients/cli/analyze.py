@@ -38,8 +38,9 @@ def analyze(
     try:
         result = run(paths, out, settings, fps=fps, keep_evidence=not no_evidence, as_json=as_json)
     except KeyboardInterrupt:
-        click.echo(f"mellm: the same command goes on in {out}", err=True)
-        raise
+        # a line of its own: the terminal shows ^C before it
+        click.echo(f"\nmellm: interrupted; the same command goes on in {out}", err=True)
+        return 130
     for source, error in result.failures:
         said = " ".join(str(error).split())
         click.echo(f"mellm: error: {said if source in said else f'{source}: {said}'}", err=True)

@@ -2,13 +2,16 @@
 
 import json
 import shutil
+import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from clients.cli import run
-from tests.clients.processes import mellm, start
+from tests.clients.processes import REPO, mellm, start
 from tests.stream.videos import make_video
 
 FIELDS = (
@@ -158,6 +161,39 @@ def test_a_reader_that_leaves_ends_the_run_and_it_can_go_on(analysed, cut, tmp_p
         return found
 
     assert results(out) == results(analysed[0])
+
+
+def test_an_interruption_says_how_to_go_on(models, tmp_path):
+    out = tmp_path / "run"
+    with start("analyze", "synthetic:?seconds=900", "--out", out, stderr=subprocess.PIPE) as process:
+        deadline = time.monotonic() + 30
+        while not (out / "run.json").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        err = process.stderr.read().decode()
+    assert process.returncode == 130
+    assert err == f"\nmellm: interrupted; the same command goes on in {out}\n"
+
+
+OFFLINE = """
+import sys
+def watch(event, arguments):
+    if event in ("socket.connect", "socket.getaddrinfo", "socket.bind", "socket.sendto"):
+        raise SystemExit(f"the network was used: {event} {arguments}")
+sys.addaudithook(watch)
+from clients.cli import run
+sys.exit(run(sys.argv[1:]))
+"""
+
+
+def test_the_embedded_default_uses_no_network_and_stores_no_frames(cut, models, tmp_path):
+    out = tmp_path / "run"
+    command = [sys.executable, "-c", OFFLINE, "analyze", str(cut), "--out", str(out), "--no-evidence"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=REPO)
+    assert done.returncode == 0, done.stderr
+    assert "AU" in done.stdout
+    assert {file.name for file in out.rglob("*")} == {"events.jsonl", "expressions.jsonl", "run.json"}
 
 
 def test_results_for_people(analysed, cut, tmp_path, capsys):
