@@ -107,18 +107,18 @@ def test_killed_restarted_stalled_and_continued(server):
     began = time.monotonic()
     with Watch(server.uri) as watch:
         watch.after("reconnecting", began, 2.0)  # down at start
-        server.start()
-        up = time.monotonic()
-        watch.after("online", up, 2.5 + SLACK_S)
+        began = time.monotonic()
+        server.start()  # it may be found before this returns
+        watch.after("online", began, time.monotonic() - began + 2.5 + SLACK_S)
         time.sleep(0.5)
 
-        server.kill()
         gone = time.monotonic()
-        assert watch.after("offline", gone, 1.0 + SLACK_S) < 1.0 + SLACK_S
+        server.kill()  # likewise
+        watch.after("offline", gone, 1.0 + SLACK_S)
         time.sleep(1.0)
-        server.start()
-        up = time.monotonic()
-        watch.after("online", up, 2.5 + SLACK_S)
+        began = time.monotonic()
+        server.start()  # it may be found before this returns
+        watch.after("online", began, time.monotonic() - began + 2.5 + SLACK_S)
         time.sleep(0.5)
 
         server.process.send_signal(signal.SIGSTOP)
