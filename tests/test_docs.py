@@ -9,6 +9,7 @@ import click
 import pytest
 
 from clients.cli import VERBS, mellm
+from engine.config import Settings, load
 
 REPO = Path(__file__).resolve().parents[1]
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
@@ -87,3 +88,18 @@ def test_python_in_the_readme_is_python_and_ten_lines_long():
     for body in blocks:
         ast.parse(body)
     assert len([line for line in blocks[0].splitlines() if line.strip()]) <= 10
+
+
+def test_the_configuration_page_names_every_key_with_its_default(tmp_path):
+    text = (REPO / "docs" / "configuration.md").read_text()
+    (block,) = [body for language, body in BLOCK.findall(text) if language == "toml"]
+    (tmp_path / "all.toml").write_text(block)
+    shown, default = load(tmp_path / "all.toml"), Settings()
+    examples = set(re.findall(r"^(\w+) = .*# e\.g\.", block, re.M))
+    for name in ("faces", "spotting", "describer", "server"):
+        section, given = getattr(shown, name), getattr(default, name)
+        assert section.model_fields_set == set(type(section).model_fields)
+        for key in section.model_fields_set - examples:
+            assert getattr(section, key) == getattr(given, key), f"{name}.{key}"
+    assert shown.model_fields_set == set(Settings.model_fields)
+    assert shown.sources[0].model_fields_set == set(type(shown.sources[0]).model_fields)
