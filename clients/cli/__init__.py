@@ -31,9 +31,12 @@ VERBS: dict[str, tuple[str, str]] = {
     "flowmap": ("clients.cli.pair", "Draw the motion map of one onset–apex pair of pictures."),
     "models": ("clients.cli.models", "Pull, list and verify the models."),
     "train": ("clients.cli.train", "Train the spotter on synthetic faces (extra `train`)."),
+    "eval": ("clients.cli.evaluate", "Measure spotters against known truth (extras `train`, `eval`)."),
     "bench": ("clients.cli.bench", "Measure speed and latency on this machine."),
     "doctor": ("clients.cli.doctor", "Check this installation."),
 }
+
+_NAMES = {"eval": "evaluate"}  # verbs that are a builtin's name in Python
 
 
 class _Verbs(click.Group):
@@ -43,7 +46,7 @@ class _Verbs(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in VERBS:
             return None
-        command = getattr(importlib.import_module(VERBS[cmd_name][0]), cmd_name)
+        command = getattr(importlib.import_module(VERBS[cmd_name][0]), _NAMES.get(cmd_name, cmd_name))
         assert isinstance(command, click.Command)
         return command
 

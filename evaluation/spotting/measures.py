@@ -199,7 +199,7 @@ def result(contender: Contender, records: Sequence[Record]) -> Result:
             "unit": by_unit(judged),
         },
         parts={
-            "fps": parts(judged, lambda r: [f"{r.fps:g} fps"]),
+            "fps": parts(judged, lambda r: [f"{r.fps:.0f} fps"]),
             "group": parts(judged, lambda r: [g for g in r.groups if not g.endswith(" fps")]),
         },
         distractors=distractors(judged),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Any, TypeVar
 
 from detectors.spotting import SpottingOptions
@@ -19,7 +20,7 @@ Options = TypeVar("Options", SpottingOptions, BaselineOptions)
 GAIN = 0.003
 """F1 that a value other than the present one must bring: less is chance on sets of this size."""
 
-ROUNDS = 2
+ROUNDS = 3
 
 MODEL_GRID: dict[str, tuple[Any, ...]] = {
     "threshold": tuple(round(0.02 * k, 2) for k in range(10, 46)),
@@ -30,12 +31,12 @@ MODEL_GRID: dict[str, tuple[Any, ...]] = {
 }
 
 BASELINE_GRID: dict[str, tuple[Any, ...]] = {
-    "half_s": (None, 0.1, 0.12, 0.14, 0.16, 0.18, 0.2),
-    "usual": (0.0, 1.0, 2.0, 3.0, 4.0),
+    "half_s": (None, 0.1, 0.12, 0.14, 0.16, 0.18, 0.2, 0.22, 0.24),
+    "usual": (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0),
     "strongest": (1, 2, 3, 4, 6),
     "low_hz": (0.5, 1.0, 1.5, 2.0),
-    "high_hz": (4.0, 6.0, 8.0, 10.0),
-    "blink": (0.5, 1.0, 1.5, 2.0, 3.0, 1e9),
+    "high_hz": (3.0, 4.0, 6.0, 8.0, 10.0),
+    "blink": (0.5, 1.0, 1.5, 2.0, 3.0, inf),
     "flank": (0.2, 0.33, 0.5),
     "max_s": (0.44, 0.54, 0.7),
 }

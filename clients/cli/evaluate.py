@@ -1,0 +1,244 @@
+"""``mellm eval``: needs the extras ``train`` and ``eval``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from clients.cli.common import json_flag
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from evaluation.spotting.contenders import Contender, ModelContender
+    from evaluation.spotting.report import Report
+    from evaluation.spotting.tune import Tuned
+    from training.spotter.records import Record
+
+_PATH = click.Path(path_type=Path)
+FOLDS = Path("runs/spotter/folds")
+
+
+@click.group(name="eval")
+def evaluate() -> None:
+    """Measure the project against known truth (extras `train` and `eval`)."""
+
+
+@evaluate.command()
+@click.option("--set", "names", multiple=True, metavar="NAME", help="A set; may be repeated [the test sets].")
+@click.option(
+    "--model", type=_PATH, help="Another spotter (.onnx, its .json beside it) next to the shipped one."
+)
+@click.option("--before", type=_PATH, help="An earlier spotter for comparison.")
+@click.option("--folds", type=_PATH, help=f"Networks by fold for filmed people [{FOLDS} if there].")
+@click.option(
+    "--root", type=_PATH, default=Path("runs/spotting-sets"), show_default=True, help="Folder of sets."
+)
+@click.option("--build/--no-build", default=True, show_default=True, help="Make the clips that are missing.")
+@click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Of the building.")
+@click.option("--out", type=_PATH, help="Write report.json, report.md and plots there.")
+@json_flag
+@click.option("--tune", is_flag=True, help="Choose SpottingOptions on validation sets instead.")
+def spotting(
+    names: tuple[str, ...],
+    model: Path | None,
+    before: Path | None,
+    folds: Path | None,
+    root: Path,
+    build: bool,
+    workers: int,
+    out: Path | None,
+    as_json: bool,
+    tune: bool,
+) -> None:
+    """Score spotters side by side on the same clips: F1, false alarms, moments, latency.
+
+    \b
+    Test sets:        rendered50 rendered30 stills talking free
+    More:             rates (frame rates and face widths)
+    Validation sets:  val-rendered val-stills (names that begin with val-)
+
+    The shipped network, --model and --before run beside a training-free baseline in a causal and a whole-video form.
+    People of `talking` and `free` are judged by the networks of --folds that never saw them. Sets that are missing are
+    made first, from `training.spotter.sets` (hours for all on two cores; with --no-build what is there is used).
+
+    Truth is synthetic: expressions are rendered, or laid on real pictures. Data sets under licence are not part of
+    this command.
+    """
+    try:
+        from evaluation.spotting import contenders, data, report
+        from training.spotter import sets
+    except ImportError as error:
+        from stream.errors import MissingExtra
+
+        raise MissingExtra(
+            f"the evaluation needs {error.name}", remedy="pip install 'mellm-live[cpu,train,eval]'"
+        ) from error
+
+    chosen = names or (sets.VALIDATION_SETS if tune else sets.TEST_SETS)
+    if tune:
+        data.require_validation(chosen)
+    wanted = {name: data.wanted(name) for name in chosen}  # an unknown name is told before models are read
+    spotters = _networks(model, before, folds)
+    if out:
+        _writable(out)
+    tell = _teller()
+    found = {
+        name: data.load_set(name, root, build=build, workers=workers, progress=_building(tell))
+        for name in chosen
+    }
+    if tune:
+        _tune(spotters[1] if model else spotters[0], found, as_json)
+        return
+    every: list[Contender] = [
+        *spotters,
+        contenders.BaselineContender("causal"),
+        contenders.BaselineContender("whole"),
+    ]
+    made = report.evaluate(found, every, wanted=wanted, progress=lambda name, who: tell(f"{name}: {who}"))
+    if out:
+        for path in report.write(made, out):
+            tell(f"wrote {path}")
+    _show(made, as_json)
+
+
+def _networks(model: Path | None, before: Path | None, folds: Path | None) -> list[ModelContender]:
+    """The shipped network, another one, an earlier one. Folds go with the newest: the other one if there is one."""
+    from evaluation.spotting.contenders import load_model
+    from stream.errors import ModelMissing
+
+    if folds is not None and not any(folds.glob("fold-*.onnx")):
+        raise ModelMissing(
+            f"no fold-*.onnx in {folds}", remedy="train them with `mellm train spotter --cross-validate`"
+        )
+    folds = folds or (FOLDS if FOLDS.is_dir() else None)
+    out = [load_model("shipped", None, folds=None if model else folds)]
+    if model:
+        out.append(load_model("model", model, folds=folds))
+    if before:
+        out.append(load_model("before", before))
+    return out
+
+
+def _writable(out: Path) -> None:
+    """Find out before an hour of work, not after it."""
+    from stream.errors import RunError
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        probe = out / ".mellm-probe"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise RunError(
+            f"cannot write into {out}: {error.strerror or error}", remedy="name another folder with --out"
+        ) from error
+
+
+def _teller() -> Callable[[str], None]:
+    from rich.console import Console
+
+    console = Console(stderr=True, highlight=False)
+    return lambda text: console.print(text, markup=False)
+
+
+def _building(tell: Callable[[str], None]) -> Callable[[str, int, int], None]:
+    def progress(name: str, done: int, total: int) -> None:
+        if done < total:
+            tell(f"{name}: {done} of {total} clips made")
+
+    return progress
+
+
+def _show(report: Report, as_json: bool) -> None:
+    import json
+
+    if as_json:
+        click.echo(json.dumps(report.to_json()))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    from evaluation.spotting.report import ranged, two
+
+    table = Table(title="Spotting: IoU ≥ .5, one to one, pooled; [95 % intervals]", title_justify="left")
+    for head in ("set", "spotter", "F1", "P", "R", "false / min", "apex ms", "late ms p50 / p95"):
+        table.add_column(head, justify="left" if head in ("set", "spotter") else "right")
+    for part in report.sets:
+        for k, r in enumerate(part.results):
+            known = part.facts.truths > 0
+            apex, late = r.errors.get("apex"), r.latency
+            table.add_row(
+                f"{part.name} ({part.facts.truths})" if k == 0 else "",
+                r.spotter + (" †" if r.seen_in_training else ""),
+                ranged(r.ratios.f1) if known else "–",
+                two(r.ratios.precision.value) if known else "–",
+                two(r.ratios.recall.value) if known else "–",
+                ranged(r.false_per_minute, 1),
+                f"{apex.mean:.0f}" if apex else "–",
+                (f"{late.p50:.0f} / {late.p95:.0f}" if late.spots else "–") if late else "whole video",
+            )
+        table.add_section()
+    console = Console()
+    console.print(table)
+    for part in report.sets:
+        for e in part.equal:
+            a, b = e.at_ours[1:], e.at_baseline[1:]
+            verdict = "at least twice" if e.holds else "LESS THAN TWICE"
+            console.print(
+                f"{part.name}: {e.ours} against {e.baseline}: F1 at {e.at_ours[0]:.1f} false / min "
+                f"{two(a[0])} : {two(a[1])}, at {e.at_baseline[0]:.1f} {two(b[0])} : {two(b[1])} – {verdict}",
+                highlight=False,
+                markup=False,
+                soft_wrap=True,
+            )
+    if any(r.seen_in_training for part in report.sets for r in part.results):
+        console.print(
+            "† some of these people were in its training: give the networks of the folds with --folds"
+        )
+
+
+def _tune(contender: ModelContender, found: Mapping[str, Sequence[Record]], as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from evaluation.spotting import tune
+
+    _tell_tuned(contender.name, tune.model(contender, found), as_json, asdict)
+
+
+def _tell_tuned(name: str, tuned: Tuned, as_json: bool, asdict: Callable[[Any], dict[str, Any]]) -> None:
+    import json
+
+    def plain(scores: dict[str, Any]) -> dict[str, Any]:
+        return {
+            key: {
+                "f1": round(s.f1, 4),
+                "precision": round(s.precision, 4),
+                "recall": round(s.recall, 4),
+                "false_per_minute": round(rate, 3),
+            }
+            for key, (s, rate) in scores.items()
+        }
+
+    whole = {
+        "spotter": name,
+        "options": asdict(tuned.options),
+        "tried": tuned.tried,
+        "before": plain(tuned.before),
+        "after": plain(tuned.after),
+    }
+    if as_json:
+        click.echo(json.dumps(whole))
+        return
+    click.echo(f"{name}: {tuned.tried} sets of options tried")
+    for key, value in asdict(tuned.options).items():
+        click.echo(f"  {key:13} {value if value is not None else 'follows the threshold'}")
+    for key, after in plain(tuned.after).items():
+        earlier = plain(tuned.before)[key]
+        click.echo(
+            f"  {key:13} F1 {earlier['f1']:.3f} → {after['f1']:.3f}  P {after['precision']:.2f}"
+            f"  R {after['recall']:.2f}"
+            f"  false / min {earlier['false_per_minute']:.1f} → {after['false_per_minute']:.1f}"
+        )

@@ -1,0 +1,251 @@
+"""Pictures of a report: light ground, colours that colour-blind people tell apart, lines that differ in dash as well.
+
+Colours are those of Okabe and Ito (2008).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from stream.errors import MissingExtra
+
+if TYPE_CHECKING:
+    from evaluation.spotting.measures import Recall, Result
+    from evaluation.spotting.report import Report, SetReport
+
+_STYLES = (
+    ("#0072B2", "-", "o"),
+    ("#E69F00", "--", "s"),
+    ("#009E73", "-.", "^"),
+    ("#CC79A7", ":", "D"),
+    ("#56B4E9", (0, (5, 1)), "v"),
+)
+_INK, _GRID = "#222222", "#DDDDDD"
+
+_RC = {
+    "figure.facecolor": "white",
+    "axes.facecolor": "white",
+    "axes.edgecolor": "#888888",
+    "axes.labelcolor": _INK,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "grid.color": _GRID,
+    "grid.linewidth": 0.7,
+    "font.size": 9.5,
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+    "savefig.dpi": 130,
+    "text.color": _INK,
+}
+
+
+class _Style(NamedTuple):
+    colour: str
+    dash: Any
+    marker: str
+
+
+def draw(report: Report, out: Path) -> list[Path]:
+    """Write the plots of a report as PNG files into a folder that exists; returns those that had something to show.
+
+    :raises MissingExtra: matplotlib is not installed
+    """
+    try:
+        import matplotlib
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtra(
+            f"plots need {error.name}", remedy="pip install 'mellm-live[eval]', or leave --out away"
+        ) from error
+    names = list(report.spotters)
+    styles = {n: _Style(*_STYLES[k % len(_STYLES)]) for k, n in enumerate(names)}
+    with_truth = [s for s in report.sets if s.facts.truths]
+    todo: list[tuple[str, Sequence[SetReport], Callable[..., None], str]] = [
+        ("precision-recall", with_truth, _precision_recall, ""),
+        ("f1-at-false-alarms", with_truth, _f1_at_false_alarms, ""),
+        ("recall-by-pixels", with_truth, _bins("peak_px", "peak motion, pixels (below: expressions)"), ""),
+        (
+            "recall-by-face-width",
+            with_truth,
+            _bins("peak_face", "peak motion, % of face width (below: expressions)"),
+            "",
+        ),
+        ("recall-by-unit", with_truth, _units, "wide"),
+        ("moments", [s for s in with_truth if any(r.errors for r in s.results)], _errors, ""),
+        ("false-alarms", report.sets, _false_alarms, "one"),
+    ]
+    written = []
+    with matplotlib.rc_context(_RC):
+        for name, sets, paint, shape in todo:
+            if not sets:
+                continue
+            figure = Figure(layout="constrained")
+            if shape == "one":
+                figure.set_size_inches(8.4, 1.3 + 0.26 * len(sets) * len(names))
+                paint(figure.subplots(), sets, styles)
+            else:
+                columns = 1 if shape == "wide" else min(3, len(sets))
+                rows = -(-len(sets) // columns)
+                figure.set_size_inches(
+                    (9.6, 2.5 * rows) if shape == "wide" else (4.1 * columns + 0.2, 3.3 * rows + 0.5)
+                )
+                axes = figure.subplots(rows, columns, squeeze=False).ravel()
+                for ax, part in zip(axes, sets, strict=False):
+                    paint(ax, part, styles)
+                    ax.set_title(f"{part.name} ({part.facts.truths} expressions)", loc="left")
+                for ax in axes[len(sets) :]:
+                    ax.set_axis_off()
+                handles, labels = axes[0].get_legend_handles_labels()
+                figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)))
+            path = out / f"{name}.png"
+            figure.savefig(path)
+            written.append(path)
+    return written
+
+
+def _precision_recall(ax: Any, part: SetReport, styles: dict[str, _Style]) -> None:
+    for r in part.results:
+        s = styles[r.spotter]
+        points = [p for p in r.curve if p.recall > 0]
+        ax.plot(
+            [p.recall for p in points],
+            [p.precision for p in points],
+            color=s.colour,
+            ls=s.dash,
+            label=r.spotter,
+        )
+        if r.score.tp:
+            ax.plot(
+                r.ratios.recall.value, r.ratios.precision.value, s.marker, color=s.colour, ms=8, mec="white"
+            )
+    ax.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.03))
+    for f1 in (0.2, 0.4, 0.6, 0.8):  # lines of equal F1, for orientation
+        recall = [f1 / 2 + (1 - f1 / 2) * k / 50 for k in range(1, 51)]
+        ax.plot(recall, [f1 * x / (2 * x - f1) for x in recall], color="#BBBBBB", lw=0.7, zorder=0)
+        ax.text(0.995, f1 / (2 - f1) + 0.01, f"F1 {f1:g}", color="#888888", fontsize=7, ha="right")
+
+
+def _f1_at_false_alarms(ax: Any, part: SetReport, styles: dict[str, _Style]) -> None:
+    """F1 against false alarms a minute; none at all is drawn at the left edge."""
+    least = 0.05
+    for r in part.results:
+        s = styles[r.spotter]
+        points = sorted(r.curve, key=lambda p: p.level)
+        ax.plot(
+            [max(p.false_per_minute, least) for p in points],
+            [p.f1 for p in points],
+            color=s.colour,
+            ls=s.dash,
+            label=r.spotter,
+        )
+        ax.plot(
+            max(r.false_per_minute.value, least),
+            r.ratios.f1.value,
+            s.marker,
+            color=s.colour,
+            ms=8,
+            mec="white",
+        )
+    ax.set(xscale="log", xlim=(least, 200), ylim=(0, 1), xlabel="false alarms a minute", ylabel="F1")
+    ax.set_xticks([0.05, 0.1, 1, 10, 100], ["0", "0.1", "1", "10", "100"])
+    ax.minorticks_off()
+
+
+def _bins(key: str, label: str) -> Callable[..., None]:
+    def paint(ax: Any, part: SetReport, styles: dict[str, _Style]) -> None:
+        _recall_bars(
+            ax,
+            [r for r in part.results if r.recalls[key]],
+            key,
+            styles,
+            lambda row: row.label.rsplit(" ", 1)[0],
+        )
+        ax.set(xlabel=label, ylabel="recall")
+
+    return paint
+
+
+def _units(ax: Any, part: SetReport, styles: dict[str, _Style]) -> None:
+    _recall_bars(ax, part.results, "unit", styles, lambda row: row.label)
+    ax.set(xlabel="action unit (below: expressions that hold it)", ylabel="recall")
+
+
+def _recall_bars(
+    ax: Any, results: Sequence[Result], key: str, styles: dict[str, _Style], name: Callable[[Recall], str]
+) -> None:
+    """Points with their intervals, side by side in each bin; the count of expressions under the bin's name."""
+    rows = results[0].recalls[key] if results else ()
+    step = 0.7 / max(1, len(results))
+    for k, r in enumerate(results):
+        s = styles[r.spotter]
+        known = [(i, row.recall) for i, row in enumerate(r.recalls[key]) if row.truths]
+        x = [i + step * (k - (len(results) - 1) / 2) for i, _ in known]
+        y = [e.value for _, e in known]
+        spread = [[e.value - e.low for _, e in known], [e.high - e.value for _, e in known]]
+        ax.errorbar(x, y, spread, fmt=s.marker, color=s.colour, ms=5, elinewidth=1.1, label=r.spotter)
+    ax.set_xticks(range(len(rows)), [f"{name(row)}\n{row.truths}" for row in rows], fontsize=8)
+    ax.set(ylim=(-0.03, 1.03), xlim=(-0.6, len(rows) - 0.4))
+    ax.grid(axis="x", visible=False)
+
+
+def _errors(ax: Any, part: SetReport, styles: dict[str, _Style]) -> None:
+    """Median as a tick, mean as a marker, 95th percentile as the end of the line."""
+    moments = ("onset", "apex", "offset")
+    shown = [r for r in part.results if r.errors]
+    step = 0.7 / max(1, len(shown))
+    for k, r in enumerate(shown):
+        s = styles[r.spotter]
+        x = [i + step * (k - (len(shown) - 1) / 2) for i in range(3)]
+        found = [r.errors[m] for m in moments]
+        ax.vlines(x, [min(e.median, e.mean) for e in found], [e.p95 for e in found], color=s.colour, lw=1.2)
+        ax.plot(x, [e.median for e in found], "_", color=s.colour, ms=9, mew=1.8)
+        ax.plot(x, [e.mean for e in found], s.marker, color=s.colour, ls="none", ms=6, label=r.spotter)
+    ax.set_xticks(range(3), moments)
+    ax.set(
+        ylabel="absolute error, ms",
+        ylim=(0, None),
+        xlabel="marker: mean, bar: median, line: to the 95th percentile",
+    )
+    ax.grid(axis="x", visible=False)
+
+
+def _false_alarms(ax: Any, sets: Sequence[SetReport], styles: dict[str, _Style]) -> None:
+    """Rates with exact intervals on a logarithmic axis; none at all is drawn at the left edge."""
+    least, y, ticks = 0.05, 0.0, []
+    told: set[str] = set()
+    for part in sets:
+        first = y
+        for r in part.results:
+            s = styles[r.spotter]
+            e = r.false_per_minute
+            ax.plot([max(e.low, least), max(e.high, least)], [y, y], color=s.colour, lw=1.4)
+            ax.plot(
+                max(e.value, least),
+                y,
+                s.marker,
+                color=s.colour,
+                ms=6,
+                label=None if r.spotter in told else r.spotter,
+            )
+            told.add(r.spotter)
+            y += 1
+        ticks.append(((first + y - 1) / 2, f"{part.name}\n{part.facts.seen_s / 60:.1f} min"))
+        y += 0.7
+    ax.axvline(1, color="#888888", lw=0.8)
+    ax.set(
+        xscale="log",
+        xlim=(least, 200),
+        xlabel="false alarms a minute with a face (95 % interval)",
+        ylim=(y - 0.7, -0.7),
+    )
+    ax.set_xticks([0.05, 0.1, 1, 10, 100], ["0", "0.1", "1", "10", "100"])
+    ax.minorticks_off()
+    ax.set_yticks([t for t, _ in ticks], [name for _, name in ticks])
+    ax.grid(axis="y", visible=False)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16 if len(sets) > 2 else -0.3), ncols=4)
