@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def _step_line(step: StepBench) -> str:
     network = "" if step.network_ms is None else f"; network {step.network_ms:.2f} ms"
     signals = f"signals {step.signals_ms:.1f} ms (p95 {step.signals_p95_ms:.1f})"
-    return f"{'grid step of 20 ms, one face':28}{signals}{network}"
+    return f"{'grid step of 20 ms, one face':30}{signals}{network}"
 
 
 @click.command()
@@ -70,7 +70,7 @@ def bench(seconds: float, as_json: bool, **flags: Any) -> None:
             )
             tell(
                 {"what": name, **asdict(made), "ratio": round(made.ratio, 3)},
-                f"{name:28}{made.captured} captured, {made.lost} lost; score p50 {made.score_p50_ms:.0f} ms, "
+                f"{name:30}{made.captured} captured, {made.lost} lost; score p50 {made.score_p50_ms:.0f} ms, "
                 f"p95 {made.score_p95_ms:.0f} ms = {made.ratio:.2f} of the limit; {made.cpu_share:.2f} cores",
             )
         path = Path(folder) / "offline.mp4"
@@ -78,7 +78,7 @@ def bench(seconds: float, as_json: bool, **flags: Any) -> None:
         done = measure.offline("offline 1280×720 at 30", path, factory.make)
         tell(
             {"what": done.name, **asdict(done), "factor": round(done.factor, 2)},
-            f"{done.name:28}{done.media_s:.0f} s of media in {done.wall_s:.1f} s = {done.factor:.1f} × real time "
+            f"{done.name:30}{done.media_s:.0f} s of media in {done.wall_s:.1f} s = {done.factor:.1f} × real time "
             f"(limit {measure.OFFLINE_FACTOR:.0f})",
         )
-    tell({"what": "machine", **versions()}, f"{'machine':28}{machine(versions())}")
+    tell({"what": "machine", **versions()}, f"{'machine':30}{machine(versions())}")
