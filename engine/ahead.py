@@ -15,8 +15,8 @@ from typing import Final, Generic, Self, TypeVar
 T = TypeVar("T")
 
 DEPTH: Final = 2
-"""Items made ahead: landmarks are placed in every second frame, so two even out what is left to do. More was measured to
-be no faster, and a frame of 4096×2304 has 28 MB."""
+"""Items made ahead: landmarks are placed in every second frame, so two even out what there is to do. More was measured
+to be no faster, and a frame of 4096×2304 has 28 MB."""
 
 _POLL_S: Final = 0.1
 

@@ -15,9 +15,10 @@ from typing import Any, Protocol
 
 import cv2
 
+from detectors.quality import MAX_YAW, MIN_FPS, MIN_WIDTH
 from engine.ahead import Ahead
 from engine.describe.base import DescribeContext, Describer
-from engine.pipeline import Chain, FaceAppeared, FaceLost, Seen, Spotted
+from engine.pipeline import Chain, ChainCounts, FaceAppeared, FaceLost, Seen, Spotted
 from engine.queue import DescribeQueue, Job, Outcome
 from engine.records import final_record, spotted_record
 from engine.run_folder import RunFolder
@@ -35,6 +36,12 @@ from stream.sources import Source, open_source
 from stream.sources.addresses import redact
 
 logger = logging.getLogger(__name__)
+
+FLOORS = {
+    "fps_low": f"under {MIN_FPS:.0f} frames a second",
+    "face_small": f"narrower than {MIN_WIDTH:.0f} pixels",
+    "yaw_high": f"turned by more than {MAX_YAW:.0f}°",
+}
 
 
 class Progress(Protocol):
@@ -181,8 +188,7 @@ def _one(
             summary["ended_early"] = end.message
             result.warnings.append(f"{shown}: {end.message}")
             logger.warning("%s: %s", shown, end.message)
-        if not chain.counts.frames_with_face:
-            result.warnings.append(f"{shown}: no face was seen in {chain.counts.analysed} frames")
+        result.warnings += [f"{shown}: {remark}" for remark in _remarks(chain.counts)]
     except (RunError, ModelMissing, ModelCorrupt, ProviderUnavailable):
         raise  # the next recording would fare no better
     except MellmError as error:
@@ -204,6 +210,17 @@ def _one(
     }
     run.finish_source(recording.id, summary)
     watcher.source(recording.id, info, summary["state"])
+
+
+def _remarks(counts: ChainCounts) -> list[str]:
+    """Why there may be fewer results than somebody expects."""
+    if not counts.frames_with_face:
+        return [f"no face was seen in {counts.analysed} frames"]
+    refused = {reason: count for reason, count in counts.faces_refused.items() if reason in FLOORS}
+    if 2 * sum(refused.values()) < counts.frames_with_face:
+        return []
+    reasons = " and ".join(f"{FLOORS[reason]} ({count} times)" for reason, count in refused.items())
+    return [f"a face was seen in {counts.frames_with_face} frames and mostly refused: {reasons}"]
 
 
 def _must_end(info: SourceInfo) -> None:

@@ -20,7 +20,7 @@ from engine.run_folder import RunFolder
 from engine.types import Description, Evidence
 from stream.errors import DescriberUnavailable, SourceNotFound
 from stream.supervise import RunnerOptions, SourceRunner
-from tests.engine.moving import FOUND, chain, video
+from tests.engine.moving import FOUND, chain, sheet, video
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +166,25 @@ def test_ids_are_safe_and_unique() -> None:
     ids = [r.id for r in recordings(["a/x y.mp4", "b/x y.mp4", "/", "über/", "..mp4"])]
     assert len(set(ids)) == len(ids)
     assert all(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", i) for i in ids)
+
+
+def test_faces_that_were_refused_are_no_silent_nothing(tmp_path: Path, recording: Path) -> None:
+    small = sheet().landmarks() * 0.3
+
+    def short(source: str) -> Chain:
+        return Chain(
+            source,
+            FakeFaceAnalyzer(lambda frame: small),
+            lambda: Spotter(FakeStepModel()),
+            lambda pair: pytest.fail("a refused face is not analysed"),
+        )
+
+    folder = RunFolder.create(tmp_path, {"test": True}, {})
+    result = analyze(recordings([str(recording)]), folder, short, ScriptedDescriber())
+    folder.close()
+    assert result.warnings == [
+        f"{recording}: a face was seen in 96 frames and mostly refused: narrower than 96 pixels (96 times)"
+    ]
 
 
 def test_no_evidence_is_kept_when_none_is_asked_for(tmp_path: Path, recording: Path) -> None:
