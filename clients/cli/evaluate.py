@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _PATH = click.Path(path_type=Path)
 FOLDS = Path("runs/spotter/folds")
+WIDTH = 112
+"""Columns of the table of scores: a pipe is taken to be this wide."""
 
 
 @click.group(name="eval")
@@ -158,14 +160,20 @@ def _show(report: Report, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(report.to_json()))
         return
+    from rich.box import SIMPLE
     from rich.console import Console
     from rich.table import Table
 
     from evaluation.spotting.report import ranged, two
 
-    table = Table(title="Spotting: IoU ≥ .5, one to one, pooled; [95 % intervals]", title_justify="left")
-    for head in ("set", "spotter", "F1", "P", "R", "false / min", "apex ms", "late ms p50 / p95"):
-        table.add_column(head, justify="left" if head in ("set", "spotter") else "right")
+    table = Table(
+        title="IoU ≥ .5, one to one, pooled; [95 % intervals]; apex: mean error; late: p50 / p95 after the offset",
+        title_justify="left",
+        box=SIMPLE,
+        padding=(0, 1, 0, 0),
+    )
+    for head in ("set", "spotter", "F1", "P", "R", "false / min", "apex ms", "late ms"):
+        table.add_column(head, justify="left" if head in ("set", "spotter") else "right", no_wrap=True)
     for part in report.sets:
         for k, r in enumerate(part.results):
             known = part.facts.truths > 0
@@ -178,10 +186,11 @@ def _show(report: Report, as_json: bool) -> None:
                 two(r.ratios.recall.value) if known else "–",
                 ranged(r.false_per_minute, 1),
                 f"{apex.mean:.0f}" if apex else "–",
-                (f"{late.p50:.0f} / {late.p95:.0f}" if late.spots else "–") if late else "whole video",
+                (f"{late.p50:.0f} / {late.p95:.0f}" if late.spots else "–") if late else "at the end",
+                end_section=k == len(part.results) - 1,
             )
-        table.add_section()
     console = Console()
+    console.width = max(console.width, WIDTH)
     console.print(table)
     for part in report.sets:
         for e in part.equal:

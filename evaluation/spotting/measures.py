@@ -68,10 +68,11 @@ class Recall(NamedTuple):
 
 
 class Part(NamedTuple):
-    """Scores on the clips with a label."""
+    """Scores on the clips with a label; ``seconds`` with a face."""
 
     label: str
     clips: int
+    seconds: float
     truths: int
     score: SpottingScore
     false_per_minute: Estimate
@@ -201,6 +202,7 @@ def result(contender: Contender, records: Sequence[Record]) -> Result:
         parts={
             "fps": parts(judged, lambda r: [f"{r.fps:.0f} fps"]),
             "group": parts(judged, lambda r: [g for g in r.groups if not g.endswith(" fps")]),
+            "person": parts(judged, lambda r: [r.subject] if r.facts.get("fold") else []),
         },
         distractors=distractors(judged),
         curve=curve(contender, records),
@@ -266,8 +268,10 @@ def parts(judged: Sequence[Judged], labels: Callable[[Record], Sequence[str]]) -
     out = []
     for label, some in sorted(by_label.items(), key=lambda kv: (len(kv[0]), kv[0])):
         total = pooled(some)
-        rate = poisson_rate(total.fp, minutes(some))
-        out.append(Part(label, len(some), total.tp + total.fn, total, rate))
+        time = minutes(some)
+        out.append(
+            Part(label, len(some), 60 * time, total.tp + total.fn, total, poisson_rate(total.fp, time))
+        )
     return tuple(out)
 
 

@@ -209,10 +209,13 @@ def markdown(report: Report, pictures: Iterable[str] = ()) -> str:
         ("peak motion over face width", "peak_face"),
         ("action unit", "unit"),
     ):
-        parts.append(f"### Recall by {title}\n\n" + _recalls(report, key))
-    for title, key in (("frame rate", "fps"), ("kind of clip", "group")):
-        parts.append(f"### Scores by {title}\n\n" + _parts(report, key))
-    parts.append("### Distractors\n\n" + _distractors(report))
+        table = _recalls(report, key)
+        parts.append(table and f"### Recall by {title}\n\n{table}")
+    for title, key in (("frame rate", "fps"), ("kind of clip", "group"), ("filmed person", "person")):
+        table = _parts(report, key)
+        parts.append(table and f"### Scores by {title}\n\n{table}")
+    table = _distractors(report)
+    parts.append(table and f"### Distractors\n\n{table}")
     shown = [f"![{Path(name).stem.replace('-', ' ')}]({name})" for name in pictures]
     return "\n\n".join(p for p in [*parts, *shown] if p) + "\n"
 
@@ -396,10 +399,10 @@ def _parts(report: Report, key: str) -> str:
         parts: tuple[Part, ...] = s.results[0].parts[key] if s.results else ()
         for k, p in enumerate(parts):
             cells = [_part(r.parts[key][k]) for r in s.results]
-            rows.append([s.name, p.label, str(p.clips), str(p.truths), *cells])
+            rows.append([s.name, p.label, str(p.clips), f"{p.seconds:.0f}", str(p.truths), *cells])
     if not rows:
         return ""
-    table = _table(["set", "clips with", "clips", "expressions", *report.spotters], rows)
+    table = _table(["set", "clips of", "clips", "seconds", "expressions", *report.spotters], rows)
     return f"{table}\n\nF1 · false alarms a minute."
 
 

@@ -1,0 +1,119 @@
+"""The report: comparison at equal false alarms, JSON without NaN, a page that holds every table, plots."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch", reason="extra `train` is not installed")
+pytest.importorskip("scipy", reason="extra `eval` is not installed")
+pytest.importorskip("matplotlib", reason="extra `eval` is not installed")
+
+from evaluation.spotting import plots, report
+from evaluation.spotting.measures import Point, result
+from evaluation.spotting.stats import poisson_rate
+from stream.errors import MissingExtra
+from tests.evaluation.spotting.made import Scripted, published, record, truth
+from training.spotter.evaluate import Interval
+from training.spotter.records import Event
+
+
+def _made() -> report.Report:
+    clips = [
+        record([truth(2.0)], name="a", subject="a", events=[Event("blink", 3.0, 3.3)], groups=("silent",)),
+        record([truth(4.0, 1.0)], name="b", subject="b", fps=30.0, groups=("talking",)),
+    ]
+    free = [record(name="f", subject="f", fold="A")]
+    right, wrong = published(truth(2.0)), published(Interval(5.0, 5.1, 5.3))
+    ours = Scripted({"a": [right], "b": [published(truth(4.0))]}, name="ours")
+    poor = Scripted({"a": [right, wrong], "b": [wrong], "f": [wrong]}, name="poor")
+    poor.kind = "training-free"
+    return report.evaluate({"small": clips, "free": free}, [ours, poor], wanted={"small": 3})
+
+
+def test_sets_are_told_as_they_are() -> None:
+    small, free = _made().sets
+    assert (small.facts.clips, small.facts.wanted, small.facts.subjects, small.facts.truths) == (2, 3, 2, 2)
+    assert small.facts.seen_s == pytest.approx(15.4)
+    assert free.equal == ()  # nothing to find there
+    assert free.results[1].parts["person"][0].label == "f"
+
+
+def test_comparison_at_equal_false_alarms() -> None:
+    (equal,) = _made().sets[0].equal
+    assert (equal.ours, equal.baseline) == ("ours", "poor")
+    assert equal.at_ours == (0, 1.0, 0.0)  # the baseline says nothing at all where it makes no false alarm
+    assert equal.at_baseline[1:] == (1.0, pytest.approx(2 * 1 / (2 + 2 + 1)))
+    assert equal.ratios == (None, pytest.approx(2.5))
+    assert equal.holds
+
+
+def test_less_than_twice_does_not_hold() -> None:
+    clips = [record([truth(2.0)], name="a")]
+    ours = result(Scripted({"a": [published(truth(2.0))]}), clips)
+    same = report.equal(ours, ours)
+    assert same.ratios == (1, 1)
+    assert not same.holds
+    silent = replace(ours, curve=(Point(0.9, 0, 0, 0, 0),), false_per_minute=poisson_rate(0, 1))
+    assert not report.equal(silent, silent).holds
+
+
+def test_json_has_no_nan() -> None:
+    plain = _made().to_json()
+    assert plain["format"] == report.FORMAT
+    text = json.dumps(plain, allow_nan=False)
+    assert json.loads(text)["sets"][0]["results"][0]["score"] == {"tp": 2, "fp": 0, "fn": 0}
+    assert plain["sets"][0]["equal"][0]["holds"] is True
+    assert plain["sets"][1]["results"][0]["latency"]["p50"] is None
+
+
+def test_the_page_holds_every_table() -> None:
+    page = report.markdown(_made(), ["precision-recall.png"])
+    titles = (
+        "### Sets",
+        "### Scores\n",
+        "equal false alarms",
+        "### Moments",
+        "peak motion in pixels",
+        "face width",
+    )
+    titles += ("action unit", "frame rate", "kind of clip", "filmed person", "### Distractors")
+    for title in titles:
+        assert title in page
+    assert "| small | 2 of 3 | 2 | 2 |" in page
+    assert "| small | ours | 0.5 | 1.00 [1.00, 1.00] |" in page
+    assert "![precision recall](precision-recall.png)" in page
+    assert "nan" not in page
+    for table in page.split("\n\n"):
+        rows = [line for line in table.splitlines() if line.startswith("|")]
+        assert len({line.count("|") for line in rows}) <= 1
+
+
+@pytest.mark.parametrize(("value", "text"), [(0.4567, ".46"), (1.0, "1.00"), (0.999, "1.00"), (None, "–")])
+def test_numbers_read_well(value: float | None, text: str) -> None:
+    assert report.two(value) == text
+    assert report.two(float("nan")) == "–"
+
+
+def test_a_folder_of_report_and_plots(tmp_path: Path) -> None:
+    written = report.write(_made(), tmp_path / "new" / "out")
+    names = {p.name for p in written}
+    assert {
+        "report.json",
+        "report.md",
+        "precision-recall.png",
+        "f1-at-false-alarms.png",
+        "false-alarms.png",
+    } <= names
+    assert {p.name for p in (tmp_path / "new" / "out").iterdir()} == names
+    assert all(p.stat().st_size > 1000 for p in written)
+
+
+def test_without_matplotlib_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(MissingExtra, match="matplotlib"):
+        plots.draw(_made(), tmp_path)
