@@ -41,6 +41,9 @@ def evaluate() -> None:
 @click.option("--build/--no-build", default=True, show_default=True, help="Make the clips that are missing.")
 @click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Of the building.")
 @click.option("--out", type=_PATH, help="Write report.json, report.md and plots there.")
+@click.option(
+    "--page", type=_PATH, help="Put the report between the marks of this page, e.g. docs/spotting.md."
+)
 @json_flag
 @click.option("--tune", is_flag=True, help="Choose SpottingOptions on validation sets instead.")
 def spotting(
@@ -52,6 +55,7 @@ def spotting(
     build: bool,
     workers: int,
     out: Path | None,
+    page: Path | None,
     as_json: bool,
     tune: bool,
 ) -> None:
@@ -83,10 +87,12 @@ def spotting(
     if tune:
         data.require_validation(chosen)
     wanted = {name: data.wanted(name) for name in chosen}  # an unknown name is told before models are read
-    spotters = _networks(model, before, folds)
+    tell = _teller()
+    spotters = _networks(model, before, folds, tell)
     if out:
         _writable(out)
-    tell = _teller()
+    if page:
+        report.marked(page)
     found = {
         name: data.load_set(name, root, build=build, workers=workers, progress=_building(tell))
         for name in chosen
@@ -100,22 +106,38 @@ def spotting(
         contenders.BaselineContender("whole"),
     ]
     made = report.evaluate(found, every, wanted=wanted, progress=lambda name, who: tell(f"{name}: {who}"))
-    if out:
-        for path in report.write(made, out):
-            tell(f"wrote {path}")
+    written = report.write(made, out) if out else []
+    written += report.publish(made, page) if page else []
+    for path in written:
+        tell(f"wrote {path}")
     _show(made, as_json)
 
 
-def _networks(model: Path | None, before: Path | None, folds: Path | None) -> list[ModelContender]:
+def _networks(
+    model: Path | None, before: Path | None, folds: Path | None, tell: Callable[[str], None]
+) -> list[ModelContender]:
     """The shipped network, another one, an earlier one. Folds go with the newest: the other one if there is one."""
-    from evaluation.spotting.contenders import load_model
-    from stream.errors import ModelMissing
+    from stream.errors import ModelCorrupt, ModelMissing
 
     if folds is not None and not any(folds.glob("fold-*.onnx")):
         raise ModelMissing(
             f"no fold-*.onnx in {folds}", remedy="train them with `mellm train spotter --cross-validate`"
         )
-    folds = folds or (FOLDS if FOLDS.is_dir() else None)
+    given = folds is not None
+    if folds is None and any(FOLDS.glob("fold-*.onnx")):
+        folds = FOLDS
+    try:
+        return _loaded(model, before, folds)
+    except ModelCorrupt as error:
+        if given or folds is None:
+            raise
+        tell(f"networks of the folds left aside: {error.message}")
+        return _loaded(model, before, None)
+
+
+def _loaded(model: Path | None, before: Path | None, folds: Path | None) -> list[ModelContender]:
+    from evaluation.spotting.contenders import load_model
+
     out = [load_model("shipped", None, folds=None if model else folds)]
     if model:
         out.append(load_model("model", model, folds=folds))

@@ -90,7 +90,7 @@ def draw(report: Report, out: Path) -> list[Path]:
                 figure.set_size_inches(8.4, 1.3 + 0.26 * len(sets) * len(names))
                 paint(figure.subplots(), sets, styles)
             else:
-                columns = 1 if shape == "wide" else min(3, len(sets))
+                columns = 1 if shape == "wide" else {1: 1, 2: 2, 4: 2}.get(len(sets), 3)
                 rows = -(-len(sets) // columns)
                 figure.set_size_inches(
                     (9.6, 2.5 * rows) if shape == "wide" else (4.1 * columns + 0.2, 3.3 * rows + 0.5)

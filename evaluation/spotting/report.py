@@ -18,6 +18,7 @@ from evaluation.spotting.contenders import Contender
 from evaluation.spotting.data import seen_s
 from evaluation.spotting.measures import Distractor, Part, Point, Recall, Result, best_within, result
 from evaluation.spotting.stats import Estimate
+from stream.errors import UsageError
 from training.spotter.records import Record
 
 FORMAT = "mellm-eval-spotting/1"
@@ -170,6 +171,38 @@ def write(report: Report, out: Path) -> list[Path]:
     return [*whole, *pictures]
 
 
+BEGIN, END = "<!-- results: written by mellm eval spotting --page -->", "<!-- end of results -->"
+
+
+def publish(report: Report, page: Path) -> list[Path]:
+    """Put the report between the marks of a page of Markdown, its plots into ``img/spotting`` beside the page.
+
+    :raises UsageError: the page is not there or has no marks
+    """
+    from evaluation.spotting import plots
+
+    marked(page)
+    before, _, rest = page.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    pictures = page.parent / "img" / "spotting"
+    pictures.mkdir(parents=True, exist_ok=True)
+    drawn = plots.draw(report, pictures)
+    text = markdown(report, [str(p.relative_to(page.parent)) for p in drawn])
+    part = page.with_suffix(".part")
+    part.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{after}")
+    os.replace(part, page)
+    return [page, *drawn]
+
+
+def marked(page: Path) -> None:
+    """:raises UsageError: the page is not there or has no place for results"""
+    text = page.read_text() if page.is_file() else ""
+    if BEGIN not in text or END not in text.partition(BEGIN)[2]:
+        raise UsageError(
+            f"{page} has no place for results", remedy=f"put these two lines into it: {BEGIN} and {END}"
+        )
+
+
 def _plain(value: Any) -> Any:
     """Dataclasses and named tuples as dictionaries, NaN and infinity as ``None``."""
     if isinstance(value, SpottingScore):
@@ -210,14 +243,21 @@ def markdown(report: Report, pictures: Iterable[str] = ()) -> str:
         ("action unit", "unit"),
     ):
         table = _recalls(report, key)
-        parts.append(table and f"### Recall by {title}\n\n{table}")
+        parts.append(table and _folded(f"Recall by {title}", table, fold=key == "unit"))
     for title, key in (("frame rate", "fps"), ("kind of clip", "group"), ("filmed person", "person")):
         table = _parts(report, key)
-        parts.append(table and f"### Scores by {title}\n\n{table}")
+        parts.append(table and _folded(f"Scores by {title}", table, fold=True))
     table = _distractors(report)
-    parts.append(table and f"### Distractors\n\n{table}")
+    parts.append(table and _folded("Distractors", table, fold=True))
     shown = [f"![{Path(name).stem.replace('-', ' ')}]({name})" for name in pictures]
     return "\n\n".join(p for p in [*parts, *shown] if p) + "\n"
+
+
+def _folded(title: str, table: str, *, fold: bool) -> str:
+    """A titled table; a long one is folded away."""
+    if not fold:
+        return f"### {title}\n\n{table}"
+    return f"<details><summary>{title}</summary>\n\n{table}\n\n</details>"
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -32,7 +32,7 @@ MODEL_GRID: dict[str, tuple[Any, ...]] = {
 
 BASELINE_GRID: dict[str, tuple[Any, ...]] = {
     "half_s": (None, 0.1, 0.12, 0.14, 0.16, 0.18, 0.2, 0.22, 0.24),
-    "usual": (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0),
+    "floor": (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 2.0),
     "strongest": (1, 2, 3, 4, 6),
     "low_hz": (0.5, 1.0, 1.5, 2.0),
     "high_hz": (3.0, 4.0, 6.0, 8.0, 10.0),
@@ -89,7 +89,7 @@ def baseline(form: Form, sets: Mapping[str, Sequence[Record]], start: BaselineOp
         levels[options] = max(scores, key=lambda v: (scores[v], v))
         return scores[levels[options]]
 
-    grid = {k: v for k, v in BASELINE_GRID.items() if form == "causal" or k != "usual"}
+    grid = {k: v for k, v in BASELINE_GRID.items() if form == "causal" or k != "floor"}
     present = start or BaselineContender(form).options
     chosen, tried = _search(present, grid, f1)
     final = replace(chosen, level=levels[chosen])

@@ -76,6 +76,18 @@ def test_tuning_uses_validation_sets_alone(root: Path, capsys: pytest.CaptureFix
     assert "rendered50 is a test set" in capsys.readouterr().err
 
 
+def test_networks_of_folds_that_do_not_fit_are_left_aside(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folds = tmp_path / "runs" / "spotter" / "folds"
+    folds.mkdir(parents=True)
+    shutil.copy(SHIPPED, folds / "fold-A.onnx")
+    (folds / "fold-A.json").write_text(json.dumps({"sha256": "0" * 64}))
+    assert _eval("--root", root, "--set", "talking") == 0
+    assert "left aside" in capsys.readouterr().err
+    assert _eval("--root", root, "--set", "talking", "--folds", folds) == 4  # asked for, they must fit
+
+
 def test_bad_input_is_one_line_with_a_remedy(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

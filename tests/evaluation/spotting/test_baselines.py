@@ -32,7 +32,7 @@ from tests.evaluation.spotting.made import STEP, record, shifted, truth
 
 FORMS: tuple[Form, ...] = ("causal", "whole")
 OPTIONS: dict[Form, BaselineOptions] = {
-    "causal": BaselineOptions(level=0.4, usual=2.0, half_s=0.2),
+    "causal": BaselineOptions(level=4.0, floor=0.1, half_s=0.2),
     "whole": BaselineOptions(level=0.4, half_s=0.2),
 }
 FLANKS: dict[Form, BaselineOptions] = {form: replace(o, half_s=None) for form, o in OPTIONS.items()}
@@ -131,7 +131,7 @@ def test_the_average_face_is_that_of_the_product(shared_data: Path, monkeypatch:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"low_hz": 9.0}, {"high_hz": 30.0}, {"strongest": 0}, {"flank": 1.0}, {"min_s": 0.6}],
+    [{"low_hz": 9.0}, {"high_hz": 30.0}, {"strongest": 0}, {"floor": 0.0}, {"flank": 1.0}, {"min_s": 0.6}],
 )
 def test_options_that_make_no_sense_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError):

@@ -16,7 +16,7 @@ pytest.importorskip("matplotlib", reason="extra `eval` is not installed")
 from evaluation.spotting import plots, report
 from evaluation.spotting.measures import Point, result
 from evaluation.spotting.stats import poisson_rate
-from stream.errors import MissingExtra
+from stream.errors import MissingExtra, UsageError
 from tests.evaluation.spotting.made import Scripted, published, record, truth
 from training.spotter.evaluate import Interval
 from training.spotter.records import Event
@@ -81,7 +81,7 @@ def test_the_page_holds_every_table() -> None:
         "peak motion in pixels",
         "face width",
     )
-    titles += ("action unit", "frame rate", "kind of clip", "filmed person", "### Distractors")
+    titles += ("action unit", "frame rate", "kind of clip", "filmed person", "<summary>Distractors")
     for title in titles:
         assert title in page
     assert "| small | 2 of 3 | 2 | 2 |" in page
@@ -111,6 +111,22 @@ def test_a_folder_of_report_and_plots(tmp_path: Path) -> None:
     } <= names
     assert {p.name for p in (tmp_path / "new" / "out").iterdir()} == names
     assert all(p.stat().st_size > 1000 for p in written)
+
+
+def test_a_page_gets_its_results_between_the_marks(tmp_path: Path) -> None:
+    page = tmp_path / "spotting.md"
+    with pytest.raises(UsageError, match="no place for results"):
+        report.publish(_made(), page)
+    page.write_text(f"# Before\n\n{report.BEGIN}\nstale\n{report.END}\n\nAfter\n")
+    for _ in range(2):  # again and again
+        report.publish(_made(), page)
+    text = page.read_text()
+    assert text.startswith("# Before\n")
+    assert text.endswith(f"{report.END}\n\nAfter\n")
+    assert "stale" not in text
+    assert text.count("### Scores") == 1
+    assert "(img/spotting/precision-recall.png)" in text
+    assert (tmp_path / "img" / "spotting" / "precision-recall.png").exists()
 
 
 def test_without_matplotlib_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,7 +43,7 @@ def test_a_threshold_between_right_and_wrong_is_found(monkeypatch: pytest.Monkey
 
 
 def test_the_baseline_is_tuned_fairly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tune, "BASELINE_GRID", {"half_s": (0.04, 0.2), "usual": (0.0,)})
+    monkeypatch.setattr(tune, "BASELINE_GRID", {"half_s": (0.04, 0.2), "floor": (0.05,)})
     poor = BaselineOptions(half_s=0.04, min_s=0.04)
     forms: tuple[Form, ...] = ("causal", "whole")
     for form in forms:
