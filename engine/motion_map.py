@@ -50,7 +50,7 @@ GAMMA = 0.75
 QUIET = 0.25
 """Motion that is left dark, 1/100 inter-ocular distance: the flow's noise on a still face."""
 
-QUIET_NOISE = 1.5
+QUIET_NOISE = 2.5
 """It rises to so many times what the head-motion fit leaves on regions that do not move."""
 
 SMOOTH = 0.03

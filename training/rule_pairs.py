@@ -3,16 +3,19 @@
 ``python -m training.rule_pairs --split train --people 110 --out PAIRS.npz`` draws, of each person's minute, the two
 frames of every micro-expression at its true onset and apex, with all that goes on at those moments: talk, blinks, a
 moving head. What is kept of a pair is the motion of the 31 regions as the ``live`` recipe measures it. Pairs outside
-of all expressions, which have no units, tell what a face without one looks like.
+of all expressions, which have no units, tell what a face without one looks like. With ``--clips DIR`` the pairs are
+read from the video files of :mod:`training.synth.clips` instead, compression and all, and the engine finds the face.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import av
 import click
 import cv2
 import numpy as np
@@ -20,9 +23,11 @@ from numpy.typing import NDArray
 
 from detectors.patches import apply, crop_matrix
 from detectors.regions import NAMES, eye_frame
+from detectors.types import F32, U8
 from engine import facs, motion_map
 from engine.types import RegionMotion, Side
 from stream.errors import MellmError, UsageError
+from training.make_sample import landmarks as find_landmarks
 from training.synth.clips import RenderedClip, draw_spec
 from training.synth.rig import SPLITS, Split, load_rig
 
@@ -63,6 +68,9 @@ class Sample:
             RegionMotion(name, float(dx), float(dy), 0.0, 0.0, "")
             for name, (dx, dy) in zip(NAMES, self.motion, strict=True)
         )
+
+
+BORDER = cv2.BORDER_REPLICATE
 
 
 def save(path: Path, found: Sequence[Sample]) -> None:
@@ -135,20 +143,52 @@ def _measure(
     """Region motion and noise of one pair."""
     frames = np.rint(np.array([onset_s, apex_s]) * clip.spec.fps).astype(int)
     coefficients, poses = clip.script.evaluate(frames / clip.spec.fps)
-    shots = [
+    onset, apex = (
         clip.renderer.render(coefficients[i], poses[i], frames[i] / clip.spec.fps, int(frames[i]))
         for i in (0, 1)
-    ]
-    landmarks = shots[0].landmarks
-    landmarks = landmarks + rng.normal(0, LANDMARK_ERROR * eye_frame(landmarks).iod, (68, 2)).astype(
-        np.float32
     )
+    error = rng.normal(0, LANDMARK_ERROR * eye_frame(onset.landmarks).iod, (68, 2))
+    return measure_pair(onset.image, apex.image, (onset.landmarks + error).astype(np.float32))
+
+
+def measure_pair(onset: U8, apex: U8, landmarks: F32) -> tuple[NDArray[np.float32], float]:
+    """Region motion and noise of two whole frames (H×W×3), as the ``live`` recipe measures them."""
     matrix = crop_matrix(eye_frame(landmarks), motion_map.LIVE_WIDTH)
     size = (motion_map.LIVE_WIDTH, motion_map.LIVE_HEIGHT)
-    gray = [cv2.cvtColor(shot.image, cv2.COLOR_BGR2GRAY) for shot in shots]
-    onset, apex = (cv2.warpAffine(g, matrix, size, borderMode=cv2.BORDER_REPLICATE) for g in gray)
-    evidence = motion_map.build(onset, apex, apply(matrix, landmarks), "live")
+    pair = [
+        np.asarray(
+            cv2.warpAffine(cv2.cvtColor(p, cv2.COLOR_BGR2GRAY), matrix, size, borderMode=BORDER), np.uint8
+        )
+        for p in (onset, apex)
+    ]
+    evidence = motion_map.build(pair[0], pair[1], apply(matrix, landmarks), "live")
     return np.array([(r.dx, r.dy) for r in evidence.regions], np.float32), evidence.flow_stats["noise_iod"]
+
+
+def clip_samples(video: Path) -> Iterator[Sample]:
+    """Pairs of a rendered clip on disk, its truth beside it (``.json``); the engine's networks find the face.
+
+    :raises UsageError: there is no truth beside the video
+    """
+    beside = video.with_suffix(".json")
+    if not beside.is_file():
+        raise UsageError(
+            f"no truth beside {video}", remedy="render clips with python -m training.synth.clips"
+        )
+    truth = json.loads(beside.read_text(encoding="utf-8"))
+    fps, micro = truth["spec"]["fps"], [e for e in truth["expressions"] if e["kind"] == "micro"]
+    wanted = {round(e[key] * fps) for e in micro for key in ("onset_s", "apex_s")}
+    with av.open(str(video)) as container:
+        frames = {
+            i: np.asarray(frame.to_ndarray(format="bgr24"), np.uint8)
+            for i, frame in enumerate(container.decode(video=0))
+            if i in wanted
+        }
+    for e in micro:
+        onset, apex = (frames[round(e[key] * fps)] for key in ("onset_s", "apex_s"))
+        units = tuple((a["au"], SIDES[a["side"]]) for a in e["aus"])
+        motion, noise = measure_pair(onset, apex, find_landmarks(onset))
+        yield Sample(truth["spec"]["seed"], truth["talks"], units, e["peak"], motion, noise)
 
 
 @click.command()
@@ -157,14 +197,26 @@ def _measure(
 @click.option(
     "--first", type=click.IntRange(0), default=500, show_default=True, help="First person of the split."
 )
+@click.option(
+    "--clips",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Read rendered clips instead.",
+)
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True)
-def main(split: Split, people: int, first: int, out: Path) -> None:
+def main(split: Split, people: int, first: int, clips: Path | None, out: Path) -> None:
     """Draw onset–apex pairs of synthetic people, measure their motion, and keep it with the truth."""
     try:
         found: list[Sample] = []
-        with click.progressbar(SPLITS[split][first : first + people], label="people", file=sys.stderr) as bar:
-            for person in bar:
-                found += samples(person)
+        if clips is not None:
+            with click.progressbar(sorted(clips.glob("*.mp4")), label="clips", file=sys.stderr) as files:
+                for video in files:
+                    found += clip_samples(video)
+        else:
+            with click.progressbar(
+                SPLITS[split][first : first + people], label="people", file=sys.stderr
+            ) as bar:
+                for person in bar:
+                    found += samples(person)
         save(out, found)
     except MellmError as error:
         raise click.ClickException(str(error)) from error
