@@ -280,7 +280,8 @@ def _taps(options: BaselineOptions) -> F64:
     impulse[200] = 1
     reach = LOOKAHEAD - _BOX
     taps = _both_ways(impulse, options)[200 - reach : 201 + reach]
-    return taps - taps.mean()  # a held pose is no motion
+    taps -= taps.mean()  # a held pose is no motion
+    return taps
 
 
 def _usual(motion: F64, seconds: float = 10.0, lag_s: float = 0.5) -> F64:

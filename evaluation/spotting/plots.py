@@ -24,7 +24,7 @@ _STYLES = (
 )
 _INK, _GRID = "#222222", "#DDDDDD"
 
-_RC = {
+_RC: dict[Any, Any] = {
     "figure.facecolor": "white",
     "axes.facecolor": "white",
     "axes.edgecolor": "#888888",
