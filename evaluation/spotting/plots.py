@@ -15,13 +15,8 @@ if TYPE_CHECKING:
     from evaluation.spotting.measures import Recall, Result
     from evaluation.spotting.report import Report, SetReport
 
-_STYLES = (
-    ("#0072B2", "-", "o"),
-    ("#E69F00", "--", "s"),
-    ("#009E73", "-.", "^"),
-    ("#CC79A7", ":", "D"),
-    ("#56B4E9", (0, (5, 1)), "v"),
-)
+_NETWORKS = (("#0072B2", "-", "o"), ("#E69F00", "--", "s"), ("#56B4E9", (0, (5, 1)), "v"))
+_OTHERS = (("#009E73", "-.", "^"), ("#CC79A7", ":", "D"))
 _INK, _GRID = "#222222", "#DDDDDD"
 
 _RC: dict[Any, Any] = {
@@ -64,7 +59,7 @@ def draw(report: Report, out: Path) -> list[Path]:
             f"plots need {error.name}", remedy="pip install 'mellm-live[eval]', or leave --out away"
         ) from error
     names = list(report.spotters)
-    styles = {n: _Style(*_STYLES[k % len(_STYLES)]) for k, n in enumerate(names)}
+    styles = _styles(report)
     with_truth = [s for s in report.sets if s.facts.truths]
     todo: list[tuple[str, Sequence[SetReport], Callable[..., None], str]] = [
         ("precision-recall", with_truth, _precision_recall, ""),
@@ -77,6 +72,18 @@ def draw(report: Report, out: Path) -> list[Path]:
             "",
         ),
         ("recall-by-unit", with_truth, _units, "wide"),
+        (
+            "f1-by-frame-rate",
+            _varied(with_truth, "fps", " fps"),
+            _parts("fps", " fps", "frames a second"),
+            "",
+        ),
+        (
+            "f1-by-face-width",
+            _varied(with_truth, "group", " px"),
+            _parts("group", " px", "face width, pixels"),
+            "",
+        ),
         ("moments", [s for s in with_truth if any(r.errors for r in s.results)], _errors, ""),
         ("false-alarms", report.sets, _false_alarms, "one"),
     ]
@@ -102,11 +109,25 @@ def draw(report: Report, out: Path) -> list[Path]:
                 for ax in axes[len(sets) :]:
                     ax.set_axis_off()
                 handles, labels = axes[0].get_legend_handles_labels()
-                figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)))
+                figure.legend(
+                    handles,
+                    labels,
+                    loc="outside lower center",
+                    ncols=4 if shape == "wide" else min(4, 2 * columns),
+                )
             path = out / f"{name}.png"
             figure.savefig(path)
             written.append(path)
     return written
+
+
+def _styles(report: Report) -> dict[str, _Style]:
+    """A baseline looks the same however many networks stand beside it."""
+    out: dict[str, _Style] = {}
+    for kind, styles in (("network", _NETWORKS), ("training-free", _OTHERS)):
+        names = [name for name, facts in report.spotters.items() if facts["kind"] == kind]
+        out |= {name: _Style(*styles[k % len(styles)]) for k, name in enumerate(names)}
+    return out
 
 
 def _precision_recall(ax: Any, part: SetReport, styles: dict[str, _Style]) -> None:
@@ -167,6 +188,28 @@ def _bins(key: str, label: str) -> Callable[..., None]:
             lambda row: row.label.rsplit(" ", 1)[0],
         )
         ax.set(xlabel=label, ylabel="recall")
+
+    return paint
+
+
+def _varied(sets: Sequence[SetReport], key: str, unit: str) -> list[SetReport]:
+    """Sets with several values of something that their clips are labelled with."""
+    return [s for s in sets if s.results and sum(p.label.endswith(unit) for p in s.results[0].parts[key]) > 1]
+
+
+def _parts(key: str, unit: str, label: str) -> Callable[..., None]:
+    def paint(ax: Any, part: SetReport, styles: dict[str, _Style]) -> None:
+        for r in part.results:
+            s = styles[r.spotter]
+            shown = [p for p in r.parts[key] if p.label.endswith(unit)]
+            ax.plot(
+                [p.score.f1 for p in shown], color=s.colour, ls=s.dash, marker=s.marker, ms=6, label=r.spotter
+            )
+            ax.set_xticks(
+                range(len(shown)), [f"{p.label.removesuffix(unit)}\n{p.truths}" for p in shown], fontsize=8
+            )
+        ax.set(xlabel=f"{label} (below: expressions)", ylabel="F1", ylim=(-0.03, 1.03))
+        ax.grid(axis="x", visible=False)
 
     return paint
 
