@@ -186,7 +186,7 @@ def _show(report: Report, as_json: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from evaluation.spotting.report import ranged, two
+    from evaluation.spotting.page import ranged, two
 
     table = Table(
         title="IoU ≥ .5, one to one, pooled; [95 % intervals]; apex: mean error; late: p50 / p95 after the offset",

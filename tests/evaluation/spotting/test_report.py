@@ -1,4 +1,4 @@
-"""The report: comparison at equal false alarms, JSON without NaN, a page that holds every table, plots."""
+"""The report: comparison at equal false alarms, JSON without NaN, files and plots."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from training.spotter.evaluate import Interval
 from training.spotter.records import Event
 
 
-def _made() -> report.Report:
+def made() -> report.Report:
     clips = [
         record([truth(2.0)], name="a", subject="a", events=[Event("blink", 3.0, 3.3)], groups=("silent",)),
         record([truth(4.0, 1.0)], name="b", subject="b", fps=30.0, groups=("talking",)),
@@ -36,7 +36,7 @@ def _made() -> report.Report:
 
 
 def test_sets_are_told_as_they_are() -> None:
-    small, free = _made().sets
+    small, free = made().sets
     assert (small.facts.clips, small.facts.wanted, small.facts.subjects, small.facts.truths) == (2, 3, 2, 2)
     assert small.facts.seen_s == pytest.approx(15.4)
     assert free.equal == ()  # nothing to find there
@@ -44,7 +44,7 @@ def test_sets_are_told_as_they_are() -> None:
 
 
 def test_comparison_at_equal_false_alarms() -> None:
-    (equal,) = _made().sets[0].equal
+    (equal,) = made().sets[0].equal
     assert (equal.ours, equal.baseline) == ("ours", "poor")
     assert equal.at_ours == (0, 1.0, 0.0)  # the baseline says nothing at all where it makes no false alarm
     assert equal.at_baseline[1:] == (1.0, pytest.approx(2 * 1 / (2 + 2 + 1)))
@@ -63,7 +63,7 @@ def test_less_than_twice_does_not_hold() -> None:
 
 
 def test_json_has_no_nan() -> None:
-    plain = _made().to_json()
+    plain = made().to_json()
     assert plain["format"] == report.FORMAT
     text = json.dumps(plain, allow_nan=False)
     assert json.loads(text)["sets"][0]["results"][0]["score"] == {"tp": 2, "fp": 0, "fn": 0}
@@ -71,36 +71,8 @@ def test_json_has_no_nan() -> None:
     assert plain["sets"][1]["results"][0]["latency"]["p50"] is None
 
 
-def test_the_page_holds_every_table() -> None:
-    page = report.markdown(_made(), ["precision-recall.png"])
-    titles = (
-        "### Sets",
-        "### Scores\n",
-        "equal false alarms",
-        "### Moments",
-        "peak motion in pixels",
-        "face width",
-    )
-    titles += ("action unit", "frame rate", "kind of clip", "filmed person", "<summary>Distractors")
-    for title in titles:
-        assert title in page
-    assert "| small | 2 of 3 | 2 | 2 |" in page
-    assert "| small | ours | 0.5 | 1.00 [1.00, 1.00] |" in page
-    assert "![precision recall](precision-recall.png)" in page
-    assert "nan" not in page
-    for table in page.split("\n\n"):
-        rows = [line for line in table.splitlines() if line.startswith("|")]
-        assert len({line.count("|") for line in rows}) <= 1
-
-
-@pytest.mark.parametrize(("value", "text"), [(0.4567, ".46"), (1.0, "1.00"), (0.999, "1.00"), (None, "–")])
-def test_numbers_read_well(value: float | None, text: str) -> None:
-    assert report.two(value) == text
-    assert report.two(float("nan")) == "–"
-
-
 def test_a_folder_of_report_and_plots(tmp_path: Path) -> None:
-    written = report.write(_made(), tmp_path / "new" / "out")
+    written = report.write(made(), tmp_path / "new" / "out")
     names = {p.name for p in written}
     assert {
         "report.json",
@@ -116,10 +88,10 @@ def test_a_folder_of_report_and_plots(tmp_path: Path) -> None:
 def test_a_page_gets_its_results_between_the_marks(tmp_path: Path) -> None:
     page = tmp_path / "spotting.md"
     with pytest.raises(UsageError, match="no place for results"):
-        report.publish(_made(), page)
+        report.publish(made(), page)
     page.write_text(f"# Before\n\n{report.BEGIN}\nstale\n{report.END}\n\nAfter\n")
     for _ in range(2):  # again and again
-        report.publish(_made(), page)
+        report.publish(made(), page)
     text = page.read_text()
     assert text.startswith("# Before\n")
     assert text.endswith(f"{report.END}\n\nAfter\n")
@@ -132,4 +104,4 @@ def test_a_page_gets_its_results_between_the_marks(tmp_path: Path) -> None:
 def test_without_matplotlib_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(MissingExtra, match="matplotlib"):
-        plots.draw(_made(), tmp_path)
+        plots.draw(made(), tmp_path)
