@@ -196,7 +196,7 @@ def frame_times(rng: np.random.Generator, camera: Camera, duration_s: float) -> 
     return stamps, np.clip(shown, 0, duration_s)
 
 
-def _smooth_noise(rng: np.random.Generator, shape: tuple[int, ...], step_s: float, tau_s: float) -> F64:
+def smooth_noise(rng: np.random.Generator, shape: tuple[int, ...], step_s: float, tau_s: float) -> F64:
     """Unit-variance first-order noise along axis 0 with time constant ``tau_s``."""
     # drawn at a coarse pitch and interpolated: the correlation is what matters, not the exact process
     pitch = max(step_s, tau_s / 2)
@@ -238,12 +238,14 @@ def measure(
     positions: F64,
     landmarks: F64,
     grid: F64,
+    extra: F64 | None = None,
 ) -> F32:
     """Features of a face whose regions truly were at ``positions``.
 
     :param stamps: N frame times (s); :param positions: N×COUNT×2, hundredths of IOD, crop axes
     :param landmarks: N×68×2, IOD, crop axes; place the head-motion fit
     :param grid: T times (s) at which features are wanted, all at least 0.3 s after the first frame
+    :param extra: N×COUNT×2, motion that the flow sees and nobody made, on top of all that ``camera`` does
     :returns: T×136 float32
     """
     n = stamps.size
@@ -264,11 +266,13 @@ def measure(
     busy = np.abs(np.gradient(seen, axis=0)).max(2) * (0.1 / step) @ np.abs(np.eye(COUNT) + camera.leak).T
     size = camera.white[None] + camera.moving * speed[:, None] + camera.busy * busy
     track += size[:, :, None] * rng.standard_normal((n, COUNT, 2))
-    track += camera.drift * _smooth_noise(rng, (n, COUNT, 2), step, camera.drift_s)
+    track += camera.drift * smooth_noise(rng, (n, COUNT, 2), step, camera.drift_s)
     if camera.flicker:
         pattern = rng.standard_normal((COUNT, 2))
         wave = np.sin(2 * np.pi * (camera.flicker_hz * stamps + rng.random()))
         track += camera.flicker * wave[:, None, None] * pattern
+    if extra is not None:
+        track += extra
 
     rows = np.empty((grid.size, FEATURES), np.float32)
     half = FEATURES // 2

@@ -146,11 +146,18 @@ def _count(rng: np.random.Generator, per_min: float, seconds: float) -> int:
 
 
 def draw_actions(
-    rng: np.random.Generator, peak: float, even: float = 0.25, lag_s: float = 0.015
+    rng: np.random.Generator,
+    peak: float,
+    even: float = 0.25,
+    lag_s: float = 0.015,
+    shares: F64 | None = None,
 ) -> tuple[AuAction, ...]:
-    """A set of action units whose strongest region moves by about ``peak`` hundredths of IOD."""
+    """A set of action units whose strongest region moves by about ``peak`` hundredths of IOD.
+
+    :param shares: probability of each of :data:`AU_SETS`, in place of the counted ones and ``even``
+    """
     weight = np.array([w for _, w in AU_SETS])
-    share = (1 - even) * weight / weight.sum() + even / len(weight)
+    share = (1 - even) * weight / weight.sum() + even / len(weight) if shares is None else shares
     units = AU_SETS[rng.choice(len(AU_SETS), p=share)][0]
     one_sided = rng.random() < ONE_SIDED and all("L" in AU_BLENDSHAPES[au] for au in units)
     side = ("L" if rng.random() < 0.5 else "R") if one_sided else "B"

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from detectors.regions import COUNT, NAMES, RADIUS, centres
 from training.synth.events import BrowBeat
-from training.synth.measurement import STEP_S, draw, frame_times, measure
+from training.synth.measurement import STEP_S, Camera, draw, frame_times, measure
 from training.synth.rig import FACE, PIVOT, SPLITS, Rig, Split, load_rig, rotation, vertex_normals
 from training.synth.script import PROFILES, Expression, Profile, Script, random_script
 
@@ -102,6 +102,19 @@ class SimOptions:
     free: float = 0.1
     fps: float | None = None
     distance_cm: tuple[float, float] = (40.0, 150.0)
+
+    def script(self, rng: np.random.Generator) -> Script:
+        """What the face does in one clip."""
+        return draw_script(rng, self)
+
+    def camera(self, rng: np.random.Generator) -> Camera:
+        """What it is filmed with."""
+        # a camera only needs to know which regions are neighbours: the average face will do
+        return draw(rng, mean_centres(), self.fps)
+
+    def trouble(self, rng: np.random.Generator, camera: Camera, stamps: F64) -> F64 | None:
+        """Motion that nobody made, N×``COUNT``×2, hundredths of IOD; none here."""
+        return None
 
 
 class Truth(NamedTuple):
@@ -204,7 +217,7 @@ def face_motion(
     return regions.reshape(len(poses), COUNT, PER_REGION, 2).mean(2), landmarks
 
 
-def _level(regions: F64, landmarks: F64) -> tuple[F64, F64]:
+def to_crop(regions: F64, landmarks: F64) -> tuple[F64, F64]:
     """Picture to crop axes: origin between the eyes, eye line level, unit IOD, as the face was on average.
 
     One transform for the clip: the product holds its crop, and both frames of a pair share it.
@@ -259,22 +272,22 @@ def simulate(rng: np.random.Generator, options: SimOptions | None = None) -> Sim
     rig = load_rig()
     seeds = SPLITS[options.split]
     neutral = rig.identity(int(rng.integers(seeds.start, seeds.stop)))
-    script = draw_script(rng, options)
-    # the camera only needs to know which regions are neighbours: the average face will do
-    camera = draw(rng, _mean_centres(), options.fps)
+    script = options.script(rng)
+    camera = options.camera(rng)
     stamps, shown = frame_times(rng, camera, options.duration_s)
     distance = float(rng.uniform(*options.distance_cm))
     motion = face_motion(rig, neutral, *script.evaluate(shown), distance, draw_sites(rng))
-    regions, landmarks = _level(*motion)
+    regions, landmarks = to_crop(*motion)
     grid = np.arange(round(FIRST_S / STEP_S), round(options.duration_s / STEP_S) - 2) * STEP_S
-    features = measure(rng, camera, stamps, 100 * regions, landmarks, grid)
+    extra = options.trouble(rng, camera, stamps)
+    features = measure(rng, camera, stamps, 100 * regions, landmarks, grid, extra)
     truths = tuple(truth_of(e, rig.iod(neutral)) for e in script.expressions)
     return SimClip(features, grid, truths, camera.fps)
 
 
 @lru_cache(maxsize=1)
-def _mean_centres() -> F64:
+def mean_centres() -> F64:
     rig = load_rig()
     still = np.zeros((1, len(rig.names)))
     regions, landmarks = face_motion(rig, rig.mean, still, np.zeros((1, 6)), 100.0, _reference())
-    return _level(regions, landmarks)[0][0]
+    return to_crop(regions, landmarks)[0][0]
