@@ -62,6 +62,23 @@ def test_expressions_keep_apart_and_slow_ones_are_not_called_micro() -> None:
     assert min(e.apex_s - e.onset_s for e in macro) < 0.2 < max(e.offset_s - e.onset_s for e in macro)
 
 
+def test_outside_speech_no_gesture_is_as_short_as_a_micro_expression() -> None:
+    """Blinks apart, which everybody knows by their shape."""
+    short = 0
+    lids = [BLENDSHAPES.index("eyeBlink_L"), BLENDSHAPES.index("eyeLookUp_L")]
+    for seed in range(40):
+        script = lively_script(np.random.default_rng(seed), 12.0)
+        phrases = [e for e in script.events if isinstance(e, Styled)]
+        for e in script.events:
+            if isinstance(e, Gesture) and not e.shape[lids].any() and e.offset_s - e.onset_s < 0.5:
+                spoken = any(p.onset_s - 0.2 <= e.onset_s <= p.offset_s for p in phrases)
+                # brows that go with a glance come with the saccade
+                looks = any(g.onset_s == e.onset_s and g is not e for g in script.events)
+                assert spoken or looks
+                short += spoken
+    assert short > 20
+
+
 def test_talkers_show_the_upper_face_as_often_as_the_lower() -> None:
     upper = []
     for seed in range(150):

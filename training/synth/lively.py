@@ -73,6 +73,10 @@ BLINK_TUG = (("cheekSquint", 0.25), ("browDown", 0.15), ("noseSneer", 0.05), ("e
 """Shapes that people pull along when they blink, and the most of each."""
 
 
+ALONE_S = (0.55, 1.4)
+"""Length of gestures that would be shorter but come outside speech."""
+
+
 def _columns(name: str) -> list[int]:
     return [INDEX[n] for n in ((name,) if name in INDEX else (f"{name}_L", f"{name}_R"))]
 
@@ -199,9 +203,17 @@ def _times(rng: np.random.Generator, per_min: float, seconds: float) -> F64:
     return rng.uniform(0, seconds, rng.poisson(per_min * seconds / 60))
 
 
-def _gesture(rng: np.random.Generator, at: float, habit: Habit, own: F64, size: float) -> Gesture:
-    """Up fast and down slowly, or the other way round, with or without a stay."""
+def _gesture(
+    rng: np.random.Generator, at: float, habit: Habit, own: F64, size: float, spoken: bool
+) -> Gesture:
+    """Up fast and down slowly, or the other way round, with or without a stay.
+
+    Only speech tells a brief gesture from a micro-expression. Where nobody speaks it lasts longer than one: the same
+    motion with and without the label would teach nothing.
+    """
     length = _log(rng, habit.seconds)
+    if length < ALONE_S[0] and not spoken:
+        length = float(rng.uniform(*ALONE_S))
     hold = length * float(rng.choice([0.0, rng.uniform(0, 0.5)]))
     rise = (length - hold) * float(rng.uniform(0.25, 0.7))
     ease = (float(rng.uniform(0.7, 1.4)), float(rng.uniform(0.7, 1.4)))
@@ -323,11 +335,12 @@ def lively_script(rng: np.random.Generator, seconds: float, free: bool = False) 
     events: list[Event] = [e for e in script.events if not isinstance(e, Expression | Blink)]
     events += _truths(rng, script, talks, profile)
     size = _log(rng, (0.5, 2.5))
+    phrases = _speech(rng, seconds, person, _log(rng, (0.6, 5.5))) if talks else []
+    events += phrases
     for name, per_min, own in person.habits:
         for at in _times(rng, per_min, seconds):
-            events.append(_gesture(rng, float(at), HABITS[name], own, size))
-    if talks:
-        events += _speech(rng, seconds, person, _log(rng, (0.6, 5.5)))
+            spoken = any(p.onset_s - 0.15 <= at <= p.offset_s for p in phrases)
+            events.append(_gesture(rng, float(at), HABITS[name], own, size, spoken))
     for at in _times(rng, 2.0 * alive, seconds):
         smile = _shape((("mouthSmile", 0.6), ("cheekSquint", 0.7), ("mouthUpperUp", 0.3), ("jawOpen", 0.2)))
         length, shake = float(rng.uniform(0.7, 2.5)), float(np.deg2rad(rng.exponential(0.8)))
