@@ -21,7 +21,7 @@ from training.synth.lively import (
     trouble,
 )
 from training.synth.measurement import frame_times
-from training.synth.realism import SHORTEST, pooled, speeds, table
+from training.synth.realism import SHORTEST, pooled, quiet, speeds, table
 from training.synth.rig import BLENDSHAPES
 from training.synth.simulator import SimOptions, simulate
 
@@ -152,3 +152,11 @@ def test_speeds_are_percentiles_of_the_short_baseline() -> None:
     found = speeds(features)
     assert np.allclose(found["cheeks"], 5.0)
     assert not found["yaw"].any()
+
+
+def test_quiet_moments_show_the_noise_and_not_the_motion() -> None:
+    rng = np.random.default_rng(0)
+    features = rng.normal(0, 0.1, (400, FEATURES)).astype(np.float32)
+    features[100:] += 5.0
+    found = quiet([features])["cheeks"]
+    assert np.allclose(found, 0.1 * np.sqrt(2 * np.log(2)), rtol=0.25)  # median of a Rayleigh distribution

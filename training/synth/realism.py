@@ -1,7 +1,8 @@
 """How fast simulated faces move beside recorded ones.
 
 ``python -m training.synth.realism`` prints, for groups of regions and for the head, the speed that recordings show once
-they went through the product's chain (the set ``free``: no label is used), and the same of simulated clips.
+they went through the product's chain (the set ``free``: no label is used), and the same of simulated clips; then what
+is left in quiet moments, which is mostly noise.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ HEAD: dict[str, int] = {"head shift x": 0, "head shift y": 1, "yaw": 4, "pitch":
 PERCENT = (50, 95, 99)
 SHORTEST = 100
 """Steps that a recording must have to count."""
+STILLEST = 0.1
+"""Share of a clip's steps that are called quiet."""
 
 
 def speeds(features: F32) -> dict[str, F64]:
@@ -66,6 +69,24 @@ def pooled(clips: Sequence[F32]) -> dict[str, F64]:
     return out
 
 
+def quiet(clips: Sequence[F32]) -> dict[str, F64]:
+    """Median motion of each group in the stillest tenth of a clip's steps: 10th, 50th, 90th percentile over clips.
+
+    Still is where the median region and the shift of the head are smallest together. Nobody knows what a recorded
+    face truly did, so this bounds the noise from above.
+    """
+    rows = []
+    for features in clips:
+        flow = features[:, : 2 * COUNT].reshape(-1, COUNT, 2)
+        size = np.hypot(flow[..., 0], flow[..., 1])
+        level = np.median(size, axis=1) + np.abs(features[:, 2 * COUNT : 2 * COUNT + 2]).max(1)
+        still = size[level <= np.quantile(level, STILLEST)]
+        rows.append(
+            [np.median(still[:, [n.startswith(starts) for n in NAMES]]) for starts in GROUPS.values()]
+        )
+    return dict(zip(GROUPS, np.percentile(rows, (10, 50, 90), axis=0).T, strict=True))
+
+
 def recorded(root: Path) -> list[F32]:
     """Recordings as the product measured them, void steps left out."""
     known = [r.features[~np.isnan(r.features[:, 0])] for r in sets.load("free", root)]
@@ -80,11 +101,11 @@ def simulated(options: SimOptions, clips: int, seed: int) -> list[F32]:
     ]
 
 
-def table(columns: dict[str, dict[str, F64]]) -> str:
+def table(columns: dict[str, dict[str, F64]], places: int = 1) -> str:
     """Markdown: a row for each group, percentiles with slashes."""
     lines = [f"| | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
     for name in next(iter(columns.values())):
-        cells = [" / ".join(f"{v:.1f}" for v in found[name]) for found in columns.values()]
+        cells = [" / ".join(f"{v:.{places}f}" for v in found[name]) for found in columns.values()]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -97,19 +118,19 @@ def main(root: Path, clips: int, seed: int) -> None:
     """Compare the speed of simulated faces with recordings."""
     try:
         sets.build("free", root)
-        columns = {"recorded": pooled(recorded(root))}
+        made = {"recorded": recorded(root)}
         for name, options in (
             ("default, hard", SimOptions(hard=1.0)),
             ("lively, hard", LivelyOptions(hard=1.0)),
             ("default, other", SimOptions(hard=0.0)),
         ):
-            columns[name] = pooled(simulated(options, clips, seed))
+            made[name] = simulated(options, clips, seed)
     except MellmError as error:
         raise click.ClickException(str(error)) from error
-    click.echo(
-        "median / 95th / 99th percentile over time, median over clips / 95th of the liveliest tenth of clips"
-    )
-    click.echo(table(columns))
+    click.echo("median / 95th / 99th percentile over time, median over clips / 95th of the liveliest tenth")
+    click.echo(table({name: pooled(found) for name, found in made.items()}))
+    click.echo("\nquiet moments: 10th / 50th / 90th percentile over clips")
+    click.echo(table({name: quiet(found) for name, found in made.items()}, places=2))
 
 
 if __name__ == "__main__":
