@@ -60,7 +60,7 @@ def speeds(features: F32) -> dict[str, F64]:
 
 
 def pooled(clips: Sequence[F32]) -> dict[str, F64]:
-    """Median over clips of :func:`speeds`; and in a fourth column the 95th percentile of the liveliest tenth."""
+    """Median over clips of :func:`speeds`; and in a fourth column the 95th percentile that a tenth exceeds."""
     each = [speeds(c) for c in clips]
     out = {}
     for name in each[0]:
@@ -127,7 +127,9 @@ def main(root: Path, clips: int, seed: int) -> None:
             made[name] = simulated(options, clips, seed)
     except MellmError as error:
         raise click.ClickException(str(error)) from error
-    click.echo("median / 95th / 99th percentile over time, median over clips / 95th of the liveliest tenth")
+    click.echo(
+        "median / 95th / 99th percentile over time, median over clips / 95th that a tenth of clips exceeds"
+    )
     click.echo(table({name: pooled(found) for name, found in made.items()}))
     click.echo("\nquiet moments: 10th / 50th / 90th percentile over clips")
     click.echo(table({name: quiet(found) for name, found in made.items()}, places=2))

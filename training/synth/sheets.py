@@ -1,6 +1,7 @@
-"""Contact sheets of synthetic people and of action units, for the documentation.
+"""Contact sheets of synthetic people, of action units and of habits, for the documentation.
 
-``python -m training.synth.sheets DIR`` writes ``synthetic-people.jpg`` and ``synthetic-units.jpg``.
+``python -m training.synth.sheets DIR`` writes ``synthetic-people.jpg``, ``synthetic-units.jpg`` and
+``synthetic-habits.jpg``.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from training.synth.lively import HABITS, draw_person
 from training.synth.renderer import Renderer, flow
 from training.synth.rig import BLENDSHAPES, SPLITS, Rig, au_coefficients, camera_for_face, load_rig
 from training.synth.script import draw_actions
@@ -29,6 +31,12 @@ _NEUTRAL, _STILL = np.zeros(len(BLENDSHAPES)), np.zeros(6)
 def _tiled(tiles: list[U8], columns: int) -> U8:
     rows = [np.hstack(tiles[i : i + columns]) for i in range(0, len(tiles), columns)]
     return np.vstack(rows)
+
+
+def _named(tile: U8, name: str) -> U8:
+    for colour, width in (((255, 255, 255), 3), ((30, 30, 30), 1)):
+        cv2.putText(tile, name, (6, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, width, cv2.LINE_AA)
+    return tile
 
 
 def people(rig: Rig, count: int = 18, columns: int = 6) -> U8:
@@ -57,9 +65,20 @@ def units(rig: Rig, columns: int = 8) -> U8:
         coloured = cv2.cvtColor(wheel, cv2.COLOR_HSV2BGR)
         coloured[~seen] = 255
         pair = np.vstack([image[20:180, 18:178] for image in (shot.image, coloured)])
-        for colour, width in (((255, 255, 255), 3), ((30, 30, 30), 1)):
-            cv2.putText(pair, f"AU {au}", (6, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, width, cv2.LINE_AA)
-        tiles.append(pair)
+        tiles.append(_named(pair, f"AU {au}"))
+    return _tiled(tiles, columns)
+
+
+def habits(rig: Rig, columns: int = 6) -> U8:
+    """One person at rest, then everything of :data:`training.synth.lively.HABITS` at its largest, each as somebody
+    else does it."""
+    renderer = Renderer(rig, SPLITS["demo"][7], camera_for_face(122, SIDE, SIDE))
+    tiles = [_named(renderer.render(_NEUTRAL, _STILL).image, "rest")]
+    for k, (name, habit) in enumerate(HABITS.items()):
+        drawn = (draw_person(np.random.default_rng([k, i]), 1.0) for i in range(1000))
+        shape = next(own for person in drawn for found, _, own in person.habits if found == name)
+        shot = renderer.render(np.clip(habit.size[1] * shape, 0, 1), _STILL, 0, 1 + k)
+        tiles.append(_named(shot.image, name))
     return _tiled(tiles, columns)
 
 
@@ -67,8 +86,9 @@ def main(folder: Path) -> None:
     """Write both sheets into ``folder``."""
     rig = load_rig()
     folder.mkdir(parents=True, exist_ok=True)
-    for name, sheet in (("synthetic-people", people(rig)), ("synthetic-units", units(rig))):
-        cv2.imwrite(str(folder / f"{name}.jpg"), sheet, [cv2.IMWRITE_JPEG_QUALITY, 86])
+    sheets = {"people": people(rig), "units": units(rig), "habits": habits(rig)}
+    for name, sheet in sheets.items():
+        cv2.imwrite(str(folder / f"synthetic-{name}.jpg"), sheet, [cv2.IMWRITE_JPEG_QUALITY, 86])
 
 
 if __name__ == "__main__":
