@@ -179,7 +179,7 @@ class StillClip:
         rng = np.random.default_rng([0x57111, seed])
         self.film = film or draw_film(rng)
         self.script = random_script(rng, seconds, PROFILES[profile])
-        self.image, self.landmarks = _framed(image, landmarks, face_px)
+        self.image, self.landmarks = framed(image, landmarks, face_px)
 
     @property
     def talks(self) -> bool:
@@ -236,7 +236,7 @@ def _apex_field(portrait: Portrait, expression: Expression) -> F32:
     return _enlarge(np.tensordot(weights, fields, 1), portrait.image.shape)
 
 
-def _framed(image: U8, landmarks: F32, face_px: float) -> tuple[U8, F32]:
+def framed(image: U8, landmarks: F32, face_px: float) -> tuple[U8, F32]:
     """The face at the wanted width with room round it, sizes even."""
     zoom = face_px / (2.24 * eye_frame(landmarks).iod)
     kind = cv2.INTER_AREA if zoom < 1 else cv2.INTER_CUBIC
