@@ -200,7 +200,7 @@ def _live(onset: U8, apex: U8, landmarks: F32 | None, nose: tuple[float, float] 
     free = region_motion.remove_head(flow, points)
     stats = magnitudes(flow) | _region_stats(free, points)
     iod = regions.eye_frame(points).iod
-    shown = _smooth(free.residual, iod)
+    shown = _smooth(region_motion.steadied(free, points), iod)
     picture = _show(onset, shown, _strength(shown, iod, free.noise) * _face_mask(points, onset.shape))
     return Evidence(picture, region_motion.table(free, points), stats, "live", refused=_refused(stats))
 
@@ -219,10 +219,15 @@ def _live_without_face(onset: U8, apex: U8, nose: tuple[float, float] | None) ->
 
 
 def _strength(residual: F32, iod: float, noise: float = 0.0) -> F32:
-    """Brightness 0…1 of H×W×2 motion (pixels) on the absolute scale."""
+    """Brightness 0…1 of H×W×2 motion (pixels) on the absolute scale.
+
+    More noise moves the scale up and leaves its length alone: a full mark that stayed would be overtaken by the
+    noise of a fast turn of the head, and what is still would glow.
+    """
     moved = np.hypot(residual[..., 0], residual[..., 1]) * np.float32(100 / iod)
-    full, quiet = 100 * FULL_SCALE * FACE_WIDTHS_PER_IOD, max(QUIET, QUIET_NOISE * noise)
-    strength: F32 = np.clip((moved - quiet) / (full - quiet), 0, 1) ** np.float32(GAMMA)
+    length = 100 * FULL_SCALE * FACE_WIDTHS_PER_IOD - QUIET
+    above = (moved - max(QUIET, QUIET_NOISE * noise)) / length
+    strength: F32 = np.clip(above, 0, 1) ** np.float32(GAMMA)
     return strength
 
 

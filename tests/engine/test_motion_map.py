@@ -85,6 +85,16 @@ def test_live_shows_motion_on_an_absolute_scale() -> None:
     assert shown[1] < 0.6 * shown[3]
 
 
+@pytest.mark.parametrize("noise", [0.0, 0.3, 1.8, 6.0])
+def test_more_motion_is_never_darker_and_noise_never_lit(noise: float) -> None:
+    moved = np.linspace(0, 30, 121, dtype=np.float32)  # 1/100 of the eye distance
+    ramp = np.stack([moved, np.zeros_like(moved)], -1)[None]
+    strength = motion_map._strength(ramp, 100.0, noise)[0]
+    assert (np.diff(strength) >= 0).all()
+    assert not strength[moved <= 2 * noise].any()
+    assert strength[-1] == 1
+
+
 def test_live_hue_is_direction() -> None:
     for vector, channel in (((2.4, 0.0), 2), ((-1.2, -2.0), 0)):  # right is red, up-left is blue
         picture = build(skin(), moved("lip_corner_L", vector), LANDMARKS, "live").motion_map

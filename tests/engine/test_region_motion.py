@@ -11,7 +11,15 @@ from detectors import regions
 from detectors.signals import Geometry
 from detectors.types import F32
 from engine import region_motion
-from engine.region_motion import NO_DIRECTION, NO_MOTION, direction, head_field, remove_head, table
+from engine.region_motion import (
+    NO_DIRECTION,
+    NO_MOTION,
+    direction,
+    head_field,
+    remove_head,
+    steadied,
+    table,
+)
 from tests.engine.faces import LANDMARKS
 
 SHAPE = (184, 160)
@@ -56,6 +64,34 @@ def test_a_region_that_moves_is_the_one_that_is_told() -> None:
     assert top.max_px == pytest.approx(np.sqrt(2), rel=0.1)
     assert top.dx == pytest.approx(-top.dy, rel=0.1)
     assert top.dx == pytest.approx(100 * top.mean_px / np.sqrt(2) / regions.eye_frame(LANDMARKS).iod, rel=0.1)
+
+
+def at_regions(field: F32) -> F32:
+    """Flow at the regions' centres, 1/100 inter-ocular distance."""
+    x, y = np.rint(regions.centres(LANDMARKS)).astype(int).T
+    return field[y, x] * np.float32(100 / regions.eye_frame(LANDMARKS).iod)
+
+
+def test_a_chin_stays_where_it_is_while_brows_pull_the_nose_along() -> None:
+    centres = regions.centres(LANDMARKS)
+    flow = np.zeros((*SHAPE, 2), np.float32)
+    for name, up in {"brow_mid": 1.2, "temple": 0.9, "nose_bridge": 0.9, "nose_side": 0.5}.items():
+        for region, centre in zip(regions.NAMES, centres, strict=True):
+            if region.startswith(name):
+                flow += bump(centre, (0.0, -up))
+    free, chin = remove_head(flow, LANDMARKS), regions.INDEX["chin"]
+    assert np.hypot(*at_regions(free.residual)[chin]) > 0.5
+    assert np.hypot(*at_regions(steadied(free, LANDMARKS))[chin]) < 0.15
+
+
+@pytest.mark.parametrize("name", ["chin", "lip_corner_L", "cheek_R", "brow_inner_L"])
+def test_steadying_leaves_a_region_its_own_motion(name: str) -> None:
+    moved = regions.INDEX[name]
+    head = head_field(LANDMARKS, SHAPE, np.float32([1, -1, 0.2, 0.3, 0.5, 0.5]))
+    free = remove_head(head + bump(regions.centres(LANDMARKS)[moved], (0.0, 1.5)), LANDMARKS)
+    left = np.hypot(*at_regions(steadied(free, LANDMARKS)).T)
+    assert left[moved] == pytest.approx(100 * 1.5 / regions.eye_frame(LANDMARKS).iod, rel=0.15)
+    assert int(left.argmax()) == moved
 
 
 def test_residuals_are_the_features_of_the_spotter() -> None:
