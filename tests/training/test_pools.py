@@ -11,6 +11,7 @@ torch = pytest.importorskip("torch", reason="extra `train` is not installed")
 
 from detectors.signals import FEATURES  # noqa: E402
 from detectors.stepmodel import APEX, ME  # noqa: E402
+from stream.errors import SourceCorrupt  # noqa: E402
 from training.spotter.dataset import MIRROR_ORDER, MIRROR_SIGN, WEIGHT, Augment  # noqa: E402
 from training.spotter.evaluate import Interval  # noqa: E402
 from training.spotter.net import DELAY  # noqa: E402
@@ -116,3 +117,10 @@ def test_short_pieces_find_more_room_between_expressions() -> None:
     assert rest is not None
     assert len(rest) == 4
     assert len(pool.cut(301)) == 0
+
+
+def test_signals_that_are_no_numbers_are_refused_by_name() -> None:
+    bad = record(300)
+    bad.features[150, 7] = np.nan
+    with pytest.raises(SourceCorrupt, match="signals of r"):
+        Pool.of_records([bad])

@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("torch", reason="extra `train` is not installed")
 
-from stream.errors import ModelMissing, UsageError
+from stream.errors import ModelMissing, SourceEmpty, UsageError
 from training.spotter import records, sets
 from training.synth.rig import SPLITS
 
@@ -71,6 +71,21 @@ def test_a_build_makes_what_is_missing(tmp_path: Path, monkeypatch: pytest.Monke
     sets.build("rendered50", tmp_path, limit=3)
     assert made == [sets.clips("rendered50")[1].name]
     assert len(sets.load("rendered50", tmp_path)) == 3
+
+
+def test_a_clip_that_cannot_be_made_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def make(clip: sets.Clip) -> records.Record:
+        raise SourceEmpty("no face in it")
+
+    monkeypatch.setattr(sets, "make", make)
+    sets.build("rendered50", tmp_path, limit=2)
+    assert [r.getMessage().split(":")[0] for r in caplog.records] == [
+        f"{c.name} is left out" for c in sets.clips("rendered50")[:2]
+    ]
+    with pytest.raises(UsageError, match="rendered50"):
+        sets.load("rendered50", tmp_path)
 
 
 def test_without_real_pictures_the_reason_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

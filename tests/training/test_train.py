@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch", reason="extra `train` is not installed")
 from detectors.regions import COUNT, INDEX  # noqa: E402
 from detectors.signals import FEATURES  # noqa: E402
 from detectors.stepmodel import APEX, AU0, MACRO, ME, OUTPUTS, SPOT_AUS, TO_OFFSET, TO_ONSET  # noqa: E402
-from stream.errors import UsageError  # noqa: E402
+from stream.errors import ModelOutputInvalid, UsageError  # noqa: E402
 from training.spotter import dataset, evaluate  # noqa: E402
 from training.spotter import train as training  # noqa: E402
 from training.spotter.losses import losses  # noqa: E402
@@ -152,6 +152,22 @@ def test_a_stopped_run_goes_on_from_its_checkpoint(
     train(options, lambda stage, done, total: seen.append(done) if stage == "train" else None)
     assert seen == [5, 6]
     assert made == {p: p.stat().st_mtime_ns for p in (options.run / "clips").iterdir()}
+
+
+def test_the_same_seed_gives_the_same_model(options: TrainOptions, tmp_path: Path) -> None:
+    first = train(options)
+    second = train(replace(options, run=tmp_path / "again", output=tmp_path / "again" / "spotter.onnx"))
+    assert first.sha256 == second.sha256
+    assert first.metrics == second.metrics
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_spoils_nothing(options: TrainOptions) -> None:
+    train(options)
+    good = options.output.read_bytes()
+    with pytest.raises(ModelOutputInvalid, match="loss"):
+        train(replace(options, rate=1e30, force=True))
+    assert options.output.read_bytes() == good
+    assert all(torch.isfinite(v).all() for v in torch.load(options.run / "checkpoint.pt")["net"].values())
 
 
 def test_a_worse_model_does_not_replace_a_better_one(

@@ -17,6 +17,7 @@ from torch import Tensor
 from detectors.regions import COUNT
 from detectors.signals import FEATURES
 from detectors.stepmodel import OUTPUTS
+from stream.errors import SourceCorrupt
 from training.spotter.dataset import MIRROR_ORDER, MIRROR_SIGN, WEIGHT, Augment, Corpus, targets
 from training.spotter.net import DELAY
 from training.spotter.records import Record
@@ -58,7 +59,10 @@ class Pool:
 
     @classmethod
     def of_records(cls, found: Iterable[Record], steps: int = 580, device: str = "cpu") -> Pool | None:
-        """Pieces of records between voids, the last of each piece padded; ``None`` where nothing is long enough."""
+        """Pieces of records between voids, the last of each piece padded; ``None`` where nothing is long enough.
+
+        :raises SourceCorrupt: a record holds signals that are no numbers; one such step would spoil all weights
+        """
         features: list[NDArray[np.float16]] = []
         marks: list[NDArray[np.float16]] = []
         lengths: list[int] = []
@@ -67,6 +71,11 @@ class Pool:
                 record.grid_s, [Truth(t.onset_s, t.apex_s, t.offset_s, t.aus, t.peak) for t in record.truths]
             )
             for start, stop in stretches(record):
+                if not np.isfinite(record.features[start:stop]).all():
+                    raise SourceCorrupt(
+                        f"signals of {record.name} are no numbers",
+                        remedy="delete its file and let it be measured again",
+                    )
                 for at in range(start, stop, steps):
                     size = min(stop - at, steps)
                     if size < SHORTEST:

@@ -11,6 +11,7 @@ once, by a network that never saw him or her).
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -34,6 +35,8 @@ from training.synth.clips import RenderedClip, draw_spec
 from training.synth.events import Expression
 from training.synth.rig import SPLITS, Split
 from training.synth.script import Script
+
+log = logging.getLogger(__name__)
 
 ROOT = Path("runs/spotting-sets")
 Kind: TypeAlias = Literal["rendered", "still", "video", "free"]
@@ -362,6 +365,11 @@ def _carry_out(clip: Clip, path: str) -> str | None:
     return None
 
 
+def _told(clip: Clip, reason: str | None) -> None:
+    if reason is not None:
+        log.warning("%s is left out: %s", clip.name, reason)
+
+
 def build(
     name: str,
     root: Path = ROOT,
@@ -388,14 +396,14 @@ def build(
     if workers <= 1:
         for clip in missing:
             if until_s is None or time.monotonic() < until_s:
-                _carry_out(clip, str(folder / f"{clip.name}.npz"))
+                _told(clip, _carry_out(clip, str(folder / f"{clip.name}.npz")))
                 done += 1
                 tell(done, len(wanted))
         return folder
     with ProcessPoolExecutor(workers) as pool:
-        jobs = [pool.submit(_carry_out, c, str(folder / f"{c.name}.npz")) for c in missing]
+        jobs = {pool.submit(_carry_out, c, str(folder / f"{c.name}.npz")): c for c in missing}
         for job in as_completed(jobs):
-            job.result()
+            _told(jobs[job], job.result())
             done += 1
             tell(done, len(wanted))
             if until_s is not None and time.monotonic() > until_s:

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from detectors.stepmodel import OnnxStepModel, StepModel
-from stream.errors import ModelError, ModelMissing, UsageError
+from stream.errors import ModelError, ModelMissing, ModelOutputInvalid, UsageError
 from training.spotter import card, sets
 from training.spotter.dataset import Augment, CorpusSpec, generate
 from training.spotter.export import export
@@ -259,6 +259,11 @@ class Trainer:
             self.iteration += 1
             if self.iteration % o.checkpoint_every == 0 or self.iteration == o.iterations:
                 self.loss = float(running)
+                if not np.isfinite(self.loss):
+                    raise ModelOutputInvalid(
+                        f"the loss is {self.loss} at iteration {self.iteration}; the last checkpoint is kept",
+                        remedy="give a lower --rate, and look at the clips",
+                    )
                 self.save()
                 told = " ".join(f"{name} {float(part.detach()):.3f}" for name, part in parts.items())
                 log.info("iteration %d loss %.4f (%s)", self.iteration, self.loss, told)
