@@ -161,6 +161,12 @@ def test_the_same_seed_gives_the_same_model(options: TrainOptions, tmp_path: Pat
     assert first.metrics == second.metrics
 
 
+def test_clips_of_another_simulation_are_not_taken(options: TrainOptions) -> None:
+    train(options)
+    with pytest.raises(UsageError, match="other options"):
+        train(replace(options, sim=replace(options.sim, hard=0.0)))
+
+
 def test_a_loss_that_is_no_number_stops_the_run_and_spoils_nothing(options: TrainOptions) -> None:
     train(options)
     good = options.output.read_bytes()

@@ -30,6 +30,7 @@ from detectors.stepmodel import (
     TO_OFFSET,
     TO_ONSET,
 )
+from stream.errors import UsageError
 from training.synth.simulator import SimOptions, Truth, simulate
 
 F32 = NDArray[np.float32]
@@ -116,11 +117,27 @@ def _shard(spec: CorpusSpec, start: int, path: str) -> None:
     part.replace(path)
 
 
+def _same_options(spec: CorpusSpec, path: Path) -> None:
+    """Refuse to mix clips of two kinds of simulation."""
+    told = {"options": repr(spec.options)}
+    if not path.exists():
+        path.write_text(json.dumps(told))
+    elif json.loads(path.read_text()) != told:
+        raise UsageError(
+            f"the clips in {path.parent} were simulated with other options",
+            remedy="give another folder with --run",
+        )
+
+
 def generate(
     spec: CorpusSpec, folder: Path, workers: int = 1, progress: Callable[[int, int], None] | None = None
 ) -> Corpus:
-    """Make (or finish making) a corpus in ``folder`` and load it."""
+    """Make (or finish making) a corpus in ``folder`` and load it.
+
+    :raises UsageError: the clips of this seed in ``folder`` were simulated with other options
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    _same_options(spec, folder / f"{spec.seed}.json")
     starts = range(spec.first, spec.first + spec.clips, SHARD)
     paths = [folder / f"{spec.seed}-{start:06d}.npz" for start in starts]
     missing = [(start, path) for start, path in zip(starts, paths, strict=True) if not path.exists()]

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from detectors.spotting import Decoder, Spot, SpottingOptions, StepOutput
 from detectors.stepmodel import SPOT_AUS
 from detectors.windows import STEP_NS
+from evaluation.metrics import matching
 from training.spotter.net import DELAY
 from training.synth.simulator import Truth
 
@@ -38,9 +39,7 @@ class Interval:
 
     def iou(self, other: Interval) -> float:
         """Intersection over union in grid steps, both ends included."""
-        a, b = self._steps(), other._steps()
-        shared = min(a[1], b[1]) - max(a[0], b[0]) + 1
-        return shared / (a[1] - a[0] + b[1] - b[0] + 2 - shared) if shared > 0 else 0.0
+        return matching.iou(self._steps(), other._steps())
 
     def _steps(self) -> tuple[int, int]:
         return round(self.onset_s * 1e9 / STEP_NS), round(self.offset_s * 1e9 / STEP_NS)
@@ -115,15 +114,9 @@ def size_names() -> list[str]:
 
 
 def match(truths: Sequence[Interval], spots: Sequence[Interval], least: float = 0.5) -> list[tuple[int, int]]:
-    """One-to-one pairs (truth, spot) of sufficient overlap, the best overlaps first."""
-    pairs = [(t.iou(s), i, j) for i, t in enumerate(truths) for j, s in enumerate(spots)]
-    used_truths, used_spots, out = set[int](), set[int](), []
-    for overlap, i, j in sorted(pairs, key=lambda p: (-p[0], p[1], p[2])):
-        if overlap >= least and i not in used_truths and j not in used_spots:
-            used_truths.add(i)
-            used_spots.add(j)
-            out.append((i, j))
-    return out
+    """One-to-one pairs (truth, spot) of sufficient overlap: as many as there can be."""
+    found = matching.match([s._steps() for s in spots], [t._steps() for t in truths], least)
+    return [(truth, spot) for spot, truth in found]
 
 
 def score(clips: Iterable[tuple[Sequence[Interval], Sequence[Interval]]], minutes: float) -> Scores:
