@@ -1,0 +1,1 @@
+"""Instruction data for micro-expression models: pairs, words, conversations, checks."""
