@@ -152,6 +152,11 @@ def _rows() -> tuple[tuple[int, Coarse, Mapping[int, float]], ...]:
     )
 
 
+def unit_shares(data: DataSet) -> dict[str, Mapping[int, float]]:
+    """Emotion → share of its clips that show each unit of :data:`UNITS`, for a whole data set."""
+    return {name: _complete(data, row.shares) for name, row in data.emotions.items()}
+
+
 def _complete(data: DataSet, listed: Mapping[int, float]) -> Mapping[int, float]:
     """Shares of all units in one emotion: those listed, and for the others what the listed ones leave over.
 

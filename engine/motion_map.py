@@ -170,7 +170,7 @@ def _v3(onset: U8, apex: U8, landmarks: F32 | None) -> Evidence:
         )
     matrix = roi29.frame(landmarks)
     size = (roi29.WIDTH, roi29.HEIGHT)
-    first, second = _warp(onset, matrix, size), _warp(apex, matrix, size)
+    first, second = warp(onset, matrix, size), warp(apex, matrix, size)
     points = apply(matrix, landmarks)
     flow = flows.create("quality")(first, second)
     free = region_motion.remove_head(flow, points)
@@ -195,7 +195,7 @@ def _live(onset: U8, apex: U8, landmarks: F32 | None, nose: tuple[float, float] 
     if not _is_standard(onset, landmarks):
         matrix = crop_matrix(regions.eye_frame(landmarks), LIVE_WIDTH)
         size = (LIVE_WIDTH, LIVE_HEIGHT)
-        onset, apex, points = _warp(onset, matrix, size), _warp(apex, matrix, size), apply(matrix, landmarks)
+        onset, apex, points = warp(onset, matrix, size), warp(apex, matrix, size), apply(matrix, landmarks)
     flow = flows.create("quality")(onset, apex)
     free = region_motion.remove_head(flow, points)
     stats = magnitudes(flow) | _region_stats(free, points)
@@ -269,7 +269,7 @@ def _is_standard(picture: U8, landmarks: F32) -> bool:
     )
 
 
-def _warp(picture: U8, matrix: Matrix, size: tuple[int, int]) -> U8:
+def warp(picture: U8, matrix: Matrix, size: tuple[int, int]) -> U8:
     """Cut a standard picture; where that shrinks much, after averaging, so that skin texture does not alias."""
     shrink = float(1 / np.hypot(matrix[0, 0], matrix[1, 0]))
     if shrink > 1.33:

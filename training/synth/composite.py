@@ -196,7 +196,10 @@ class StillClip:
 
     def pictures(self) -> Iterator[U8]:
         """Frames before they are filmed."""
-        times = np.arange(round(self.seconds * self.fps)) / self.fps
+        return self.pictures_at(np.arange(round(self.seconds * self.fps)) / self.fps)
+
+    def pictures_at(self, times: F64) -> Iterator[U8]:
+        """The photograph at ``times`` (seconds, any order), before it is filmed."""
         face, pose = self.script.evaluate(times)
         used = tuple(n for n in BLENDSHAPES if n not in UNSEEN and face[:, INDEX[n]].any())
         fields = blendshape_fields(self._portrait, used) if used else np.zeros((0, 1, 1, 2), np.float32)

@@ -1,0 +1,1 @@
+"""Training of multimodal models on the instruction data, mellm-nano among them."""
