@@ -1,9 +1,11 @@
-"""``mellm models``: the face models' way into the cache."""
+"""``mellm models``: the face models' way into the cache, and describing models behind vLLM."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,11 +13,12 @@ from clients.cli.common import json_flag
 
 if TYPE_CHECKING:
     from detectors.weights import ModelFile
+    from engine.model_server import ModelServer, ServerCommand
 
 
 @click.group()
 def models() -> None:
-    """Pull, list and verify the models."""
+    """Pull, list, verify and serve the models."""
 
 
 @models.command(short_help="Fetch, check, convert and cache them.")
@@ -68,3 +71,92 @@ def show(rows: list[ModelFile], as_json: bool) -> None:
     console.print()
     for row in rows:
         console.print(f"{row.name}: {row.source}", highlight=False, soft_wrap=True)
+
+
+@models.command(short_help="Serve a describing model through vLLM.")
+@click.argument("model", metavar="nano|PATH")
+@click.option("--print", "only_print", is_flag=True, help="Print the command instead of running it.")
+@click.option("--host", default="127.0.0.1", metavar="ADDRESS", help="Address to listen on [127.0.0.1].")
+@click.option("--port", type=int, default=8000, metavar="N", help="Port to listen on [8000].")
+@click.option(
+    "--python",
+    type=click.Path(path_type=Path),
+    help="Interpreter of the environment that has vLLM [.venv-vllm/bin/python].",
+)
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    help="Where it runs [what the installed vLLM is built for].",
+)
+@click.option("--max-model-len", type=int, metavar="TOKENS", help="Longest question and answer together.")
+@click.option("--gpu-memory-utilization", type=float, metavar="0…1", help="Share of the GPU's memory [0.9].")
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "bfloat16", "float16"]),
+    help="Number format [float32 on the CPU, bfloat16 on a GPU].",
+)
+@click.option(
+    "--api-key-env",
+    default="MELLM_API_KEY",
+    metavar="NAME",
+    help="Variable that holds the key asked of clients [MELLM_API_KEY].",
+)
+def serve(
+    model: str,
+    only_print: bool,
+    python: Path | None,
+    device: Any,
+    api_key_env: str,
+    **flags: Any,
+) -> int:
+    """Serve the small model that ships (nano), or a model folder, until Ctrl-C.
+
+    vLLM lives in an environment of its own; docs/how-to/serve-vllm.md says how to make one. Clients other than this
+    machine's need an API key. --print shows the exact command, with its environment and without secrets.
+    """
+    from engine import vllm_environment
+    from engine.model_server import ModelServer, ModelServerOptions, command
+    from engine.served_model import find
+
+    served = find(model)
+    there = vllm_environment.find(python)
+    # a command that is only shown may be for another machine
+    shown_for = device if only_print and device != "auto" else None
+    options = ModelServerOptions(
+        device=shown_for or vllm_environment.device_of(there, device, cuda=vllm_environment.has_cuda()),
+        api_key=os.environ.get(api_key_env) or None,
+        api_key_env=api_key_env,
+        **flags,
+    )
+    line = command(served, options, there.python)
+    if only_print:
+        if there.build is None:
+            click.echo(f"mellm: note: {vllm_environment.missing(there.python)}", err=True)
+        click.echo(line.shown())
+        return 0
+    if there.build is None:
+        raise vllm_environment.missing(there.python)
+    return _run_server(ModelServer(line), line, "nano" if model == "nano" else "generic")
+
+
+def _run_server(server: ModelServer, line: ServerCommand, profile: str) -> int:
+    """In the foreground: the first signal stops in order, the second at once; nothing is left either way."""
+    from clients.cli.live import until_signal
+    from stream.errors import ModelError
+
+    told = False
+    with until_signal() as stop, server:
+        while not stop.wait(0.25):
+            code = server.exit_code()
+            if code is not None:
+                raise ModelError(f"vLLM ended with code {code}", remedy="its last lines above say why")
+            if not told and server.serves():
+                told = True
+                click.echo(
+                    f"mellm: serving {line.name} on {line.base_url}   (--describer openai "
+                    f"--base-url {line.base_url} --model {line.name} --profile {profile})",
+                    err=True,
+                )
+        click.echo("mellm: stopping …", err=True)
+    return 0
