@@ -226,7 +226,7 @@ class ModelServer:
     def start(self) -> None:
         """Start it; :meth:`wait_ready` tells when it answers.
 
-        It is asked to stop when the calling thread ends: call from one that lives as long as the server shall.
+        It ends by itself when this process is gone.
 
         :raises UsageError: the port is taken
         :raises ModelError: the interpreter cannot be run

