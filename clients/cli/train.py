@@ -25,3 +25,22 @@ def spotter(arguments: tuple[str, ...]) -> int:
             f"training needs {error.name}", remedy="pip install 'mellm-live[train]'"
         ) from error
     return main(list(arguments))
+
+
+@train.command(
+    context_settings={"ignore_unknown_options": True},
+    add_help_option=False,
+    short_help="Tune a multimodal model.",
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def mellm(arguments: tuple[str, ...]) -> int:
+    """Tune a multimodal model on instruction data; `mellm train mellm --help` shows the options."""
+    from stream.errors import MissingExtra
+
+    try:
+        from training.mellm.finetune.cli import main
+    except ImportError as error:
+        raise MissingExtra(
+            f"training needs {error.name}", remedy="pip install 'mellm-live[train]'"
+        ) from error
+    return main(list(arguments))

@@ -38,7 +38,7 @@ QUESTION = "Describe the expression."
 
 def model_folder(folder: Path, seed: int = 0) -> Path:
     """A model in fp32 with a tokenizer for the answers."""
-    words = tokenizer.train([*ANSWERS.values(), QUESTION], vocabulary=300)
+    words = tokenizer.train([*ANSWERS.values(), QUESTION], vocabulary=420)
     model = architecture.build(SHAPE, words, seed)
     architecture.save(model, words, SHAPE, folder)
     model.save_pretrained(folder)
@@ -74,7 +74,7 @@ def config(root: Path, **changes: Any) -> Config:
         "strategy": {"kind": "full"},
         "fit": {"rate": 3e-3, "batch": 6, "micro_batch": 3, "epochs": 10, "checkpointing": False},
         "keep": {"every": 4},
-        "evaluation": {"max_tokens": 80, "limit": 9},
+        "evaluation": {"max_tokens": 60, "limit": 9},
     }
     for key, value in changes.items():
         settings[key] = {**settings[key], **value} if isinstance(value, dict) and key != "strategy" else value
