@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 QUESTION: Final[dict[Language, str]] = {"en": "Describe the expression.", "zh": "描述这个表情。"}
 """The user's turn that the JSON answer answers, beside the picture."""
 
+SUREST: Final = 99
+"""Highest probability that is written, percent."""
+
 
 def json_answer(
     pair: Pair, rng: np.random.Generator, language: Language = "en", *, faint: bool = False
@@ -38,11 +41,11 @@ def json_answer(
     """The right answer for a pair.
 
     :param rng: chooses among the few ways to say it
-    :param faint: an expression whose motion stays under the floor: the answer abstains
+    :param faint: the motion stays under the floor: the answer abstains, and names no cause that cannot be seen
     :raises ValueError: an expression without a unit of :data:`engine.facs.UNITS`; it has no such answer
     """
     if pair.kind != "expression":
-        return abstention(pair.kind, rng, language)
+        return abstention("still" if faint else pair.kind, rng, language)
     if faint:
         return abstention("faint", rng, language)
     return compose([(u.au, u.side) for u in pair.units], rng, language)
@@ -90,7 +93,8 @@ def listed(units: Iterable[tuple[int, Side]]) -> list[tuple[int, Side]]:
 
 
 def emotion(units: Sequence[tuple[int, Side]]) -> dict[str, int] | None:
-    """Percent of each class given the units, summing to 100; ``None`` without units."""
+    """Percent of each class given the units, summing to 100; ``None`` without units. Units prove nothing, so no class
+    gets more than :data:`SUREST`."""
     found = facs.coarse_emotion((au, 1.0) for au, _ in units)
     if found is None:
         return None
@@ -99,6 +103,9 @@ def emotion(units: Sequence[tuple[int, Side]]) -> dict[str, int] | None:
     rest = sorted(facs.COARSE, key=lambda name: whole[name] - exact[name])
     for name in rest[: 100 - sum(whole.values())]:
         whole[name] += 1
+    top, second = sorted(facs.COARSE, key=lambda name: -exact[name])[:2]
+    over = max(0, whole[top] - SUREST)
+    whole[top], whole[second] = whole[top] - over, whole[second] + over
     return {name: whole[name] for name in facs.COARSE}
 
 
@@ -119,7 +126,7 @@ def vocabulary(language: Language = "en") -> list[str]:
             for side in phrases.sides_of(au):
                 words = phrases.clause(au, side, language, variant)
                 found += dict.fromkeys((words, words[0].upper() + words[1:]))
-    for percent in range(34, 101):
+    for percent in range(34, SUREST + 1):
         for said in phrases.CONCLUSIONS[language][phrases.sureness(percent / 100)]:
             for name in phrases.CLASSES[language].values():
                 found.append(said.format(name=name, p=f"{percent / 100:.2f}"))

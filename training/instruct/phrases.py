@@ -25,8 +25,9 @@ def wide(text: str) -> str:
     return text
 
 
-Quiet: TypeAlias = Literal["still", "head", "blink", "gaze", "speech", "faint"]
-"""Why there is nothing to describe; ``faint``: an expression is there, and its motion is too small to be read."""
+Quiet: TypeAlias = Literal["still", "head", "blink", "gaze", "speech", "faint", "other"]
+"""Why there is nothing to describe. ``faint``: an expression is there, and its motion is too small to be read.
+``other``: something moves, and the motion does not tell what it is."""
 
 CLAUSES: Final[Mapping[Language, Mapping[int, Sequence[str]]]] = {
     "en": {
@@ -104,6 +105,10 @@ ABSTENTIONS: Final[Mapping[Language, Mapping[Quiet, Sequence[str]]]] = {
             "No expression can be read: the motion is too faint.",
             "No expression can be read: too little moves.",
         ),
+        "other": (
+            "No expression: the motion fits no action unit.",
+            "No expression: what moves is no action unit.",
+        ),
     },
     "zh": {
         "still": (wide("没有表情: 面部静止。"), wide("没有表情: 面部没有任何运动。")),
@@ -112,6 +117,7 @@ ABSTENTIONS: Final[Mapping[Language, Mapping[Quiet, Sequence[str]]]] = {
         "gaze": (wide("没有表情: 目光转向别处。"), wide("没有表情: 只有视线在移动。")),
         "speech": (wide("没有表情: 嘴部像说话一样在动。"), wide("没有表情: 这是说话的动作。")),
         "faint": (wide("读不出表情: 运动太微弱。"), wide("读不出表情: 运动幅度太小。")),
+        "other": (wide("没有表情: 运动不符合任何动作单元。"), wide("没有表情: 运动并非动作单元。")),
     },
 }
 
