@@ -1,7 +1,8 @@
 """Reading a model's answer. Answers are data: validated, length-capped, control characters removed.
 
 An answer that cannot be read is not an error of the endpoint: it becomes a description that abstains with
-reason ``unparsable`` (or ``empty_answer``, ``cut_answer``) and keeps the raw text for whoever wants to look.
+reason ``unparsable`` (or ``empty_answer``, ``cut_answer``, ``model_refused``) and keeps the raw text for whoever wants
+to look. JSON is read here, prose in :mod:`engine.describe.prose`.
 """
 
 from __future__ import annotations
@@ -10,63 +11,74 @@ import json
 import math
 import re
 import unicodedata
-from dataclasses import dataclass
 from typing import Any
 
-from engine.types import ActionUnit, Coarse, Emotion, Side
+from engine.describe.prose import parse_prose
+from engine.describe.words import (
+    COARSE,
+    KNOWN_UNITS,
+    MAX_TEXT,
+    Parsed,
+    class_of,
+    clean,
+    emotion_from_class,
+    refuses,
+    side_of,
+    without_thoughts,
+)
+from engine.types import ActionUnit, Emotion, Side
 
-MAX_TEXT = 2000
-"""Longest description text that is kept, characters."""
+__all__ = [
+    "COARSE",
+    "KNOWN_UNITS",
+    "MAX_TEXT",
+    "Parsed",
+    "clean",
+    "emotion_from_class",
+    "parse_json",
+    "parse_prose",
+]
 
-KNOWN_UNITS = frozenset((*range(1, 8), *range(9, 21), *range(22, 47), *range(51, 59), *range(61, 65)))
-"""Numbers that FACS defines; anything else an answer names is left out."""
-
-COARSE: tuple[Coarse, ...] = ("negative", "positive", "surprise")
-
-
-@dataclass(frozen=True, slots=True)
-class Parsed:
-    """What was read from an answer. ``problem`` is a reason code when nothing could be."""
-
-    text: str
-    action_units: tuple[ActionUnit, ...] = ()
-    emotion: Emotion | None = None
-    problem: str | None = None
-
-
-def clean(text: str, limit: int = MAX_TEXT) -> str:
-    """Drop control and invisible format characters, fold white space, cap the length."""
-    kept = (c if c.isspace() or unicodedata.category(c)[0] != "C" else "" for c in text[: 8 * limit])
-    return " ".join("".join(kept).split())[:limit]
+_ASCII = str.maketrans("\uff5b\uff5d\uff3b\uff3d\uff1a\uff0c\u201c\u201d", '{}[]:,""')
+_KEYS = {"text", "action_units", "emotion", "abstain"}
+TRIES = 32
+"""At most so many opening braces are tried."""
 
 
 def parse_json(answer: str) -> Parsed:
-    """Read an answer that was asked for as one JSON object (fences and chatter round it are tolerated)."""
-    if not answer.strip():
-        return Parsed("", problem="empty_answer")
-    data = _first_object(answer)
+    """Read an answer that was asked for as one JSON object (fences, chatter and thoughts round it are tolerated)."""
+    said = without_thoughts(answer)
+    if not said.strip():
+        return Parsed("", problem="cut_answer" if answer.strip() else "empty_answer")
+    data = _object(said)
     if data is None:
-        return Parsed(clean(answer), problem="unparsable")
+        return Parsed(clean(said), problem="model_refused" if refuses(said) else "unparsable")
     text = data.get("text")
     units = _units(data.get("action_units"))
     emotion = _emotion(data.get("emotion"))
     if data.get("abstain") is True:
         return Parsed(clean(text) if isinstance(text, str) else "", problem="model_abstained")
     if not isinstance(text, str) or not clean(text) or units is None or emotion is None:
-        return Parsed(clean(answer), problem="unparsable")
+        return Parsed(clean(said), problem="unparsable")
     return Parsed(clean(text), units, emotion)
 
 
-def _first_object(answer: str) -> dict[str, Any] | None:
-    start = answer.find("{")
-    if start < 0:
-        return None
-    try:
-        # strict=False: some guided decoders let raw control characters into strings
-        value, _ = json.JSONDecoder(strict=False).raw_decode(answer, start)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
+def _object(answer: str) -> dict[str, Any] | None:
+    """The first JSON object with a key that was asked for; Chinese models may punctuate it in full width."""
+    for text in (answer, answer.translate(_ASCII)):
+        start = -1
+        for _ in range(TRIES):
+            start = text.find("{", start + 1)
+            if start < 0:
+                break
+            try:
+                # strict=False: some guided decoders let raw control characters into strings
+                value, _ = json.JSONDecoder(strict=False).raw_decode(text, start)
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(value, dict) and not _KEYS.isdisjoint(value):
+                return value
+    return None
 
 
 def _units(value: object) -> tuple[ActionUnit, ...] | None:
@@ -74,20 +86,37 @@ def _units(value: object) -> tuple[ActionUnit, ...] | None:
         return None
     best: dict[tuple[int, Side], ActionUnit] = {}
     for entry in value[:32]:
-        if not isinstance(entry, dict):
-            return None
-        au, side, score = entry.get("au"), entry.get("side", "both"), entry.get("score", 1.0)
-        if isinstance(au, str):
-            found = re.fullmatch(r"\s*(?:AU)?\s*(\d{1,2})\s*", au, re.IGNORECASE)
-            au = int(found[1]) if found else None
-        if not isinstance(au, int) or isinstance(au, bool) or au not in KNOWN_UNITS:
+        fields = entry if isinstance(entry, dict) else {"au": entry}
+        au, side = _unit_of(fields.get("au"))
+        if au is None:
             continue
-        if side not in ("left", "right", "both") or not _is_share(score):
+        side = side_of(fields["side"]) if fields.get("side") is not None else side
+        score = fields.get("score", 1.0)
+        if side is None or not _is_share(score):
             return None
         unit = ActionUnit(au, side, round(float(score), 4))
         if (au, side) not in best or best[au, side].score < unit.score:
             best[au, side] = unit
     return tuple(sorted(best.values(), key=lambda u: (u.au, u.side)))
+
+
+_CODED = re.compile(
+    r"\s*([LR])?\s*(?:AU)?\s*[-_]?(\d{1,2})([LR])?[A-E]?\s*(?:\((.*)\)|[\s:,-].*)?", re.IGNORECASE
+)
+
+
+def _unit_of(value: object) -> tuple[int | None, Side | None]:
+    """Number and side of ``4``, ``"AU4"``, ``"L12"``, ``"AU12 (left)"`` or ``"AU4: brow lowerer"``."""
+    side: Side | None = "both"
+    if isinstance(value, str):
+        found = _CODED.fullmatch(unicodedata.normalize("NFKC", value))
+        if found is None:
+            return None, None
+        value = int(found[2])
+        side = side_of(found[1] or found[3] or found[4] or "both") or "both"
+    if not isinstance(value, int) or isinstance(value, bool) or value not in KNOWN_UNITS:
+        return None, None
+    return value, side
 
 
 def _is_share(value: object) -> bool:
@@ -100,85 +129,20 @@ def _is_share(value: object) -> bool:
 
 
 def _emotion(value: object) -> Emotion | None:
+    if isinstance(value, list) and value:
+        value = value[0]  # a model that lists classes names the likeliest first
     if isinstance(value, str):
-        name = value.strip().lower()
-        return emotion_from_class(name) if name in COARSE else None
+        name = class_of(value)
+        return emotion_from_class(name) if name else None
     if not isinstance(value, dict):
         return None
     scores = {name: value.get(name) for name in COARSE}
     if not all(_is_share(s) for s in scores.values()):
-        return None
+        named = next((value[key] for key in ("coarse", "class", "label", "name") if key in value), None)
+        return _emotion(named) if isinstance(named, str) else None
     known = {name: float(s) for name, s in scores.items() if isinstance(s, int | float)}
     total = sum(known.values())
     if total <= 0:
         return None
     shares: dict[str, float] = {name: round(s / total, 4) for name, s in known.items()}
     return Emotion(max(COARSE, key=lambda name: shares[name]), shares)
-
-
-def emotion_from_class(name: str) -> Emotion:
-    """An emotion from a bare class name: the model gave no probabilities, so none are invented beyond 1 and 0."""
-    coarse: Coarse = next(c for c in COARSE if c == name)
-    return Emotion(coarse, {c: 1.0 if c == coarse else 0.0 for c in COARSE})
-
-
-_UNIT = re.compile(
-    r"(?:(?P<before>\b[LR]|left|right|左侧?|右侧?)\s*)?AU\s*(?P<au>\d{1,2})(?P<after>[LR]\b|\s*[（(]\s*(?:left|right|左侧?|右侧?)\s*[)）])?",
-    re.IGNORECASE,
-)
-_NEGATED = re.compile(r"(?:\bno\b|\bnot\b|without|absent|没有|未|无)[^.;。；,，]{0,16}$", re.IGNORECASE)
-_CLASS_WORDS: dict[Coarse, tuple[str, ...]] = {
-    "negative": (
-        "negative",
-        "anger",
-        "contempt",
-        "disgust",
-        "fear",
-        "sadness",
-        "消极",
-        "负面",
-        "愤怒",
-        "生气",
-        "轻蔑",
-        "蔑视",
-        "厌恶",
-        "恐惧",
-        "害怕",
-        "悲伤",
-    ),
-    "positive": ("positive", "happiness", "happy", "joy", "积极", "高兴", "快乐", "开心", "正面"),
-    "surprise": ("surprise", "surprised", "惊讶", "惊奇"),
-}
-
-
-def parse_prose(answer: str) -> Parsed:
-    """Read an answer in free words, English or Chinese, as the published MELLM models write it.
-
-    Units are the ``AU<number>`` it names and does not negate; the class is the last class word, because those
-    models reason first and conclude last.
-    """
-    if not answer.strip():
-        return Parsed("", problem="empty_answer")
-    text = clean(answer)
-    units: dict[tuple[int, Side], ActionUnit] = {}
-    for match in _UNIT.finditer(text):
-        number = int(match["au"])
-        if number in KNOWN_UNITS and not _NEGATED.search(text[: match.start()]):
-            side = _side((match["before"] or "") + (match["after"] or ""))
-            units[number, side] = ActionUnit(number, side, 1.0)
-    last = max(
-        ((text.lower().rfind(word), coarse) for coarse, words in _CLASS_WORDS.items() for word in words),
-    )
-    if last[0] < 0:
-        return Parsed(text, problem="unparsable")
-    ordered = tuple(sorted(units.values(), key=lambda u: (u.au, u.side)))
-    return Parsed(text, ordered, emotion_from_class(last[1]))
-
-
-def _side(words: str) -> Side:
-    lowered = words.lower()
-    if "right" in lowered or "右" in lowered or re.search(r"\br|r$", lowered):
-        return "right"
-    if "left" in lowered or "左" in lowered or re.search(r"\bl|l$", lowered):
-        return "left"
-    return "both"

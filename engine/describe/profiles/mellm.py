@@ -2,14 +2,15 @@
 
 The questions are this project's own words for the procedure those models were tuned on (inspect, infer action
 units, conclude). v3 was trained on the flow of its own network; ours stands in for it, so results through that
-profile are approximate.
+profile are approximate. Both reason before they conclude, v3 possibly in a ``<think>`` block of some thousand tokens:
+hence the room for an answer, and a deadline to match (``describer.timeout_s``, ``describer.deadline_s``).
 """
 
 from __future__ import annotations
 
 from engine.describe.base import DescribeContext
-from engine.describe.parse import parse_prose
 from engine.describe.profiles import Message, Profile, image_part, region_table
+from engine.describe.prose import parse_prose
 from engine.types import Evidence
 
 _V1 = (
@@ -37,5 +38,5 @@ def _messages_v3(evidence: Evidence, context: DescribeContext) -> list[Message]:
     return [{"role": "user", "content": _V3.format(table=region_table(evidence))}]
 
 
-V1 = Profile("mellm-v1", "1", "mellm-v1", _messages_v1, parse_prose, max_tokens=1024)
-V3 = Profile("mellm-v3", "1-approximate", "mellm-v3", _messages_v3, parse_prose, max_tokens=2048)
+V1 = Profile("mellm-v1", "1", "mellm-v1", _messages_v1, parse_prose, max_tokens=2048)
+V3 = Profile("mellm-v3", "1-approximate", "mellm-v3", _messages_v3, parse_prose, max_tokens=4096)
