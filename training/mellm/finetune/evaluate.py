@@ -17,7 +17,8 @@ import numpy as np
 import torch
 
 from engine import facs
-from engine.describe.parse import clean, parse_json, parse_prose
+from engine.describe.parse import clean, parse_json
+from engine.describe.prose import parse_prose
 from training.mellm.finetune.collate import Encoder, collate
 from training.mellm.finetune.data import Record
 

@@ -54,7 +54,7 @@ def test_it_learns_to_answer_and_the_folder_answers_as_told(root: Path) -> None:
 def test_merged_adapters_answer_as_the_adapters_did(root: Path) -> None:
     config = tiny.config(root, strategy=LORA, fit={"epochs": 4, "rate": 2e-2})
     trainer = fitted(config)
-    before = {n: p for n, p in base.load_model(root / "base").named_parameters()}
+    before = dict(base.load_model(root / "base").named_parameters())
     asked = trainer.material.train[:6]
     model: Any = trainer.model
     with_adapters = evaluate.ask(model, trainer.encoder, asked, max_tokens=30)
