@@ -15,6 +15,10 @@ NANO = Path(__file__).parent / "describe" / "models" / "nano"
 NEEDS_VIDEO_CODE = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe", "llava")
 """Families whose processors import torchvision, which has no build beside the CPU build of torch."""
 
+END_OF_UTTERANCE = "<end_of_utterance>"
+"""The Idefics3 processor adds this token to a tokenizer that lacks it. The tokenizer is then larger than the model, and
+vLLM fails (HTTP 500) at the first answer under a JSON schema."""
+
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
@@ -66,7 +70,7 @@ def inspect(folder: Path, name: str | None = None) -> ServedModel:
 
     :param name: defaults to the folder's
     :raises ModelMissing: configuration or weights are not there
-    :raises ModelCorrupt: the configuration cannot be understood
+    :raises ModelCorrupt: configuration or tokenizer cannot be understood, or do not fit
     """
     path = folder / "config.json"
     if not path.is_file():
@@ -78,10 +82,12 @@ def inspect(folder: Path, name: str | None = None) -> ServedModel:
         )
     try:
         config = json.loads(path.read_text("utf-8"))
-        language = config.get("text_config") or config
         family = config["model_type"]
         if not isinstance(family, str):
             raise TypeError("model_type is not a word")
+        if family == "idefics3":
+            _check_tokenizer(folder)
+        language = config.get("text_config") or config
         return ServedModel(
             folder,
             name or folder.name,
@@ -95,6 +101,25 @@ def inspect(folder: Path, name: str | None = None) -> ServedModel:
             f"{path} is no model configuration ({type(error).__name__}: {error})",
             remedy="save the model again with transformers",
         ) from error
+
+
+def _check_tokenizer(folder: Path) -> None:
+    """Refuse a tokenizer that the Idefics3 processor would make outgrow its model; see :data:`END_OF_UTTERANCE`."""
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        return
+    try:
+        found = json.loads(path.read_text("utf-8"))
+        tokens = {*found["model"]["vocab"], *(entry["content"] for entry in found.get("added_tokens") or ())}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelCorrupt(
+            f"{path} is no tokenizer ({type(error).__name__}: {error})", remedy="save the model again"
+        ) from error
+    if END_OF_UTTERANCE not in tokens:
+        raise ModelCorrupt(
+            f"{path} has no {END_OF_UTTERANCE}, which the processor would add beyond the model's vocabulary",
+            remedy="save the model with a tokenizer that has it",
+        )
 
 
 def _kv_bytes(language: dict[str, Any]) -> int:

@@ -1,7 +1,9 @@
+import json
+
 import pytest
 
 from engine import served_model
-from engine.served_model import find, inspect
+from engine.served_model import END_OF_UTTERANCE, find, inspect
 from stream.errors import ModelCorrupt, ModelMissing
 from tests.engine.serving import NANO, QWEN, folder
 
@@ -40,3 +42,17 @@ def test_what_is_no_model_folder_is_refused_by_name(tmp_path):
 def test_a_broken_configuration_is_a_corrupt_model(tmp_path, config):
     with pytest.raises(ModelCorrupt, match=r"config\.json"):
         inspect(folder(tmp_path, config))
+
+
+def test_a_tokenizer_that_its_processor_would_outgrow_is_refused(tmp_path):
+    made = folder(tmp_path, NANO)
+    tokens = {"added_tokens": [{"content": "<image>"}], "model": {"vocab": {"a": 0}}}
+    (made / "tokenizer.json").write_text(json.dumps(tokens))
+    with pytest.raises(ModelCorrupt, match="end_of_utterance"):
+        inspect(made)
+    tokens["added_tokens"].append({"content": END_OF_UTTERANCE})
+    (made / "tokenizer.json").write_text(json.dumps(tokens))
+    assert inspect(made).family == "idefics3"
+    (made / "tokenizer.json").write_text("{}")
+    with pytest.raises(ModelCorrupt, match=r"tokenizer\.json is no tokenizer"):
+        inspect(made)

@@ -100,7 +100,7 @@ def endpoint(model: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -
     """vLLM on the CPU, up and serving."""
     environment = vllm_environment.find()
     if environment.build != "cpu":
-        pytest.skip(f"no CPU build of vLLM for {environment.python} (run `make test-vllm`)")
+        pytest.fail(f"no CPU build of vLLM for {environment.python} (run `make test-vllm`)")
     what, profile = model
     options = ModelServerOptions(port=free_port(), api_key=KEY, api_key_env=KEY_VARIABLE)
     line = command(served_model.find(what), options, environment.python)
