@@ -27,7 +27,7 @@ class NanoShape:
     patch: int = 16
     scale: int = 2
     vision_width: int = 192
-    vision_layers: int = 6
+    vision_layers: int = 4
     width: int = 256
     layers: int = 4
     heads: int = 4
