@@ -30,6 +30,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "describe": ("clients.cli.pair", "Describe one onset–apex pair of pictures."),
     "flowmap": ("clients.cli.pair", "Draw the motion map of one onset–apex pair of pictures."),
     "models": ("clients.cli.models", "Pull, list and verify the models."),
+    "dataset": ("clients.cli.dataset", "Build and check instruction data (extra `train`)."),
     "train": ("clients.cli.train", "Train the spotter on synthetic faces (extra `train`)."),
     "eval": ("clients.cli.evaluate", "Measure spotters against known truth (extras `train`, `eval`)."),
     "bench": ("clients.cli.bench", "Measure speed and latency on this machine."),

@@ -1,0 +1,23 @@
+from pathlib import Path
+
+import pytest
+
+from tests.training.instruct import made_up
+from training.instruct import build as building
+from training.instruct.build import BuildOptions, build
+
+COUNTS = {"train": 5, "validation": 2, "test": 2}
+
+
+def options(out: Path, **more) -> BuildOptions:
+    return BuildOptions(out, **({"counts": COUNTS, "per_person": 2} | more))
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory) -> Path:
+    """A small data set, made once."""
+    out = tmp_path_factory.mktemp("instruct") / "data"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(building.pairs, "people", made_up.people)
+        build(options(out))
+    return out
