@@ -116,9 +116,8 @@ def ask(
     told: Callable[[int, int], None] | None = None,
 ) -> list[str]:
     """Greedy answers to the questions of the records."""
-    was = model.training, model.config.use_cache
+    was = model.training
     model.eval()
-    model.config.use_cache = True
     tokenizer = encoder.processor.tokenizer
     pad = int(tokenizer.pad_token_id or 0)
     answers: list[str] = []
@@ -128,6 +127,7 @@ def ask(
         said = model.generate(
             **inputs,
             do_sample=False,
+            use_cache=True,
             max_new_tokens=max_tokens,
             eos_token_id=sorted(encoder.end_tokens),
             pad_token_id=pad,
@@ -136,8 +136,7 @@ def ask(
         answers += tokenizer.batch_decode(said[:, start:], skip_special_tokens=True)
         if told:
             told(len(answers), len(records))
-    model.train(was[0])
-    model.config.use_cache = was[1]
+    model.train(was)
     return answers
 
 

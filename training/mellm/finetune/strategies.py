@@ -67,7 +67,6 @@ def prepare(model: PreTrainedModel, config: Config, half: bool) -> nn.Module:
         parameter.data = parameter.data.to(torch.bfloat16 if half and not ever else torch.float32)
     if config.fit.checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
-    model.config.use_cache = False
     return tuned
 
 
