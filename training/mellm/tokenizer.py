@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-BEGIN, END, PAD = "<|im_start|>", "<|im_end|>", "<|pad|>"
+BEGIN, END = "<|im_start|>", "<|im_end|>"
+PAD = "<end_of_utterance>"
+"""Idefics3's processor adds this one to a tokenizer that lacks it, which would then be larger than the model."""
 IMAGE, FAKE, GLOBAL = "<image>", "<fake_token_around_image>", "<global-img>"
 SPECIAL = (PAD, BEGIN, END, IMAGE, FAKE, GLOBAL)
 
