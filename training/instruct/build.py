@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, zip_longest
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -216,22 +216,18 @@ class _Job:
 
 
 def _chosen(drawn: Iterator[Pair], limit: int | None, turn: int) -> Iterator[Pair]:
-    """At most ``limit`` pairs, half of them negatives. They come kind by kind: where not every kind finds room, the
-    people take turns with which they show."""
+    """At most ``limit`` pairs, expressions and negatives in turns. Negatives come kind by kind: where not every kind
+    finds room, the people take turns with which they show."""
     if limit is None:
         yield from drawn
         return
-    expressions = limit - limit // 2
-    negatives: list[Pair] = []
-    for pair in drawn:
-        if pair.kind != "expression":
-            negatives.append(pair)
-        elif expressions:
-            expressions -= 1
-            yield pair
-    count = len(negatives)
-    for i in sorted((turn + i) % count for i in range(min(limit // 2, count))):
-        yield negatives[i]
+    everything = list(drawn)
+    shown = [p for p in everything if p.kind == "expression"][: limit - limit // 2]
+    others = [p for p in everything if p.kind != "expression"]
+    count = len(others)
+    quiet = [others[i] for i in sorted((turn + i) % count for i in range(min(limit // 2, count)))]
+    for both in zip_longest(shown, quiet):
+        yield from filter(None, both)
 
 
 def _each(jobs: Sequence[_Job], workers: int) -> Iterator[list[dict[str, Any]]]:

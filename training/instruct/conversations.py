@@ -30,8 +30,8 @@ from training.instruct.reading import Reading, read
 Task: TypeAlias = Literal["json", "describe", "units", "coarse", "fine", "shown", "side", "combined"]
 TASKS: Final[tuple[Task, ...]] = get_args(Task)
 
-NO_EXPRESSION: Final[tuple[Task, ...]] = ("json", "describe", "units", "coarse", "shown", "combined")
-"""Tasks that are asked about every pair; the others need an expression to ask about."""
+NO_EXPRESSION: Final[tuple[Task, ...]] = ("json", "describe", "units", "coarse", "fine", "shown", "combined")
+"""Tasks that are asked about every pair; a side is only asked for where there is one."""
 
 SHOWN = 2
 """At most so many units are asked for that are there, and as many that are not."""
@@ -145,7 +145,7 @@ def _question(task: Task, asked: _Asked) -> tuple[str, bool]:
     if task == "shown":
         au = int(asked.rng.choice(list(facs.UNITS)))
         return _ask("shown", asked.language, names.unit(au, asked.language)), True
-    number = task if task == "coarse" else f"{task}_{'one' if asked.one else 'many'}"
+    number = task if task in ("coarse", "fine") else f"{task}_{'one' if asked.one else 'many'}"
     return _ask(number, asked.language), True
 
 

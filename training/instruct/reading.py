@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import nnls
 
 from detectors import regions
 from engine.describe.au_templates import templates
@@ -25,8 +26,11 @@ OWN_SHARE = 0.5
 OWN_REGIONS = 4
 """At most in so many: others move along with other units too."""
 
-REACH_SHARE = 0.15
-"""A region that a unit moves by this share of its largest displacement is explained by it."""
+ALONG = 0.5
+"""Cosine between a region's motion and the unit's from which they are the same motion."""
+
+LEFT_OVER = 0.5
+"""Share of a region's motion that the units may leave unexplained."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,7 @@ class Reading:
 
     :param moved: expressive regions that the map shows, strongest first; :param largest_rest: of the others
     :param units: annotated units, ascending; :param unexplained: regions above the motion floor, strongest first,
-        that no annotated unit moves
+        whose motion the annotated units do not explain
     """
 
     moved: tuple[Moved, ...]
@@ -97,17 +101,46 @@ def read(evidence: Evidence, units: Sequence[tuple[int, Side]]) -> Reading:
     }
     order = sorted(rows.values(), key=lambda m: (-m.length, m.name))
     told = tuple(_unit(au, side, rows, dark, published) for au, side in units)
-    reach = {name for au, side in units for name in _regions(au, side, REACH_SHARE, published)}
     # what a unit without a template moves is not known, so nothing can be called unexplained beside it
-    every = all(u.state != "untold" for u in told)
+    every = bool(told) and all(u.state != "untold" for u in told)
+    left = _left_over(order, units, published) if every else {}
     return Reading(
         moved=tuple(m for m in order if m.length >= dark),
         largest_rest=next((m for m in order if m.length < dark), None),
         units=told,
-        unexplained=tuple(m for m in order if m.length >= max(floor, dark) and m.name not in reach)
-        if every
-        else (),
+        unexplained=tuple(
+            m for m in order if left.get(m.name, 0.0) >= max(floor, dark, LEFT_OVER * m.length)
+        ),
     )
+
+
+def _left_over(rows: Sequence[Moved], units: Sequence[tuple[int, Side]], published: bool) -> dict[str, float]:
+    """Row → length of what is left of its motion when the units have explained all they can (non-negative least
+    squares on their templates)."""
+    motion = np.array([m.vector for m in rows]).ravel()
+    columns = [
+        _column(c, tuple(m.name for m in rows), published) for au, side in units for c in _sides(au, side)
+    ]
+    amounts, _ = nnls(np.stack(columns, 1), motion)
+    rest = (motion - np.stack(columns, 1) @ amounts).reshape(-1, 2)
+    return {m.name: float(np.hypot(*v)) for m, v in zip(rows, rest, strict=True)}
+
+
+def _sides(au: int, side: Side) -> list[int]:
+    """Columns of the templates for a unit on one side or both."""
+    known = templates()
+    return [i for i in known.columns(au) if side == "both" or known.units[i][1] in (side, "both")]
+
+
+@cache
+def _column(column: int, rows: tuple[str, ...], published: bool) -> NDArray[np.float64]:
+    """A template as motion of a table's rows."""
+    motion = templates().motion[:, column].reshape(-1, 2)
+    found: dict[str, NDArray[np.float64]] = {}
+    for name, vector in zip(regions.NAMES, motion, strict=True):
+        for row in names.published(name) if published else (name,):
+            found.setdefault(row, vector)
+    return np.array([found.get(row, np.zeros(2)) for row in rows]).ravel()
 
 
 def _octant(dx: float, dy: float) -> int:
@@ -115,34 +148,30 @@ def _octant(dx: float, dy: float) -> int:
 
 
 def _unit(au: int, side: Side, rows: dict[str, Moved], dark: float, published: bool) -> UnitReading:
-    own = [(row, way) for row, way in _regions(au, side, OWN_SHARE, published).items() if row in rows]
+    own = [(row, way) for row, way in _regions(au, side, published).items() if row in rows]
     own = own[:OWN_REGIONS]
     if not own:
         return UnitReading(au, side, "untold", None)
     along = {row: float(np.dot(rows[row].vector, way)) for row, way in own}
-    best = max(along, key=lambda row: along[row])
-    if along[best] >= dark:
-        return UnitReading(au, side, "seen", rows[best])
+    seen = [row for row in along if rows[row].length >= dark and along[row] >= ALONG * rows[row].length]
+    if seen:
+        return UnitReading(au, side, "seen", rows[max(seen, key=lambda row: along[row])])
     largest = max((rows[row] for row, _ in own), key=lambda m: m.length)
     state: State = "unmoved" if largest.length < dark else "contrary"
     return UnitReading(au, side, state, largest)
 
 
 @cache
-def _regions(au: int, side: Side, share: float, published: bool) -> dict[str, NDArray[np.float64]]:
+def _regions(au: int, side: Side, published: bool) -> dict[str, NDArray[np.float64]]:
     """Rows that a unit moves, with the unit vector along which it moves them, the most moved first."""
-    known = templates()
-    columns = [i for i in known.columns(au) if side == "both" or known.units[i][1] in (side, "both")]
+    known, columns = templates(), _sides(au, side)
     if not columns:
         return {}
     motion = known.motion[:, columns].sum(1).reshape(-1, 2)
     found: dict[str, NDArray[np.float64]] = {}
-    for name in _named(known.regions(au, side, share)):
+    for name in known.regions(au, side, OWN_SHARE):
         way = motion[regions.INDEX[name]]
-        for row in names.published(name) if published else (name,):
-            found.setdefault(row, way / np.hypot(*way))
+        if EXPRESSIVE[regions.INDEX[name]]:
+            for row in names.published(name) if published else (name,):
+                found.setdefault(row, way / np.hypot(*way))
     return found
-
-
-def _named(found: Iterable[str]) -> Iterable[str]:
-    return (name for name in found if EXPRESSIVE[regions.INDEX[name]])

@@ -137,6 +137,14 @@ def test_motion_that_no_unit_explains_is_marked():
     assert "These units do not explain the motion of the chin." in turn.answer
 
 
+def test_a_unit_explains_no_more_of_a_region_than_it_moves_it():
+    """The fit of head motion lets a chin seem to move with brows: that much is explained, a dropping jaw is not."""
+    brows = evidence((1, "both"), (2, "both"))
+    assert read(brows, [(1, "both"), (2, "both")]).marks == []
+    talking = evidence((1, "both"), (2, "both"), extra={"chin": (0.0, 4.0), "lower_lip": (0.0, 3.5)})
+    assert read(talking, [(1, "both"), (2, "both")]).marks == ["unexplained:chin", "unexplained:lower_lip"]
+
+
 def test_a_label_that_the_units_do_not_suggest_is_marked():
     odd = pair(units=[(4, "both")], emotion="happiness", coarse="positive")
     (turn,) = talk(odd, evidence((4, "both")))["describe"]
