@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 @click.option("--config", "file", type=click.Path(path_type=Path), help="The TOML file of the run.")
 @click.option("--resume", is_flag=True, help="Go on from the last good checkpoint.")
 @click.option("--estimate", is_flag=True, help="Print memory and hours to expect, on paper, and stop.")
+@click.option("--devices", type=click.IntRange(1), default=1, help="GPUs that --estimate reckons with [1].")
 @click.option("--recipes", "listed", is_flag=True, help="List the recipes with their sources, and stop.")
-def command(file: Path | None, resume: bool, estimate: bool, listed: bool) -> None:
+def command(file: Path | None, resume: bool, estimate: bool, devices: int, listed: bool) -> None:
     """Tune a multimodal model on instruction data (docs/how-to/fine-tune.md). Uses no network."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s")
     if listed:
@@ -36,7 +37,7 @@ def command(file: Path | None, resume: bool, estimate: bool, listed: bool) -> No
         from training.mellm.finetune.estimate import report
 
         base.require("transformers")
-        click.echo(report(settings))
+        click.echo(report(settings, devices))
         return
     _run(settings, resume)
 

@@ -123,9 +123,10 @@ class Encoder:
             raise SourceCorrupt(
                 f"{record.where}: the model has no embedding for {told!r}", remedy="leave it out of the text"
             )
-        return len(ids) + sum(self._picture_tokens(path, record.where) for path in record.images)
+        return len(ids) + sum(self.picture_tokens(path, record.where) for path in record.images)
 
-    def _picture_tokens(self, path: Path, where: str) -> int:
+    def picture_tokens(self, path: Path, where: str) -> int:
+        """How many tokens a picture adds to the one that stands for it in the text."""
         picture = open_picture(path, where)
         if picture.size not in self._expanded:
             one = self.processor(
