@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice, zip_longest
 from multiprocessing import get_context
 from pathlib import Path
@@ -112,7 +113,8 @@ def build(options: BuildOptions, progress: Progress | None = None) -> dict[str, 
     done = _open(options.out, settings)
     if done is not None:
         return done
-    written = {split: _write(options.out, split, _split(options, split, progress)) for split in SPLITS}
+    with _Crew(options.workers) as crew:
+        written = {s: _write(options.out, s, _split(options, s, crew, progress)) for s in SPLITS}
     if not any(w.lines for w in written.values()):
         raise SourceEmpty("there is no pair to build from", remedy="ask for at least one with --count")
     return _finish(options.out, settings, written)
@@ -140,7 +142,9 @@ def _open(out: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
     return counts
 
 
-def _split(options: BuildOptions, split: str, progress: Progress | None) -> Iterator[dict[str, Any]]:
+def _split(
+    options: BuildOptions, split: str, crew: _Crew, progress: Progress | None
+) -> Iterator[dict[str, Any]]:
     """Pairs of a split (their records, the names of their pictures), person after person."""
     sources = SOURCES[options.source]
     wanted = options.counts.get(split, 0)
@@ -153,17 +157,40 @@ def _split(options: BuildOptions, split: str, progress: Progress | None) -> Iter
             _Job(options, split, source, number, person)
             for number, person in enumerate(_people(options, source, split, quota))
         ]
-        given = 0
-        for done in _each(jobs, options.workers):
-            for pair in islice(done, None if quota is None else quota - given):
-                given += 1
-                yield pair
-            if progress:
-                progress(f"{split}, {source}", given, quota or len(jobs))
-            if quota is not None and given >= quota:
-                break
-        if not everything and quota is not None and given < quota and source != "csv":
-            raise SourceEmpty(f"only {given} of {quota} {source} pairs could be drawn for {split}")
+        yield from _quota(jobs, quota, crew, partial(_tell, progress, f"{split}, {source}"))
+
+
+def _tell(progress: Progress | None, stage: str, done: int, total: int) -> None:
+    if progress:
+        progress(stage, done, total)
+
+
+def _quota(
+    jobs: Sequence[_Job], quota: int | None, crew: _Crew, tell: Callable[[int, int], None]
+) -> Iterator[dict[str, Any]]:
+    """So many pairs of people, or all of them.
+
+    :raises SourceEmpty: they have not so many; a table may
+    """
+    given = done = 0
+
+    def wanted() -> int:
+        if quota is None:
+            return len(jobs) - done
+        return -(-(quota - given) // jobs[0].options.per_person) if jobs else 0
+
+    for pairs_of_one in crew.each(jobs, wanted):
+        done += 1
+        for pair in islice(pairs_of_one, None if quota is None else quota - given):
+            given += 1
+            yield pair
+        tell(given, quota or len(jobs))
+        if quota is not None and given >= quota:
+            return
+    if quota is not None and jobs and jobs[0].source != "csv":
+        raise SourceEmpty(
+            f"only {given} of {quota} {jobs[0].source} pairs could be drawn for {jobs[0].split}"
+        )
 
 
 def _people(options: BuildOptions, source: str, split: str, quota: int | None) -> list[Person]:
@@ -230,28 +257,47 @@ def _chosen(drawn: Iterator[Pair], limit: int | None, turn: int) -> Iterator[Pai
         yield from filter(None, both)
 
 
-def _each(jobs: Sequence[_Job], workers: int) -> Iterator[list[dict[str, Any]]]:
-    """Results in order; only what is missing is made, a few people ahead."""
-    if workers <= 1:
-        for job in jobs:
-            yield _run(job)
-        return
-    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_quietly) as pool:
+class _Crew:
+    """Those who work on people: this process, or several others for the whole build."""
+
+    def __init__(self, workers: int) -> None:
+        self._workers = workers
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> _Crew:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def each(self, jobs: Sequence[_Job], wanted: Callable[[], int]) -> Iterator[list[dict[str, Any]]]:
+        """Results in order; only what is missing is made.
+
+        :param wanted: how many more people will be needed, as far as can be told: no more are begun
+        """
+        if self._workers <= 1:
+            yield from map(_run, jobs)
+            return
+        if self._pool is None:
+            self._pool = ProcessPoolExecutor(self._workers, get_context("spawn"), initializer=_quietly)
         ahead: deque[Future[list[dict[str, Any]]]] = deque()
         waiting = iter(jobs)
         try:
-            ahead.extend(pool.submit(_run, job) for job in islice(waiting, workers + 1))
-            while ahead:
-                done = ahead.popleft().result()
-                ahead.extend(pool.submit(_run, job) for job in islice(waiting, 1))
-                yield done
+            while True:
+                room = max(1, min(self._workers + 1, wanted())) - len(ahead)
+                ahead.extend(self._pool.submit(_run, job) for job in islice(waiting, max(0, room)))
+                if not ahead:
+                    return
+                yield ahead.popleft().result()
         except BrokenProcessPool as error:
             raise RunError(
                 "a worker process was ended from outside",
                 remedy="give the same command again, with fewer --workers",
             ) from error
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            for future in ahead:
+                future.cancel()
 
 
 def _quietly() -> None:
