@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -216,6 +217,11 @@ class _Job:
     person: Person
 
     @property
+    def turn(self) -> int:
+        """Where this person is in the turns that people take; splits and sources begin at different places."""
+        return zlib.crc32(f"{self.split}-{self.source}".encode()) % 97 + self.number
+
+    @property
     def part(self) -> Path:
         return self.options.out / PARTS / f"{self.split}-{self.source}-{self.number:05d}.json"
 
@@ -225,7 +231,7 @@ class _Job:
         limit = None if self.options.source == "csv" else self.options.per_person
         drawn = self.person() if limit is None else self.person(negatives=max(limit // 2, len(NEGATIVES)))
         found = []
-        for pair in _chosen(drawn, limit, self.number):
+        for pair in _chosen(drawn, limit, self.turn):
             lines, png = records.of_pair(pair, wording)
             name = records.image_name(png)
             if not (out / name).exists():
