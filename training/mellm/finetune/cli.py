@@ -44,6 +44,7 @@ def command(file: Path | None, resume: bool, estimate: bool, devices: int, liste
 
 def _run(settings: Config, resume: bool) -> None:
     base.require("torch", "transformers", "safetensors", "PIL")
+    from training.mellm.finetune import parallel
     from training.mellm.finetune.finish import finish
     from training.mellm.finetune.run import Trainer
 
@@ -58,6 +59,9 @@ def _run(settings: Config, resume: bool) -> None:
 
     trainer = Trainer(settings, told)
     trainer.fit(resume)
+    parallel.leave()
+    if not trainer.world.first:
+        return
     result = finish(trainer, lambda done, total: click.echo(f"asked: {done}/{total}", err=True))
     click.echo(
         json.dumps(

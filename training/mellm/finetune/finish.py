@@ -38,7 +38,7 @@ def finish(trainer: Trainer, told: Callable[[int, int], None] | None = None) -> 
     # adapters alone are no model where other weights were tuned beside them
     adapter = config.lora is not None and all(".lora_" in name for name in trainer.kept)
     texts = {"README.md": card(config, facts, None), "finetune.json": record(config, facts, None)}
-    export.write(trainer.model, config.base, folder, trainer.stored_dtype, texts, adapter)
+    export.write(trainer.whole(), config.base, folder, trainer.stored_dtype, texts, adapter)
     scores = None
     asked = evaluate.spread(trainer.material.held_out, config.evaluation.limit)
     if asked:

@@ -11,23 +11,23 @@ import json
 import logging
 import math
 import shutil
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
-from stream.errors import ModelOutputInvalid, ProviderUnavailable, RunError
-from training.mellm.finetune import base, checkpoints, strategies
+from stream.errors import ModelOutputInvalid, ProviderUnavailable, RunError, UsageError
+from training.mellm.finetune import base, checkpoints, parallel, strategies
 from training.mellm.finetune.checkpoints import Progress, Saved
 from training.mellm.finetune.collate import IGNORE, Encoder, collate
 from training.mellm.finetune.config import Config, Stage
 from training.mellm.finetune.data import Record, check_subjects, digest, read
+from training.mellm.finetune.schedule import heeding, seed_of, share_of_rate
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, ProcessorMixin
@@ -72,6 +72,7 @@ class Trainer:
         base.offline()
         self.family = base.family(base.check(config.base)["model_type"])
         material = _material(config)
+        self.world = parallel.enter(config.fit.device)
         self.device = _device(config)
         self.half = _half(config, self.device)
         self.processor: ProcessorMixin = base.load_processor(config.base)
@@ -87,9 +88,15 @@ class Trainer:
         self.material = Material(kept, material.held_out, material.sha256, left_out, tokens)
         self.pad = int(self.processor.tokenizer.pad_token_id or 0)
         torch.manual_seed(config.fit.seed)  # adapters begin with random numbers
-        self.model: nn.Module = strategies.prepare(model, config, self.half).to(self.device)
+        # shared out, a block has one precision: all of it is kept in fp32, and cast block by block
+        self.model: nn.Module = strategies.prepare(model, config, self.half and self.world.alone)
         names = [name for name, _ in self.model.named_parameters()]
         self.kept = strategies.changed(names, config, self.family)
+        if self.world.alone:
+            self.model.to(self.device)
+        else:
+            _fit_to_share(config, self.material)
+            parallel.share(self.model, list(model._no_split_modules or ()), self.half)
         self.checkpoints = config.out / "checkpoints"
         self.losses = config.out / "log.jsonl"
         self.total = 0
@@ -118,16 +125,19 @@ class Trainer:
         :raises RunError: the folder holds another run, or cannot be written; :raises Interrupted: by a signal
         :raises ConfigError: the checkpoint to go on from is of other settings
         """
-        self._room()
-        saved = self._begin(resume)
+        with self.world.together("the beginning"):
+            saved = self._begin(resume)
         stages = self.config.strategy.stages()
         at, done = (saved.progress.stage, saved.progress.step) if saved else (0, 0)
-        with self._signals():
+        if saved is not None:
+            parallel.give_weights(self.model, saved.weights(), self.world)
+        with heeding(self._stop):
             for index in range(at, len(stages)):
                 begun = saved if index == at else None
                 self._stage(index, stages[index], done if index == at else 0, begun)
 
     def _begin(self, resume: bool) -> Saved | None:
+        self._room()
         out = self.config.out
         saved = checkpoints.newest(self.checkpoints, self.fingerprint if resume else None)
         if saved is not None and not resume:
@@ -135,6 +145,16 @@ class Trainer:
                 f"{out} holds a run of {saved.progress.total} steps",
                 remedy="go on with it by --resume, or give another out",
             )
+        if self.world.first:
+            self._note(saved)
+        if saved is not None:
+            self.total, self.loss = saved.progress.total, saved.progress.loss
+            log.info("going on after step %d", self.total)
+        return saved
+
+    def _note(self, saved: Saved | None) -> None:
+        """Write down the settings; what the log tells of steps that are made again is forgotten."""
+        out = self.config.out
         try:
             out.mkdir(parents=True, exist_ok=True)
             (out / "config.json").write_text(self.config.model_dump_json(indent=1) + "\n", encoding="utf-8")
@@ -143,11 +163,6 @@ class Trainer:
             self.losses.write_text("".join(f"{line}\n" for line in lines[:done]), encoding="utf-8")
         except OSError as error:
             raise RunError(f"{out} cannot be written ({error.strerror or error})") from error
-        if saved is not None:
-            self.total, self.loss = saved.progress.total, saved.progress.loss
-            self.model.load_state_dict(saved.weights(), strict=False)
-            log.info("going on after step %d", self.total)
-        return saved
 
     def _stage(self, index: int, stage: Stage, done: int, saved: Saved | None) -> None:
         names = strategies.select(self.model, stage, self.family)
@@ -156,7 +171,7 @@ class Trainer:
             strategies.groups(self.model, stage, fit, self.family), betas=fit.betas, weight_decay=0.0
         )
         if saved is not None and done:
-            optimiser.load_state_dict(saved.optimiser())
+            parallel.give_optimiser_state(self.model, optimiser, saved.optimiser(), self.world)
         trained = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
         log.info(
             "stage %d, %s: %d weights in %d tensors, %d steps",
@@ -170,9 +185,10 @@ class Trainer:
         for step in range(done, steps):
             self._step(index, stage, step, steps, optimiser)
             last = step + 1 == steps
-            if last or self._stop.is_set() or self.total % self.config.keep.every == 0:
+            stopped = self.world.any(self._stop.is_set())
+            if last or stopped or self.total % self.config.keep.every == 0:
                 self._save(index, step + 1, optimiser)
-            if self._stop.is_set():
+            if stopped:
                 raise Interrupted(
                     f"stopped after step {self.total}; {self.checkpoints} holds it",
                     remedy="go on with --resume",
@@ -184,32 +200,35 @@ class Trainer:
         began = time.monotonic()
         fit = self.config.fit
         # dropout must fall the same way in a resumed run
-        torch.manual_seed(_seed(fit.seed, index, step))
-        factor = _schedule(fit.schedule, step, steps, fit.warmup)
+        torch.manual_seed(seed_of(fit.seed, index, step) + self.world.rank)
+        factor = share_of_rate(fit.schedule, step, steps, fit.warmup)
         for group in optimiser.param_groups:
             group["lr"] = group["highest"] * factor
-        samples = [self.encoder(record) for record in self._drawn(index, step)]
-        learnt = sum(int((s["labels"][:, 1:] != IGNORE).sum()) for s in samples)
+        drawn = self._drawn(index, step)
+        samples = [self.encoder(record) for record in drawn[self.world.rank :: self.world.size]]
+        learnt = self.world.summed(sum(int((s["labels"][:, 1:] != IGNORE).sum()) for s in samples))
         optimiser.zero_grad(set_to_none=True)
         loss = 0.0
         try:
-            for i in range(0, len(samples), fit.micro_batch):
-                batch = collate(samples[i : i + fit.micro_batch], self.pad)
+            for i in range(0, math.ceil(len(drawn) / self.world.size), fit.micro_batch):
+                # a process that has run out of conversations keeps step with the others
+                batch = collate(samples[i : i + fit.micro_batch] or [self._idle(drawn)], self.pad)
                 part = self._loss(batch) / learnt
-                part.backward()  # type: ignore[no-untyped-call]
+                (part * self.world.size).backward()  # gradients are averaged over processes
                 loss += float(part.detach())
         except torch.OutOfMemoryError as error:
             raise RunError(
                 f"out of memory at step {self.total + 1}",
                 remedy="set fit.micro_batch = 1 and fit.checkpointing = true, or train less of the model",
             ) from error
+        loss = self.world.summed(loss)
         if not math.isfinite(loss):
             raise ModelOutputInvalid(
                 f"the loss is {loss} at step {self.total + 1}; the last checkpoint is kept",
                 remedy="give a lower fit.rate",
             )
         trained = [p for group in optimiser.param_groups for p in group["params"]]
-        norm = float(nn.utils.clip_grad_norm_(trained, fit.clip))
+        norm = parallel.number(nn.utils.clip_grad_norm_(trained, fit.clip))
         optimiser.step()
         self.total += 1
         self.loss = loss if not math.isfinite(self.loss) else MEMORY * self.loss + (1 - MEMORY) * loss
@@ -219,21 +238,26 @@ class Trainer:
             "loss": round(loss, 6),
             "rate": optimiser.param_groups[0]["lr"],
             "norm": round(norm, 4),
-            "tokens": sum(int(s["input_ids"].shape[1]) for s in samples),
-            "learnt": learnt,
+            "learnt": int(learnt),
             "seconds": round(time.monotonic() - began, 3),
         }
-        with self.losses.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-        if self.told:
+        if self.world.first:
+            with self.losses.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+        if self.told and self.world.first:
             self.told(stage.label, step + 1, steps, self.loss)
+
+    def _idle(self, drawn: list[Record]) -> dict[str, torch.Tensor]:
+        """A conversation of which nothing is learnt."""
+        sample = self.encoder(drawn[0])
+        return sample | {"labels": torch.full_like(sample["labels"], IGNORE)}
 
     def _drawn(self, index: int, step: int) -> list[Record]:
         """The records of a step: every epoch has its own order."""
         count, size = len(self.material.train), self.config.fit.batch
         each = math.ceil(count / size)
         epoch, place = divmod(step, each)
-        generator = torch.Generator().manual_seed(_seed(self.config.fit.seed, index, -1 - epoch))
+        generator = torch.Generator().manual_seed(seed_of(self.config.fit.seed, index, -1 - epoch))
         order = torch.randperm(count, generator=generator)[place * size : (place + 1) * size]
         return [self.material.train[int(i)] for i in order]
 
@@ -241,8 +265,11 @@ class Trainer:
         """Cross-entropy of what the assistant says, summed. Logits are made where something is learnt, nowhere else."""
         labels = batch.pop("labels")[:, 1:]
         places = (labels != IGNORE).any(0).nonzero().squeeze(1)
+        if not len(places):
+            places = torch.zeros(1, dtype=torch.long)  # nothing is learnt; the model is run all the same
         inputs = {name: t.to(self.device) for name, t in batch.items()}
-        with torch.autocast(self.device.type, torch.bfloat16) if self.half else nullcontext():
+        cast = self.half and self.world.alone  # shared out, blocks cast by themselves
+        with torch.autocast(self.device.type, torch.bfloat16) if cast else nullcontext():
             logits = self.model(**inputs, logits_to_keep=places.to(self.device), use_cache=False).logits
         return nn.functional.cross_entropy(
             logits.flatten(0, 1).float(),
@@ -252,12 +279,24 @@ class Trainer:
         )
 
     def _save(self, index: int, step: int, optimiser: torch.optim.Optimizer) -> None:
-        parameters = dict(self.model.named_parameters())
-        weights = {name: parameters[name].detach().cpu() for name in self.kept}
+        weights = parallel.weights(self.model, self.kept, self.world)
+        state = parallel.optimiser_state(self.model, optimiser, self.world)
         progress = Progress(index, step, self.total, self.loss, self.fingerprint)
-        checkpoints.save(
-            self.checkpoints, progress, weights, optimiser.state_dict(), self.config.keep.checkpoints
-        )
+        with self.world.together("saving"):
+            if self.world.first:
+                checkpoints.save(self.checkpoints, progress, weights, state, self.config.keep.checkpoints)
+
+    def whole(self) -> nn.Module:
+        """The tuned model in one piece and full precision: where it was shared out or rounded, made anew from the base
+        and the last checkpoint."""
+        if self.world.alone and not self.half:
+            return self.model
+        saved = checkpoints.newest(self.checkpoints, self.fingerprint)
+        if saved is None:
+            raise RunError(f"{self.checkpoints} holds no checkpoint")
+        model = strategies.prepare(base.load_model(self.config.base), self.config, half=False)
+        model.load_state_dict(saved.weights(), strict=False)
+        return model
 
     def _room(self) -> None:
         """Refuse to begin what the disk cannot hold: one checkpoint more than are kept, and the model."""
@@ -272,26 +311,6 @@ class Trainer:
                 f"checkpoints and model need {wanted / 1e9:.1f} GB and {there} has {free / 1e9:.1f} GB left",
                 remedy="make room, or keep fewer checkpoints (keep.checkpoints)",
             )
-
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """The first Ctrl-C or SIGTERM ends the run after the step; a second one at once."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def ask(number: int, frame: Any) -> None:
-            if self._stop.is_set():
-                raise KeyboardInterrupt
-            log.info("stopping after this step")
-            self._stop.set()
-
-        old = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in old.items():
-                signal.signal(number, handler)
 
     def stop(self) -> None:
         """End the run after the step it is in, from another thread or from ``told``."""
@@ -308,32 +327,34 @@ def _material(config: Config) -> Material:
     return Material(train, held_out, digest(files))
 
 
+def _fit_to_share(config: Config, material: Material) -> None:
+    """Refuse what processes cannot do side by side.
+
+    :raises UsageError: naming it
+    """
+    if len(config.strategy.stages()) > 1:
+        raise UsageError(
+            "a staged run takes one process",
+            remedy="run the stages one after the other, or take lora or full",
+        )
+    for record in material.train:
+        if not record.images:
+            raise UsageError(
+                f"{record.where} has no picture; with several processes each conversation needs one",
+                remedy="take one process",
+            )
+
+
 def _device(config: Config) -> torch.device:
     wanted = config.fit.device
     if wanted == "cuda" and not torch.cuda.is_available():
         raise ProviderUnavailable("there is no CUDA device here", remedy='set fit.device = "auto"')
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(wanted)
+    return torch.device(wanted, torch.cuda.current_device()) if wanted == "cuda" else torch.device(wanted)
 
 
 def _half(config: Config, device: torch.device) -> bool:
     if config.fit.precision == "auto":
         return device.type == "cuda" and torch.cuda.is_bf16_supported()
     return config.fit.precision == "bf16"
-
-
-def _seed(seed: int, stage: int, step: int) -> int:
-    told = hashlib.sha256(f"{seed} {stage} {step}".encode()).digest()
-    return int.from_bytes(told[:7], "big")
-
-
-def _schedule(kind: str, step: int, steps: int, warmup: float) -> float:
-    """Share of the highest rate at a step: up in a straight line, then down."""
-    warm = math.ceil(warmup * steps)
-    if step < warm:
-        return (step + 1) / warm
-    phase = (step - warm) / max(1, steps - warm)
-    if kind == "cosine":
-        return 0.5 * (1 + math.cos(math.pi * phase))
-    return 1 - phase if kind == "linear" else 1.0

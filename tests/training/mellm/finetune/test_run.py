@@ -151,6 +151,22 @@ def test_recomputing_activations_changes_nothing(root: Path) -> None:
         torch.testing.assert_close(weights(on)[name], value, rtol=1e-4, atol=1e-5)
 
 
+def test_arithmetic_in_half_precision_rounds_nothing_that_is_not_trained(root: Path) -> None:
+    fit = {"epochs": 4, "rate": 2e-2, "precision": "bf16"}
+    strategy = {"kind": "lora", "projector": "tuned", "lora": {"rank": 4, "targets": "attention"}}
+    trainer = fitted(tiny.config(root, strategy=strategy, fit=fit))
+    kinds = {(".lora_" in n or "connector" in n, p.dtype) for n, p in trainer.model.named_parameters()}
+    assert kinds == {(True, torch.float32), (False, torch.bfloat16)}
+    result = finish(trainer)
+    assert result.last_loss < result.first_loss
+    before = dict(base.load_model(root / "base").named_parameters())
+    after = dict(base.load_model(result.model).named_parameters())
+    changed = {n for n, p in after.items() if not torch.equal(p, before[n])}
+    assert changed
+    assert all("self_attn" in n or "connector" in n for n in changed)
+    assert all(p.dtype == torch.float32 for p in after.values())
+
+
 def test_people_of_the_training_are_not_asked_in_the_end(root: Path) -> None:
     tiny.data_file(root / "test.jsonl", 3, "a", first=90)
     with pytest.raises(UsageError, match=r"learnt from .* and held out"):
