@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from detectors.analyzer import FaceUpdate
+from detectors.flow import FlowEstimator
 from detectors.quality import assess
 from detectors.signals import FacePair, TrackSignals
 from detectors.spotting import Score, Spot, Spotter
@@ -135,6 +136,7 @@ class Chain:
     :param build_evidence: onset–apex pair → evidence
     :param scores: whether to emit :class:`Scored` for each grid step
     :param providers: network → execution provider in use, for the record
+    :param flow: makes a track's estimator of motion, for comparison; by default that of :class:`TrackSignals`
     :param mirrored: pictures are mirror images; they are turned back, so that left stays the subject's left
     """
 
@@ -147,6 +149,7 @@ class Chain:
         *,
         scores: bool = False,
         mirrored: bool = False,
+        flow: Callable[[], FlowEstimator] | None = None,
         providers: Mapping[str, str] | None = None,
     ) -> None:
         self.source = source
@@ -157,6 +160,7 @@ class Chain:
         self._build_evidence = build_evidence
         self._scores = scores
         self._mirrored = mirrored
+        self._flow = flow
         self._looked_at: int | None = None  # the segment, where :meth:`look` is
         self._tracks: dict[int, _Track] = {}
         self._segment: int | None = None
@@ -230,7 +234,7 @@ class Chain:
             state = self._tracks.get(face.track)
             fresh = update.refreshed or state is None
             if state is None:
-                signals = TrackSignals(origin_ns=self._origin_ns)
+                signals = TrackSignals(self._flow and self._flow(), origin_ns=self._origin_ns)
                 state = self._tracks[face.track] = _Track(signals, self._make_spotter())
                 self.counts.tracks += 1
                 out.append(FaceAppeared(face.track, frame.pts_ns, face.box))

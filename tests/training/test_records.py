@@ -14,6 +14,7 @@ pytest.importorskip("torch", reason="extra `train` is not installed")
 from detectors.analyzer import FakeFaceAnalyzer
 from detectors.sheet import Sheet
 from detectors.spotting import FakeStepModel, SpottingOptions
+from detectors.types import F32, U8
 from stream.errors import ModelCorrupt
 from stream.frames import Frame, Gap
 from training.spotter import pixels, records
@@ -68,6 +69,19 @@ def test_a_record_gives_the_spots_that_the_chain_gives(record: Record) -> None:
         assert published.interval.apex_s == pytest.approx(spot.apex_s, abs=0.0101)
         assert published.interval.score == pytest.approx(spot.score)
         assert 0 <= published.latency_s < 0.6
+
+
+def test_another_flow_is_measured_with(record: Record) -> None:
+    class Still:
+        def __call__(self, a: U8, b: U8, /) -> F32:
+            return np.zeros((*a.shape, 2), np.float32)
+
+    still = records.measure("sheet", "nobody", frames(), seconds=2.4, fps=50, analyzer=analyzer, flow=Still)
+    valid = ~np.isnan(still.features[:, 0])
+    assert np.array_equal(valid, ~np.isnan(record.features[:, 0]))
+    assert valid.any()
+    assert not still.features[valid].any()
+    assert record.features[valid].any()
 
 
 def test_the_face_is_as_wide_as_it_was_drawn(record: Record) -> None:

@@ -73,6 +73,28 @@ def test_a_build_makes_what_is_missing(tmp_path: Path, monkeypatch: pytest.Monke
     assert len(sets.load("rendered50", tmp_path)) == 3
 
 
+def test_sets_of_another_flow_have_a_folder_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from detectors.flow import STOCK, Dis
+    from tests.training.test_pools import record
+
+    flows: list[object] = []
+
+    def make(clip: sets.Clip, flow: sets.Flow = None) -> records.Record:
+        flows.append(flow and flow())
+        return record(120)
+
+    monkeypatch.setattr(sets, "make", make)
+    assert sets.main(["rendered50", "--flow", "stock", "--limit", "1"]) != 0
+    assert "--root" in capsys.readouterr().err
+    assert not flows
+    assert sets.main(["rendered50", "--flow", "stock", "--limit", "1", "--root", str(tmp_path)]) == 0
+    (flow,) = flows
+    assert isinstance(flow, Dis)
+    assert flow.options == STOCK
+
+
 def test_a_clip_that_cannot_be_made_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.analyzer import FaceAnalyzer
+from detectors.flow import FlowEstimator
 from detectors.regions import eye_frame
 from detectors.signals import FEATURES
 from detectors.spotting import Spot, Spotter, SpottingOptions
@@ -131,11 +132,14 @@ def measure(
     groups: Iterable[str] = (),
     facts: Mapping[str, Any] | None = None,
     analyzer: Callable[[], Analyzer] = FaceAnalyzer,
+    flow: Callable[[], FlowEstimator] | None = None,
 ) -> Record:
     """Run frames through the product's chain and keep the signals of the face that was seen longest.
 
     Tracks of that person that follow each other (a face lost and found again) are joined with a void between.
     A face that the engine refuses (too small, too far turned) gives void steps, as in the product.
+
+    :param flow: makes another estimator of motion than the product's, to see what it would cost
     """
     tapes: list[_Tape] = []
 
@@ -144,7 +148,7 @@ def measure(
         return tapes[-1]  # type: ignore[return-value]
 
     watched = _Watched(analyzer())
-    chain = Chain(name, watched, tape, _nothing)
+    chain = Chain(name, watched, tape, _nothing, flow=flow)
     for item in frames:
         chain.push(item)
     chain.finish()

@@ -17,14 +17,15 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import av
 import cv2
 import numpy as np
 
+from detectors.flow import FlowEstimator, Preset, create
 from stream.errors import MellmError, ModelMissing, SourceEmpty, UsageError
 from stream.frames import Frame
 from training.spotter import records
@@ -210,14 +211,18 @@ TEST_SETS = ("rendered50", "rendered30", "stills", "talking", "free")
 VALIDATION_SETS = ("val-rendered", "val-stills")
 
 
-def make(clip: Clip) -> Record:
+Flow: TypeAlias = Callable[[], FlowEstimator] | None
+"""Makes the estimator of motion; ``None`` is the product's own."""
+
+
+def make(clip: Clip, flow: Flow = None) -> Record:
     """Draw, film and measure one clip."""
     cv2.setNumThreads(1)
     if clip.kind == "rendered":
-        return _make_rendered(clip)
+        return _make_rendered(clip, flow)
     if clip.kind == "still":
-        return _make_still(clip)
-    return _make_free(clip) if clip.kind == "free" else _make_video(clip)
+        return _make_still(clip, flow)
+    return _make_free(clip, flow) if clip.kind == "free" else _make_video(clip, flow)
 
 
 def _truths(script: Script, peak: Callable[[Expression], float]) -> list[Interval]:
@@ -238,7 +243,7 @@ def _events(script: Script) -> list[Event]:
     return sorted((e for e in out if e.kind != "headdrift"), key=lambda e: e.onset_s)
 
 
-def _make_rendered(clip: Clip) -> Record:
+def _make_rendered(clip: Clip, flow: Flow) -> Record:
     spec = draw_spec(clip.seed, clip.seconds, clip.fps)
     if clip.face_px:
         spec = replace(spec, face_width=clip.face_px, side=2 * round(clip.face_px * 0.86))
@@ -259,10 +264,11 @@ def _make_rendered(clip: Clip) -> Record:
         fps=clip.fps,
         groups=("talking" if rendered.script.talks else "silent", spec.compression, *clip.groups),
         facts={"seed": clip.seed},
+        flow=flow,
     )
 
 
-def _make_still(clip: Clip) -> Record:
+def _make_still(clip: Clip, flow: Flow) -> Record:
     from training.make_sample import landmarks
 
     image = np.asarray(cv2.imread(str(media() / "stills" / clip.source)), np.uint8)
@@ -285,6 +291,7 @@ def _make_still(clip: Clip) -> Record:
         fps=clip.fps,
         groups=("talking" if made.talks else "silent", made.film.codec, *clip.groups),
         facts={"profile": clip.profile},
+        flow=flow,
     )
 
 
@@ -297,7 +304,7 @@ def _traced(clip: Clip) -> composite.Traced:
     return composite.trace(media() / "videos" / clip.source, ROOT / "traces")
 
 
-def _make_video(clip: Clip) -> Record:
+def _make_video(clip: Clip, flow: Flow) -> Record:
     traced, who = _traced(clip), video(clip.source)
     rng = np.random.default_rng([0x71DE, clip.seed])
     remake, per_min = composite.Remake(), 22.0
@@ -335,11 +342,12 @@ def _make_video(clip: Clip) -> Record:
         fps=made.fps,
         groups=clip.groups,
         facts={"fold": who.fold, "file": who.file, "start_s": start, "speed": remake.speed},
+        flow=flow,
     )
     return replace(measured, truths=tuple(_truths(made.script, made.peak)))
 
 
-def _make_free(clip: Clip) -> Record:
+def _make_free(clip: Clip, flow: Flow) -> Record:
     who = video(clip.source)
     path = media() / "videos" / clip.source
     with av.open(str(path)) as container:
@@ -351,15 +359,22 @@ def _make_free(clip: Clip) -> Record:
                 yield Frame(clip.name, 0, k, round(frame.time * 1e9), 0, frame.to_ndarray(format="bgr24"))
 
     made = records.measure(
-        clip.name, who.subject, frames(), seconds=0, fps=rate, groups=clip.groups, facts={"fold": who.fold}
+        clip.name,
+        who.subject,
+        frames(),
+        seconds=0,
+        fps=rate,
+        groups=clip.groups,
+        facts={"fold": who.fold},
+        flow=flow,
     )
     return replace(made, seconds=made.frames / rate)
 
 
-def _carry_out(clip: Clip, path: str) -> str | None:
+def _carry_out(clip: Clip, path: str, preset: Preset | None = None) -> str | None:
     """Make and keep one clip; the reason where it cannot be made."""
     try:
-        records.save(make(clip), Path(path))
+        records.save(make(clip) if preset is None else make(clip, partial(create, preset)), Path(path))
     except SourceEmpty as error:
         return str(error)
     return None
@@ -377,11 +392,13 @@ def build(
     workers: int = 1,
     limit: int | None = None,
     until_s: float | None = None,
+    flow: Preset | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Make what is missing of a set; returns its folder.
 
     :param limit: make no more than the first so many clips; :param until_s: start none after this ``time.monotonic()``
+    :param flow: another estimator of motion than the product's; give such sets a ``root`` of their own
     """
     import time
 
@@ -396,12 +413,12 @@ def build(
     if workers <= 1:
         for clip in missing:
             if until_s is None or time.monotonic() < until_s:
-                _told(clip, _carry_out(clip, str(folder / f"{clip.name}.npz")))
+                _told(clip, _carry_out(clip, str(folder / f"{clip.name}.npz"), flow))
                 done += 1
                 tell(done, len(wanted))
         return folder
     with ProcessPoolExecutor(workers) as pool:
-        jobs = {pool.submit(_carry_out, c, str(folder / f"{c.name}.npz")): c for c in missing}
+        jobs = {pool.submit(_carry_out, c, str(folder / f"{c.name}.npz"), flow): c for c in missing}
         for job in as_completed(jobs):
             _told(jobs[job], job.result())
             done += 1
@@ -435,12 +452,26 @@ def main(arguments: Iterable[str] | None = None) -> int:
     @click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True)
     @click.option("--limit", type=click.IntRange(1), help="The first so many clips of each set.")
     @click.option("--minutes", type=float, help="Start no clip after so many minutes.")
+    @click.option(
+        "--flow",
+        type=click.Choice(get_args(Preset)),
+        help="Measure with another optical flow than the product's; give another --root too.",
+    )
     def command(
-        names: tuple[str, ...], root: Path, workers: int, limit: int | None, minutes: float | None
+        names: tuple[str, ...],
+        root: Path,
+        workers: int,
+        limit: int | None,
+        minutes: float | None,
+        flow: Preset | None,
     ) -> None:
         """Draw, film and measure the clips of sets; what is there is kept."""
         import time
 
+        if flow is not None and root == ROOT:
+            raise UsageError(
+                "sets of another flow would take the place of the product's", remedy="give --root"
+            )
         until = None if minutes is None else time.monotonic() + 60 * minutes
         for name in names:
 
@@ -448,7 +479,7 @@ def main(arguments: Iterable[str] | None = None) -> int:
                 if done % 10 == 0 or done == total:
                     click.echo(f"{name}: {done}/{total}", err=True)
 
-            build(name, root, workers=workers, limit=limit, until_s=until, progress=tell)
+            build(name, root, workers=workers, limit=limit, until_s=until, flow=flow, progress=tell)
 
     try:
         command.main(args=None if arguments is None else list(arguments), standalone_mode=False)
