@@ -28,6 +28,7 @@ from stream.errors import MellmError
 from training.spotter import sets, train
 from training.spotter.dataset import CorpusSpec, generate
 from training.spotter.export import export
+from training.spotter.net import SpotterNet
 from training.spotter.pools import Pool
 from training.spotter.records import Record
 from training.spotter.train import SHAPES, Trainer, TrainOptions
@@ -135,8 +136,19 @@ def _changed(pool: Pool, change: Callable[[F32], F32]) -> Pool:
     return replace(pool, features=features)
 
 
+def _blinded(net: SpotterNet) -> None:
+    """Close the inputs that a variant does without. Augmentation disturbs them all the same, and a scale made from
+    zeros would turn that into the loudest input of the network.
+    """
+    net.scale[net.scale > 500] = 0.0  # standardise() divides by 1e-3 at the least
+
+
 def _scored(record: Record, change: Callable[[F32], F32]) -> Scored:
-    return Scored.of_record(replace(record, features=change(record.features)))
+    features = change(record.features)
+    features[np.isnan(record.features[:, 0])] = (
+        np.nan
+    )  # what is void stays so, whatever the variant leaves out
+    return Scored.of_record(replace(record, features=features))
 
 
 def run(name: str, options: TrainOptions, root: Path) -> dict[str, Any]:
@@ -159,6 +171,9 @@ def run(name: str, options: TrainOptions, root: Path) -> dict[str, Any]:
         replace(options, run=folder, shape=variant.shape, pretrain=options.iterations),  # type: ignore[arg-type]
         material,
     )
+    if variant.change is not same:
+        _blinded(trainer.net)
+        _blinded(trainer.mean)
     trainer.resume()
     trainer.fit()
     path = folder / "spotter.onnx"
