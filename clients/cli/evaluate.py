@@ -273,3 +273,67 @@ def _tell_tuned(name: str, tuned: Tuned, as_json: bool, asdict: Callable[[Any], 
             f"  R {after['recall']:.2f}"
             f"  false / min {earlier['false_per_minute']:.1f} → {after['false_per_minute']:.1f}"
         )
+
+
+@evaluate.command()
+@click.option("--set", "names", multiple=True, metavar="NAME", help="rendered, stills or clips [all].")
+@click.option(
+    "--describer", "kinds", multiple=True, metavar="NAME", help="rules, nano, openai [rules, nano]."
+)
+@click.option("--base-url", help="Of the openai describer.")
+@click.option("--model", help="Of the openai describer.")
+@click.option("--profile", default="generic", show_default=True, help="Of the openai describer.")
+@click.option("--pairs", type=_PATH, default=Path("runs/pairs"), show_default=True, help="Stored test pairs.")
+@click.option("--clips", type=_PATH, default=Path("runs/clips50"), show_default=True, help="Rendered videos.")
+@click.option(
+    "--root",
+    type=_PATH,
+    default=Path("runs/spotting-sets"),
+    show_default=True,
+    help="Their measured signals.",
+)
+@click.option("--page", type=_PATH, help="Put the table between the marks of this page.")
+@json_flag
+def describing(
+    names: tuple[str, ...],
+    kinds: tuple[str, ...],
+    base_url: str | None,
+    model: str | None,
+    profile: str,
+    pairs: Path,
+    clips: Path,
+    root: Path,
+    page: Path | None,
+    as_json: bool,
+) -> None:
+    """Score describers against known units, on pairs that no describer was trained on."""
+    import json
+
+    from stream.errors import MissingExtra
+
+    try:
+        from evaluation import marks
+        from evaluation.describing import cases, readers, report
+    except ImportError as error:
+        raise MissingExtra(
+            f"evaluating needs {error.name}", remedy="pip install 'mellm-live[train,eval]'"
+        ) from error
+    from detectors.stepmodel import OnnxStepModel
+    from engine.describe import create
+
+    asked: dict[str, readers.Reader] = {}
+    for kind in kinds or ("rules", "nano"):
+        asked[kind] = readers.of_describer(create(kind, base_url=base_url, model=model, profile=profile))
+    results = {}
+    for name in names or cases.SETS:
+        examples = cases.load(name, pairs, clips=clips, signals=root / "rendered50", model=OnnxStepModel())
+        told = name == "clips" and not kinds
+        more = (
+            {"rules, with the spotter": readers.rules_with_opinion, "spotter": readers.spotter}
+            if told
+            else {}
+        )
+        results[name] = report.compare(examples, {**asked, **more})
+    if page is not None:
+        marks.put(page, report.table(results), report.BEGIN)
+    click.echo(json.dumps(report.plain(results), indent=1) if as_json else report.table(results))

@@ -13,12 +13,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from evaluation import marks
 from evaluation.metrics.spotting import SpottingScore
 from evaluation.spotting.contenders import Contender
 from evaluation.spotting.data import seen_s
 from evaluation.spotting.measures import Point, Result, best_within, result
 from evaluation.spotting.page import markdown
-from stream.errors import UsageError
 from training.spotter.records import Record
 
 FORMAT = "mellm-eval-spotting/1"
@@ -171,7 +171,7 @@ def write(report: Report, out: Path) -> list[Path]:
     return [*whole, *pictures]
 
 
-BEGIN, END = "<!-- results: written by mellm eval spotting --page -->", "<!-- end of results -->"
+BEGIN, END = "<!-- results: written by mellm eval spotting --page -->", marks.END
 
 
 def publish(report: Report, page: Path) -> list[Path]:
@@ -182,25 +182,17 @@ def publish(report: Report, page: Path) -> list[Path]:
     from evaluation.spotting import plots
 
     marked(page)
-    before, _, rest = page.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
     pictures = page.parent / "img" / "spotting"
     pictures.mkdir(parents=True, exist_ok=True)
     drawn = plots.draw(report, pictures)
     text = markdown(report, [str(p.relative_to(page.parent)) for p in drawn])
-    part = page.with_suffix(".part")
-    part.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{after}")
-    os.replace(part, page)
+    marks.put(page, text, BEGIN)
     return [page, *drawn]
 
 
 def marked(page: Path) -> None:
     """:raises UsageError: the page is not there or has no place for results"""
-    text = page.read_text() if page.is_file() else ""
-    if BEGIN not in text or END not in text.partition(BEGIN)[2]:
-        raise UsageError(
-            f"{page} has no place for results", remedy=f"put these two lines into it: {BEGIN} and {END}"
-        )
+    marks.marked(page, BEGIN)
 
 
 def _plain(value: Any) -> Any:

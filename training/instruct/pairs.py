@@ -11,7 +11,7 @@ blinks, talks, glances, turns or does nothing, whose right answer is to abstain.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
@@ -131,14 +131,18 @@ def _kind(script: Script, onset_s: float, apex_s: float) -> Kind | None:
     near = [e for e in script.expressions if e.onset_s < apex_s + 0.1 and onset_s - 0.1 < e.offset_s]
     if near:
         return None
-    names = {type(e).__name__ for e in seen}
-    if names & {"Speech", "BrowBeat", "Chewing", "Swallow"}:
+    return kind_of({type(e).__name__ for e in seen})
+
+
+def kind_of(events: Set[str]) -> Kind:
+    """What a window without an expression shows, by the names of the events that touch it."""
+    if events & {"Speech", "BrowBeat", "Chewing", "Swallow"}:
         return "speech"
-    if "Blink" in names:
+    if "Blink" in events:
         return "blink"
-    if "Gaze" in names:
+    if "Gaze" in events:
         return "gaze"
-    return "head" if names & {"HeadTurn", "Nod"} else "still"
+    return "head" if events & {"HeadTurn", "Nod"} else "still"
 
 
 def moments(script: Script, rng: np.random.Generator, negatives: int, jitter_s: float = 0.0) -> list[_Moment]:
@@ -167,18 +171,20 @@ def moments(script: Script, rng: np.random.Generator, negatives: int, jitter_s: 
     return out
 
 
-def _crop(picture: U8, matrix: np.ndarray) -> U8:
-    gray = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
-    return motion_map.warp(
-        np.asarray(gray, np.uint8), matrix, (motion_map.LIVE_WIDTH, motion_map.LIVE_HEIGHT)
-    )
+def standard(onset: U8, apex: U8, landmarks: F32) -> tuple[U8, U8, F32]:
+    """Grey standard crops of two frames (H×W×3 BGR), by one transform, and the landmarks in them."""
+    matrix = crop_matrix(eye_frame(landmarks), motion_map.LIVE_WIDTH)
+    size = (motion_map.LIVE_WIDTH, motion_map.LIVE_HEIGHT)
+    gray = [np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), np.uint8) for picture in (onset, apex)]
+    first, second = (motion_map.warp(picture, matrix, size) for picture in gray)
+    return first, second, apply(matrix, landmarks)
 
 
 def _pair(
     name: str, subject: str, split: Split, source: Source, moment: _Moment, peak: float, talks: bool,
     pictures: Sequence[U8], landmarks: F32, rng: np.random.Generator,
 ) -> Pair:  # fmt: skip
-    matrix = crop_matrix(eye_frame(landmarks), motion_map.LIVE_WIDTH)
+    onset, apex, points = standard(pictures[0], pictures[1], landmarks)
     actions = sorted(moment.expression.actions, key=lambda a: a.au) if moment.expression else ()
     units = tuple(UnitTruth(a.au, SIDES[a.side], round(a.intensity, 3)) for a in actions)
     emotion = labels.draw((u.au for u in units), rng) if units else None
@@ -192,9 +198,9 @@ def _pair(
         peak=round(peak, 3),
         talks=talks,
         duration_ms=round(1e3 * moment.duration_s),
-        onset=_crop(pictures[0], matrix),
-        apex=_crop(pictures[1], matrix),
-        landmarks=apply(matrix, landmarks),
+        onset=onset,
+        apex=apex,
+        landmarks=points,
         emotion=emotion,
         coarse=None if emotion is None else labels.coarse(emotion),
     )

@@ -1,0 +1,67 @@
+"""Describers as readers of pairs: the same pairs, the same form of answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+from engine import facs
+from engine.describe.base import DescribeContext, Describer
+from engine.describe.rules import RulesDescriber
+from engine.types import Description, Side
+from evaluation.describing.cases import Example
+from evaluation.describing.measures import Reading, named_units
+
+Reader: TypeAlias = Callable[[Sequence[Example]], list[Reading]]
+
+UNREADABLE = frozenset({"unparsable", "cut_answer", "empty_answer"})
+
+SURE = 0.5
+"""The spotter's opinion names units that are at least so sure."""
+
+
+def reading(told: Description, *, own_text: bool) -> Reading:
+    """A description as it is scored. ``own_text``: its text is the model's, not put together by rules."""
+    units: dict[int, Side] = {u.au: u.side for u in told.action_units}
+    return Reading(
+        abstained=told.abstained is not None,
+        units=units,
+        coarse=None if told.emotion is None else told.emotion.coarse,
+        parsed=told.abstained not in UNREADABLE,
+        named=named_units(told.text) if own_text else None,
+    )
+
+
+def of_describer(describer: Describer) -> Reader:
+    """Any describer, pair by pair, without the spotter's opinion."""
+
+    def read(examples: Sequence[Example]) -> list[Reading]:
+        context = DescribeContext(deadline_s=60)
+        own = not isinstance(describer, RulesDescriber)
+        return [reading(describer.describe(e.evidence, context), own_text=own) for e in examples]
+
+    return read
+
+
+def rules_with_opinion(examples: Sequence[Example]) -> list[Reading]:
+    """``rules`` as it runs in the product, told what the spotter thinks of units."""
+    rules = RulesDescriber()
+    return [
+        reading(
+            rules.describe(e.evidence, DescribeContext(unit_scores=tuple((e.opinion or {}).items()))),
+            own_text=False,
+        )
+        for e in examples
+    ]
+
+
+def spotter(examples: Sequence[Example]) -> list[Reading]:
+    """The spotter's own read-out: units without sides; it abstains where it is sure of none."""
+    out = []
+    for example in examples:
+        units: dict[int, Side] = {
+            au: "both" for au, share in (example.opinion or {}).items() if share >= SURE
+        }
+        emotion = facs.coarse_emotion((au, 1.0) for au in units)
+        out.append(Reading(not units, units, None if emotion is None else emotion.coarse))
+    return out

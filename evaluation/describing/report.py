@@ -1,0 +1,60 @@
+"""``mellm eval describing``: readers side by side on the same pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from evaluation.describing.cases import Example
+from evaluation.describing.measures import Scores, balanced, score
+from evaluation.describing.readers import Reader
+from evaluation.spotting.stats import Estimate
+
+BEGIN = "<!-- results: written by mellm eval describing --page -->"
+
+
+def compare(examples: Sequence[Example], readers: Mapping[str, Reader]) -> dict[str, dict[str, Scores]]:
+    """Reader → ``gate`` or ``no gate`` → scores; half of the negatives lie above the motion floor."""
+    chosen = [examples[i] for i in balanced([e.case for e in examples])]
+    cases = [e.case for e in chosen]
+    out = {}
+    for name, read in readers.items():
+        readings = read(chosen)
+        out[name] = {"gate": score(cases, readings, True), "no gate": score(cases, readings, False)}
+    return out
+
+
+def table(results: Mapping[str, Mapping[str, Mapping[str, Scores]]]) -> str:
+    """Markdown: one row a set and reader."""
+    lines = [
+        "| set | reader | unit F1 | precision / recall | sides | coarse UF1 (share of ceiling) "
+        "| abstains, no expression | … above the floor | silent, expression | parsed / consistent | pairs |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, readers in results.items():
+        for reader, scores in readers.items():
+            for gate, s in scores.items():
+                label = reader if gate == "gate" else f"{reader}, floor gate off"
+                lines.append(
+                    f"| {name} | {label} | {_told(s.f1)} | {s.precision:.2f} / {s.recall:.2f} | {s.sides:.2f} "
+                    f"| {_told(s.coarse)} of {s.ceiling:.2f} ({s.coarse_share:.0%}) | {_told(s.abstains)} "
+                    f"| {_told(s.moving)} | {_told(s.silent)} | {s.parsed:.0%} / {s.consistent:.0%} "
+                    f"| {s.expressions} + {s.negatives} |"
+                )
+    return "\n".join(lines)
+
+
+def _told(e: Estimate) -> str:
+    return f"{e.value:.3f} [{e.low:.2f}, {e.high:.2f}]"
+
+
+def plain(results: Mapping[str, Mapping[str, Mapping[str, Scores]]]) -> dict[str, Any]:
+    """As JSON data."""
+    return {
+        name: {
+            r: {g: asdict(s) | {"coarse_share": s.coarse_share} for g, s in gates.items()}
+            for r, gates in readers.items()
+        }
+        for name, readers in results.items()
+    }

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine.describe.rules import RulesDescriber
+from engine.types import Description
+from evaluation import marks
+from evaluation.describing import cases, readers, report
+from stream.errors import UsageError
+from training.instruct.pairs import UnitTruth
+from training.mellm import store
+
+
+def pair(name: str, above: bool = True, units: tuple[UnitTruth, ...] = ()) -> store.Stored:
+    motion = np.zeros((31, 2), np.float32)
+    if above:
+        motion[:, 1] = -1.5
+    return store.Stored(
+        name, f"rendered-{name[0]}", "test", "rendered", "expression" if units else "speech", units, 1.0, False,
+        300.0, "anger" if units else None, "negative" if units else None,
+        np.zeros((128, 128, 3), np.uint8), motion, 0.1, above,
+    )  # fmt: skip
+
+
+PAIRS = [
+    pair("a1", units=(UnitTruth(4, "both", 0.2),)),
+    pair("b1", units=(UnitTruth(12, "left", 0.2),)),
+    pair("a2"),
+    pair("b2", above=False),
+]
+
+
+def test_stored_pairs_become_examples_and_readers_stand_side_by_side(tmp_path: Path) -> None:
+    store.save(tmp_path / "rendered-test" / "1.npz", PAIRS)
+    examples = cases.load("rendered", tmp_path, clips=tmp_path, signals=tmp_path)
+    assert [e.case.units for e in examples] == [{4: "both"}, {12: "left"}, {}, {}]
+
+    def knows(some: list[cases.Example]) -> list[readers.Reading]:  # type: ignore[name-defined]
+        return [readers.Reading(not e.case.units, e.case.units, e.case.coarse) for e in some]
+
+    results = {
+        "rendered": report.compare(
+            examples, {"knows": knows, "rules": readers.of_describer(RulesDescriber())}
+        )
+    }  # type: ignore[dict-item]
+    best = results["rendered"]["knows"]["no gate"]
+    assert best.f1.value == best.abstains.value == 1
+    assert best.silent.value == 0
+    table = report.table(results)
+    assert "| rendered | knows |" in table
+    assert "rules, floor gate off" in table
+    assert report.plain(results)["rendered"]["knows"]["gate"]["f1"][0] == 1
+
+
+def test_a_description_is_read_for_what_it_says() -> None:
+    told = Description("AU4 and AU9", (), None, "m", "p/1", "1", abstained="unparsable")
+    read = readers.reading(told, own_text=True)
+    assert read.abstained
+    assert not read.parsed
+    assert read.named == {4, 9}
+
+
+def test_sets_that_are_missing_say_how_to_make_them(tmp_path: Path) -> None:
+    for name, said in (("rendered", "training.mellm.store"), ("clips", "training.synth.clips")):
+        with pytest.raises(UsageError) as caught:
+            cases.load(name, tmp_path, clips=tmp_path, signals=tmp_path)
+        assert said in caught.value.remedy
+    with pytest.raises(UsageError, match="no set"):
+        cases.load("dreams", tmp_path, clips=tmp_path, signals=tmp_path)
+
+
+def test_results_go_between_the_marks(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{report.BEGIN}\nold\n{marks.END}\nafter\n")
+    marks.put(page, "new", report.BEGIN)
+    assert page.read_text() == f"before\n{report.BEGIN}\n\nnew\n{marks.END}\nafter\n"
+    with pytest.raises(UsageError, match="no place"):
+        marks.put(tmp_path / "none.md", "new", report.BEGIN)
