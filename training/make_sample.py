@@ -14,6 +14,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from detectors import weights
 from detectors.faces import FaceDetector
 from detectors.landmarks import Landmarker, ibug68, roi_of_detection, roi_of_mesh
 from detectors.onnx import session
+from stream.errors import FaceError
 from training.synth.envelope import bump, slow_noise
 from training.synth.rig import Side, load_rig
 from training.synth.warper import Portrait, move
@@ -69,10 +71,21 @@ TURN = Act("head turn", (), 0.0, 10.10, 10.90, 11.90, 0.1)
 TURN_RAD = 0.09
 
 
+@lru_cache(maxsize=1)
+def _networks() -> tuple[FaceDetector, Landmarker]:
+    detector = FaceDetector(session(weights.path("face_detector"), "cpu"))
+    return detector, Landmarker(session(weights.path("face_landmarks"), "cpu"))
+
+
 def landmarks(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """68×2 landmarks of the only face, by the engine's own networks."""
-    found = FaceDetector(session(weights.path("face_detector"), "cpu"))(image)
-    place = Landmarker(session(weights.path("face_landmarks"), "cpu"))
+    """68×2 landmarks of the only face, by the engine's own networks.
+
+    :raises FaceError: there is no face
+    """
+    detect, place = _networks()
+    found = detect(image)
+    if not found:
+        raise FaceError("no face in the picture", remedy="use a frontal face of at least 96 pixels")
     mesh, _ = place(image, roi_of_detection(found[0]))
     mesh, _ = place(image, roi_of_mesh(mesh))
     return ibug68(mesh)

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from detectors.stepmodel import AU0, SPOT_AUS, StepModel
 from detectors.types import U8
 from engine.types import Evidence
 from evaluation.describing.measures import Case
-from stream.errors import UsageError
+from stream.errors import FaceError, UsageError
 from training.instruct import labels, pairs
 from training.instruct.pairs import RISE_S, Kind, Pair, UnitTruth
 from training.make_sample import landmarks as find_landmarks
@@ -30,6 +31,8 @@ from training.mellm import store
 from training.mellm.store import Stored
 from training.spotter import records
 from training.spotter.records import Record
+
+log = logging.getLogger(__name__)
 
 SETS = ("rendered", "stills", "clips")
 GRID_HZ = 50
@@ -153,7 +156,11 @@ def pairs_of_clip(video: Path, seed: int = 0) -> Iterator[Pair]:
             else ()
         )
         emotion = labels.draw((u.au for u in units), rng) if units else None
-        made = pairs.standard(onset, apex, find_landmarks(onset))
+        try:
+            made = pairs.standard(onset, apex, find_landmarks(onset))
+        except FaceError:
+            log.warning("%s: no face at %.2f s, which leaves a pair out", video.name, onset_s)
+            continue
         yield Pair(
             id=f"clips-{person}@{apex_s:.4f}",
             subject=f"rendered-{person}",

@@ -1,4 +1,4 @@
-"""Train mellm-nano from nothing on the project's own pairs: ``python -m training.mellm.nano --run runs/nano``.
+"""Train mellm-nano from nothing on the project's own pairs; the command is ``mellm train nano``.
 
 Two stages. First the eye: encoder and connector learn to tell units, sides and kinds of motion from the picture, with
 plain outputs in place of words, which costs a tenth of a language model's steps. Then the whole model learns to write
@@ -10,20 +10,18 @@ from __future__ import annotations
 import json
 import logging
 import math
-import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import click
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
-from stream.errors import MellmError, UsageError
+from stream.errors import UsageError
 from training.instruct import answers
 from training.instruct.pairs import NEGATIVES
 from training.mellm import architecture, store
@@ -44,11 +42,11 @@ class NanoOptions:
 
     run: Path = Path("runs/nano")
     pairs: Path = Path("runs/pairs")
-    look: int = 4000
-    write: int = 4000
-    batch: int = 64
+    look: int = 2500
+    write: int = 1000
+    batch: int = 48
     look_rate: float = 1e-3
-    write_rate: float = 1e-3
+    write_rate: float = 8e-4
     decay: float = 0.05
     average: float = 0.998
     chinese: float = 0.1
@@ -248,7 +246,7 @@ class Trainer:
                 logits = self.looker.out(functional.layer_norm(tokens, tokens.shape[-1:]).flatten(1))
                 written = self._written(tokens, truths)
         loss = look_loss(logits.float(), target)
-        whole = loss if self.stage == "look" else written.float() + 0.1 * loss
+        whole = loss if self.stage == "look" else written.float() + 0.3 * loss
         self.optimizer.zero_grad(set_to_none=True)
         whole.backward()
         nn.utils.clip_grad_norm_(self.looker.parameters(), 1.0)
@@ -353,28 +351,6 @@ def batches(pairs: Sequence[Stored], size: int) -> Iterator[Sequence[Stored]]:
         yield pairs[at : at + size]
 
 
-@click.command()
-@click.option("--run", type=click.Path(path_type=Path), default=Path("runs/nano"), show_default=True)
-@click.option("--pairs", type=click.Path(path_type=Path), default=Path("runs/pairs"), show_default=True)
-@click.option("--look", default=4000, show_default=True, help="Iterations of the eye.")
-@click.option("--write", default=4000, show_default=True, help="Iterations of the whole model.")
-@click.option("--batch", default=64, show_default=True)
-@click.option("--seed", default=1, show_default=True)
-@click.option("--threads", default=1, show_default=True)
-@click.option("--side", default=128, show_default=True, help="Picture, pixels.")
-@click.option("--patch", default=16, show_default=True)
-@click.option("--scale", default=2, show_default=True)
-@click.option("--out", type=click.Path(path_type=Path), default=None, help="Model folder.  [RUN/model]")
-def main(out: Path | None, side: int, patch: int, scale: int, **numbers: Any) -> None:
-    """Train on the pairs in PAIRS and write a model folder."""
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s")
-    options = replace(NanoOptions(**numbers), shape=NanoShape(side=side, patch=patch, scale=scale))
-    try:
-        train(options, out or options.run / "model")
-    except MellmError as error:
-        raise click.ClickException(str(error)) from error
-
-
 def train(options: NanoOptions, out: Path) -> None:
     """Load, fit, save.
 
@@ -383,7 +359,8 @@ def train(options: NanoOptions, out: Path) -> None:
     pairs = [p for source in ("rendered", "stills") for p in store.load(options.pairs, source, "train")]
     if not any(p.kind == "expression" for p in pairs):
         raise UsageError(
-            f"no training pairs in {options.pairs}", remedy="draw them: python -m training.mellm.store --help"
+            f"no training pairs in {options.pairs}",
+            remedy="draw them: mellm train nano does, or python -m training.mellm.store",
         )
     held = [p for source in ("rendered", "stills") for p in store.load(options.pairs, source, "val")]
     trainer = Trainer(options, pairs)
@@ -394,7 +371,3 @@ def train(options: NanoOptions, out: Path) -> None:
     (out / "training.json").write_text(
         json.dumps(asdict(options), default=str, indent=1) + "\n", encoding="utf-8"
     )
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,97 @@
+"""``mellm train nano``: draw pairs, train, export, in one command; every part goes on where it stopped."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from stream.errors import MellmError, ModelMissing
+from training.instruct.pairs import FIRST
+from training.mellm import nano, store
+from training.mellm.architecture import NanoShape
+from training.synth.rig import Split
+
+log = logging.getLogger(__name__)
+
+HELD_OUT: dict[tuple[store.Source, Split], int] = {
+    ("rendered", "val"): 25,
+    ("rendered", "test"): 40,
+    ("stills", "val"): 17,
+    ("stills", "test"): 34,
+}
+"""People whose pairs are drawn for validation and test; photographed people come twice."""
+
+
+def draw(options: nano.NanoOptions, rendered: int, stills: int, workers: int) -> None:
+    """Draw the pairs that are not there yet. Without the folder of photographs it goes on without them."""
+    wanted: dict[tuple[store.Source, Split], int] = {
+        ("rendered", "train"): rendered,
+        ("stills", "train"): stills,
+        **HELD_OUT,
+    }
+    for (source, split), people in wanted.items():
+        if not people:
+            continue
+        try:
+            store.build(options.pairs, source, split, people, FIRST, workers)
+        except ModelMissing as error:
+            if source == "rendered":
+                raise
+            log.warning("no photographs: %s", error)
+
+
+@click.command()
+@click.option("--run", type=click.Path(path_type=Path), default=Path("runs/nano"), show_default=True)
+@click.option("--pairs", type=click.Path(path_type=Path), default=Path("runs/pairs"), show_default=True)
+@click.option("--rendered", default=300, show_default=True, help="Drawn people to train on.")
+@click.option("--stills", default=104, show_default=True, help="Photographs to train on; people come again.")
+@click.option("--look", default=2500, show_default=True, help="Iterations of the eye.")
+@click.option("--write", default=1000, show_default=True, help="Iterations of the whole model.")
+@click.option("--batch", default=48, show_default=True)
+@click.option("--seed", default=1, show_default=True)
+@click.option("--threads", default=1, show_default=True, help="Of the optimiser.")
+@click.option("--workers", default=2, show_default=True, help="Processes that draw pairs.")
+@click.option("--side", default=128, show_default=True, help="Picture, pixels.")
+@click.option("--patch", default=16, show_default=True)
+@click.option("--scale", default=2, show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), default=None, help="Model folder.  [RUN/model]")
+def command(
+    out: Path | None,
+    rendered: int,
+    stills: int,
+    workers: int,
+    side: int,
+    patch: int,
+    scale: int,
+    **numbers: Any,
+) -> None:
+    """Train mellm-nano from nothing on drawn people and photographs brought to life."""
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s")
+    options = replace(nano.NanoOptions(**numbers), shape=NanoShape(side=side, patch=patch, scale=scale))
+    draw(options, rendered, stills, workers)
+    checkpoint = options.run / "checkpoint-model"
+    nano.train(options, checkpoint)
+    from training.mellm.export_onnx import export
+
+    folder = out or options.run / "model"
+    export(checkpoint, folder)
+    click.echo(json.dumps({"model": str(folder)}))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    try:
+        command.main(args=arguments, standalone_mode=False)
+    except MellmError as error:
+        click.echo(f"error: {error}", err=True)
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    return 0
