@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 import cv2
 
+from detectors.types import U8
 from engine.describe.base import DescribeContext, Recipe
 from engine.describe.parse import Parsed
 from engine.types import Evidence
@@ -42,9 +43,9 @@ def get(name: str) -> Profile:
 
     :raises UsageError: no such profile
     """
-    from engine.describe.profiles import generic, mellm
+    from engine.describe.profiles import generic, mellm, nano
 
-    table = {p.name: p for p in (generic.PROFILE, mellm.V1, mellm.V3)}
+    table = {p.name: p for p in (generic.PROFILE, mellm.V1, mellm.V3, nano.PROFILE)}
     if name not in table:
         raise UsageError(f"unknown profile {name!r}", remedy=f"choose one of {', '.join(sorted(table))}")
     return table[name]
@@ -52,7 +53,12 @@ def get(name: str) -> Profile:
 
 def image_part(evidence: Evidence) -> Message:
     """The motion map as our own re-encoded PNG data URL; a link never leaves this process."""
-    ok, png = cv2.imencode(".png", evidence.motion_map)
+    return png_part(evidence.motion_map)
+
+
+def png_part(picture: U8) -> Message:
+    """A picture as PNG data URL."""
+    ok, png = cv2.imencode(".png", picture)
     if not ok:
         raise ValueError("the motion map cannot be encoded as PNG")
     url = "data:image/png;base64," + base64.b64encode(png.tobytes()).decode("ascii")

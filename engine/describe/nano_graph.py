@@ -1,0 +1,230 @@
+"""The three graphs of the small model under ONNX Runtime: a picture in, tokens out, keys and values cached.
+
+Greedy decoding, one thread. Pictures of one call are decoded together: they share the prompt, so nothing needs padding,
+and a row whose answer has ended leaves the batch.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from threading import Lock
+from typing import Final, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.onnx import Session, session
+from detectors.types import F32, U8
+from engine.describe import nano_folder
+from engine.describe.grammar import Grammar, State
+from engine.describe.nano_folder import GRAPHS, REMEDY, Language, NanoFolder
+from stream.errors import DescriberTimeout, ModelCorrupt
+
+HIDDEN: Final = np.float32(-1e30)
+"""Added to the score of a token that comes later."""
+
+ABSTAINS, SPEAKS = b'{"abstain":true', b'{"abstain":false'
+
+
+@dataclass(slots=True)
+class Written:
+    """What was written for one picture.
+
+    :param ids: without the end token; :param shares: the model's own probability of each, before any constraint
+    :param whole: it ended by itself, not at the limit
+    :param abstains: probability of ``true`` against ``false`` where the model chose; ``None`` where it wrote
+        something else
+    """
+
+    ids: list[int] = field(default_factory=list)
+    shares: list[float] = field(default_factory=list)
+    whole: bool = False
+    abstains: float | None = None
+
+
+class NanoGraph:
+    """A loaded model. Thread-safe; holds nothing of a call."""
+
+    def __init__(self, folder: NanoFolder, vision: Session, embed: Session, decoder: Session) -> None:
+        self.folder = folder
+        self.grammar = Grammar(folder.tokens, folder.ends)
+        self._vision, self._embed, self._decoder = vision, embed, decoder
+        past = decoder.shapes()["past_k"]
+        self._layers, self._groups, self._each = int(past[0]), int(past[2]), int(past[4])
+        self._width = int(embed.shapes()["embedded"][2])
+
+    def pixels(self, pictures: Sequence[U8]) -> F32:
+        """side×side×3 uint8 BGR each → B×3×side×side, RGB in −1…1."""
+        rgb = np.stack(pictures)[..., ::-1].transpose(0, 3, 1, 2)
+        return np.ascontiguousarray(rgb, np.float32) / np.float32(127.5) - np.float32(1)
+
+    def write(
+        self,
+        pictures: Sequence[U8],
+        *,
+        language: Language = "en",
+        limit: int,
+        constrained: bool = True,
+        deadline: float = float("inf"),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> list[Written]:
+        """Answers for pictures of one call, in their order.
+
+        :param limit: most tokens of an answer; :param deadline: on ``clock``, looked at before every token
+        :raises DescriberTimeout: the deadline passed
+        :raises ModelOutputInvalid: the network answered with NaN or infinity
+        """
+        prompt = np.array(self.folder.prompts[language], np.int64)
+        limit = min(limit, self.folder.context - len(prompt))
+        written = [Written() for _ in pictures]
+        rows = list(range(len(pictures)))
+        states = [State() for _ in pictures]
+        started = clock()
+        _within(deadline, clock(), started)
+        logits, k, v = self._prefill(pictures, prompt)
+        for done in range(limit):
+            shares = _softmax(logits)
+            choice = logits
+            if constrained:
+                allowed = [self.grammar.allowed(states[row], limit - done) for row in rows]
+                choice = np.where(np.stack(allowed), logits, -np.inf)
+            chosen = choice.argmax(1)
+            going = []
+            for i, (row, token) in enumerate(zip(rows, chosen.tolist(), strict=True)):
+                answer = written[row]
+                if answer.abstains is None:
+                    answer.abstains = self._abstains(answer.ids, token, shares[i])
+                if token in self.folder.ends:
+                    answer.whole = True
+                    continue
+                answer.ids.append(token)
+                answer.shares.append(float(shares[i, token]))
+                if constrained:
+                    states[row] = self.grammar.advance(states[row], token)
+                going.append(i)
+            if not going or done + 1 == limit:
+                break
+            _within(deadline, clock(), started)
+            if len(going) < len(rows):
+                k, v, rows = k[:, going], v[:, going], [rows[i] for i in going]
+            at = k.shape[3]
+            logits, k, v = self._step(
+                chosen[going, None], np.array([at], np.int64), np.zeros((1, at + 1), np.float32), k, v
+            )
+        return written
+
+    def _prefill(self, pictures: Sequence[U8], prompt: NDArray[np.int64]) -> tuple[F32, F32, F32]:
+        count, length = len(pictures), len(prompt)
+        (seen,) = self._vision.run({"pixels": self.pixels(pictures)})
+        (embedded,) = self._embed.run({"ids": _whole(prompt[None])})
+        embedded = np.repeat(embedded, count, 0)
+        embedded[:, prompt == self.folder.image] = seen
+        mask = np.triu(np.full((length, length), HIDDEN), 1)
+        nothing = np.zeros((self._layers, count, self._groups, 0, self._each), np.float32)
+        return self._decode(embedded, np.arange(length), mask, nothing, nothing)
+
+    def _step(
+        self, ids: NDArray[np.int64], positions: NDArray[np.int64], mask: F32, k: F32, v: F32
+    ) -> tuple[F32, F32, F32]:
+        (embedded,) = self._embed.run({"ids": _whole(ids)})
+        return self._decode(embedded, positions, mask, k, v)
+
+    def _decode(
+        self, embedded: F32, positions: NDArray[np.int64], mask: F32, k: F32, v: F32
+    ) -> tuple[F32, F32, F32]:
+        """Logits of the last position B×vocabulary, and the longer cache."""
+        logits, k, v = self._decoder.run(
+            {"embedded": embedded, "positions": _whole(positions), "mask": mask, "past_k": k, "past_v": v}
+        )
+        return logits[:, -1], k, v
+
+    def _abstains(self, ids: Sequence[int], token: int, shares: F32) -> float | None:
+        """P(abstain) if ``token`` is the one that decides it."""
+        said = b"".join(self.folder.tokens[i] for i in ids)
+        common = len(SPEAKS) - len(b"false")
+        if (
+            len(said) > common
+            or not SPEAKS.startswith(said)
+            or len(said + self.folder.tokens[token]) <= common
+        ):
+            return None
+        odds = [
+            sum(
+                float(p)
+                for p, t in zip(shares, self.folder.tokens, strict=True)
+                if _leads(said + t, common, way)
+            )
+            for way in (ABSTAINS, SPEAKS)
+        ]
+        return odds[0] / sum(odds) if sum(odds) > 0 else None
+
+
+def _leads(said: bytes, common: int, way: bytes) -> bool:
+    """Whether what is said has left the common beginning for this way."""
+    return len(said) > common and (way.startswith(said) or said.startswith(way))
+
+
+def _within(deadline: float, now: float, started: float) -> None:
+    if now >= deadline:
+        raise DescriberTimeout(
+            f"mellm-nano had not finished after {now - started:.1f} s",
+            remedy="allow more time, or a faster machine",
+        )
+
+
+def _whole(ids: NDArray[np.int64]) -> F32:
+    """Whole numbers as an input; the type of :meth:`Session.run` knows pictures only."""
+    return cast(F32, ids)
+
+
+def _softmax(logits: F32) -> F32:
+    shares = np.exp(logits - logits.max(1, keepdims=True))
+    return np.asarray(shares / shares.sum(1, keepdims=True), np.float32)
+
+
+def open_graph(path: Path) -> NanoGraph:
+    """Load a model folder.
+
+    :raises ModelMissing: :raises ModelCorrupt: see :func:`engine.describe.nano_folder.read`; also graphs that do not
+        fit together
+    :raises MissingExtra: ONNX Runtime is not installed
+    """
+    folder = nano_folder.read(path)
+    vision, embed, decoder = (session(folder.path / name, "cpu") for name in GRAPHS)
+    shapes = vision.shapes() | embed.shapes() | decoder.shapes()
+    width, each = shapes.get("embedded", [0])[-1], shapes.get("past_k", [0])[-1]
+    wanted: dict[str, list[object]] = {
+        "pixels": ["B", 3, folder.side, folder.side],
+        "image": ["B", folder.prompts["en"].count(folder.image), width],
+        "embedded": ["B", "T", width],
+        "logits": ["B", "T", len(folder.tokens)],
+        "past_k": [*shapes.get("past_v", [])[:4], each],
+    }
+    for name, shape in wanted.items():
+        if shapes.get(name) != shape:
+            raise ModelCorrupt(
+                f"the graphs in {path} do not fit together: {name} is {shapes.get(name)}, expected {shape}",
+                remedy=REMEDY,
+            )
+    return NanoGraph(folder, vision, embed, decoder)
+
+
+_lock = Lock()
+
+
+@cache
+def _opened(path: Path) -> NanoGraph:
+    return open_graph(path)
+
+
+def shared(path: Path) -> NanoGraph:
+    """The graph of a folder, loaded and verified once per process.
+
+    :raises ModelMissing: :raises ModelCorrupt: :raises MissingExtra: as :func:`open_graph`
+    """
+    with _lock:
+        return _opened(path.resolve())
