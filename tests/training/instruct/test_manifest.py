@@ -32,8 +32,8 @@ def table(root, *lines: str, head: str = HEAD) -> None:
 def test_a_table_becomes_a_data_set(root):
     table(
         root,
-        "s1,c1,onset.png,apex.png,L12B+6?,Happiness,,",
-        "s1,c2,onset.png,onset.png,,,,",
+        "s1,c1,onset.png,apex.png,L12B+6?,Happiness,,train",
+        "s1,c2,onset.png,onset.png,,,,train",
         "s2,c1,onset.png,apex.png,38,others,,test",
         "s3,c1,onset.png,apex.png,,,speech,validation",
         head=HEAD + ",kind,split",
