@@ -1,8 +1,9 @@
 """Questions to the held-out subjects: what the model answers, held against the reference answers.
 
 Reference and answer are read by the same reader, so every form of the instruction data can be scored: JSON, prose
-with ``AU4``, lists of unit names, class words. Intervals are 95 %, by resampling subjects, because pairs of one person
-are not independent.
+with ``AU4``, lists of unit names, class words. Where a record says what is true (``coarse``, ``abstain``), that counts
+and not what its reference says of it: a reference that reasons from units alone may lean to another class. Intervals
+are 95 %, by resampling subjects, because pairs of one person are not independent.
 """
 
 from __future__ import annotations
@@ -10,15 +11,16 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import torch
 
-from engine import facs
 from engine.describe.parse import clean, parse_json
 from engine.describe.prose import parse_prose
+from engine.types import Coarse
+from training.instruct import names
 from training.mellm.finetune.collate import Encoder, collate
 from training.mellm.finetune.data import Record
 
@@ -27,7 +29,9 @@ if TYPE_CHECKING:
 
 RESAMPLES = 1000
 _ABSTAINS = re.compile(r"\bno (?:micro-?)?expression\b|没有(?:微)?表情|读不出表情", re.IGNORECASE)
-_NAMES = {unit.name: au for au, unit in facs.UNITS.items()}
+_NAMES = {name.lower(): au for au, both in names.UNITS.items() for name in both}
+# the longest first, so that no name is read inside another
+_NAMED = re.compile("|".join(re.escape(name) for name in sorted(_NAMES, key=lambda name: -len(name))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +95,26 @@ def read_answer(text: str) -> Reading:
         )
     parsed = parse_prose(text)
     lowered = clean(text).lower()
-    named = {au for name, au in _NAMES.items() if name in lowered}
+    if any(_ABSTAINS.match(line.strip()) for line in text.splitlines()):
+        return Reading(abstains=True)  # "No expression: this is a blink" names no unit
+    named = {_NAMES[name] for name in _NAMED.findall(lowered)}
     units = frozenset(named | {u.au for u in parsed.action_units})
     coarse = parsed.emotion.coarse if parsed.emotion else None
     abstains = not units and _ABSTAINS.search(lowered) is not None
     return Reading(units, None if abstains else coarse, abstains, bool(lowered))
+
+
+def truth_of(record: Record) -> Reading:
+    """What is true: what the reference says, the class and the abstention as the record itself has them."""
+    said = read_answer(record.answer)
+    abstains, coarse = record.extra.get("abstain"), record.extra.get("coarse")
+    if isinstance(abstains, bool) and abstains != said.abstains:
+        said = replace(said, abstains=abstains)
+    if record.extra.get("task") == "fine":
+        return replace(said, coarse=None)  # asked for the emotion, not for its class
+    if said.coarse is not None and coarse in get_args(Coarse):
+        said = replace(said, coarse=coarse)
+    return said
 
 
 def spread(records: Sequence[Record], limit: int) -> list[Record]:
@@ -188,7 +207,7 @@ class _Row:
 
 
 def _row(record: Record, answer: str) -> _Row:
-    truth, said = read_answer(record.answer), read_answer(answer)
+    truth, said = truth_of(record), read_answer(answer)
     form = "json" if record.answer.lstrip().startswith("{") else "prose"
     return _Row(str(record.extra.get("task", form)), truth, said, _plain(answer) == _plain(record.answer))
 

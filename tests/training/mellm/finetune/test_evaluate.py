@@ -35,6 +35,21 @@ def record(subject: str, answer: str, **extra: str) -> Record:
         ),
         ("No expression: the eyes blink.", set(), None, True, True),
         ("读不出表情: 运动太微弱。", set(), None, True, True),
+        (
+            "Inspection: left upper lid up by 6.40 px.\nNo expression: this is a blink.",
+            set(),
+            None,
+            True,
+            True,
+        ),
+        (
+            "出现的动作单元：眉毛下压、皱鼻。因此，表情的细分类是悲伤，粗分类是消极。",
+            {4, 9},
+            "negative",
+            False,
+            True,
+        ),
+        ("dimpler, lower lip depressor", {14, 16}, None, False, True),
         ("", set(), None, False, False),
     ],
 )
@@ -73,6 +88,12 @@ def test_the_measures_by_hand() -> None:
 def test_a_class_that_the_truth_does_not_hold_counts_against_no_class_of_its_own() -> None:
     got = score([record("a", RED), record("b", RED)], [RED, GREEN])
     assert got.coarse.value == pytest.approx(2 / 3, abs=1e-3)
+
+
+def test_the_record_knows_better_than_its_reference() -> None:
+    drawn = record("a", RED, task="json", coarse="surprise")
+    assert score([drawn], [RED]).coarse.value == 0.0
+    assert score([record("a", "disgust", task="fine")], ["fear"]).coarse.value is None
 
 
 def test_tasks_apart_and_nothing_to_measure() -> None:
