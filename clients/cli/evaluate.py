@@ -283,6 +283,7 @@ def _tell_tuned(name: str, tuned: Tuned, as_json: bool, asdict: Callable[[Any], 
 @click.option("--base-url", help="Of the openai describer.")
 @click.option("--model", help="Of the openai describer.")
 @click.option("--profile", default="generic", show_default=True, help="Of the openai describer.")
+@click.option("--folder", type=_PATH, help="Another folder of the embedded model [the shipped one].")
 @click.option("--pairs", type=_PATH, default=Path("runs/pairs"), show_default=True, help="Stored test pairs.")
 @click.option("--clips", type=_PATH, default=Path("runs/clips50"), show_default=True, help="Rendered videos.")
 @click.option(
@@ -300,6 +301,7 @@ def describing(
     base_url: str | None,
     model: str | None,
     profile: str,
+    folder: Path | None,
     pairs: Path,
     clips: Path,
     root: Path,
@@ -323,7 +325,13 @@ def describing(
 
     asked: dict[str, readers.Reader] = {}
     for kind in kinds or ("rules", "nano"):
-        asked[kind] = readers.of_describer(create(kind, base_url=base_url, model=model, profile=profile))
+        if kind == "nano":
+            asked |= {
+                "nano": readers.nano(folder),
+                "nano, unconstrained": readers.nano(folder, constrained=False),
+            }
+        else:
+            asked[kind] = readers.of_describer(create(kind, base_url=base_url, model=model, profile=profile))
     results = {}
     for name in names or cases.SETS:
         examples = cases.load(name, pairs, clips=clips, signals=root / "rendered50", model=OnnxStepModel())

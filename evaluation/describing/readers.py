@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TypeAlias
 
 from engine import facs
@@ -39,6 +40,23 @@ def of_describer(describer: Describer) -> Reader:
         context = DescribeContext(deadline_s=60)
         own = not isinstance(describer, RulesDescriber)
         return [reading(describer.describe(e.evidence, context), own_text=own) for e in examples]
+
+    return read
+
+
+def nano(folder: Path | None = None, *, constrained: bool = True) -> Reader:
+    """The embedded model, several pairs at once. ``folder``: another than the shipped one.
+
+    :param constrained: whether it may write canonical answers only
+    :raises ModelMissing: :raises ModelCorrupt: the folder is incomplete or damaged
+    """
+    from engine.describe.local import NanoDescriber
+
+    model = NanoDescriber(folder, constrained=constrained)
+
+    def read(examples: Sequence[Example]) -> list[Reading]:
+        told = model.describe_many([e.evidence for e in examples])
+        return [reading(one, own_text=True) for one in told]
 
     return read
 

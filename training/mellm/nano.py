@@ -62,6 +62,7 @@ class Looker(nn.Module):
     def __init__(self, model: Any, shape: NanoShape) -> None:
         super().__init__()
         self.model = model
+        self.side = shape.side
         self.out = nn.Linear(shape.image_tokens * shape.width, OUTPUTS)
 
     def tokens(self, pictures: torch.Tensor) -> torch.Tensor:
@@ -73,6 +74,11 @@ class Looker(nn.Module):
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
         """Logits: units on the left, units on the right, kinds."""
         return self.out(functional.layer_norm(t := self.tokens(pictures), t.shape[-1:]).flatten(1))
+
+
+def fitted(pictures: torch.Tensor, side: int) -> torch.Tensor:
+    """Pictures B×3×H×W at the size a model sees, by averaging."""
+    return pictures if pictures.shape[-1] == side else functional.adaptive_avg_pool2d(pictures, side)
 
 
 def look_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -236,6 +242,7 @@ class Trainer:
             group["lr"] = self._rate() * schedule(self.step, total)
         self.looker.train()
         pictures, truths = self.sampler.batch(self.options.batch)
+        pictures = fitted(pictures, self.options.shape.side)
         target = torch.from_numpy(np.stack([t.vector() for t in truths]))
         with torch.autocast("cpu", torch.bfloat16):
             if self.stage == "look":
@@ -317,6 +324,7 @@ def looked(looker: Looker, pairs: Sequence[Stored], batch: int = 64) -> np.ndarr
     parts = []
     for at in range(0, len(pairs), batch):
         pictures = plain(np.stack([p.picture for p in pairs[at : at + batch]]))
+        pictures = fitted(pictures, looker.side)
         with torch.autocast("cpu", torch.bfloat16):
             parts.append(looker(pictures).float().numpy())
     return np.concatenate(parts)
