@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from engine.describe.base import DescribeContext, Describer
 from stream.errors import UsageError
 
-KINDS = ("rules", "openai", "scripted")
+KINDS = ("rules", "nano", "openai", "scripted")
 
 __all__ = ["KINDS", "DescribeContext", "Describer", "create"]
 
@@ -20,17 +21,25 @@ def create(
     profile: str = "generic",
     api_key_env: str = "MELLM_API_KEY",
     timeout_s: float = 10.0,
+    folder: Path | None = None,
 ) -> Describer:
     """Make a describer.
 
-    :param kind: ``rules`` (embedded), ``openai`` (vLLM or any OpenAI-compatible server), ``scripted`` (fake)
+    :param kind: ``rules`` and ``nano`` (embedded), ``openai`` (vLLM or any OpenAI-compatible server), ``scripted``
+        (fake)
+    :param folder: for ``nano``, a model folder other than the shipped one
     :param api_key_env: name of the environment variable that holds the key; keys come from nowhere else
     :raises UsageError: unknown kind or profile, or an ``openai`` describer without base URL or model
+    :raises ModelError: the folder of ``nano`` is not there, incomplete or damaged
     """
     if kind == "rules":
         from engine.describe.rules import RulesDescriber
 
         return RulesDescriber()
+    if kind == "nano":
+        from engine.describe.local import NanoDescriber
+
+        return NanoDescriber(folder)
     if kind == "scripted":
         from engine.describe.scripted import ScriptedDescriber
 

@@ -8,7 +8,8 @@ how many bytes are needed to finish, so an answer always ends within its budget 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, TypeAlias
 
@@ -19,6 +20,8 @@ from engine import facs
 
 Phase: TypeAlias = Literal["begin", "unit", "side", "next", "negative", "positive", "surprise", "text", "end"]
 
+Needs: TypeAlias = NDArray[np.int32]
+
 MAX_UNITS: Final = 8
 NEVER: Final = 1 << 20
 """Bytes that are needed after a token that is not allowed."""
@@ -27,14 +30,21 @@ REMEMBERED: Final = 4096
 
 NUMBERS: Final = tuple(facs.UNITS)
 _TEXT: Final = ',"text":"'
+_SHARES: Final = [f"{percent / 100:.2f}".encode() for percent in range(100)]
 _EMOTION: Final = '}],"emotion":{"negative":'
+
+
+_HERE: Final = -1
+"""Under this key a node of the tree of tokens has those that end there; the other keys are bytes."""
+_NAMED: Final = re.compile(rb"AU\d")
 
 
 @dataclass(frozen=True, slots=True)
 class State:
     """Where in an answer a writer is.
 
-    :param said: what of the phase's literal is already written (``text``: bytes of an unfinished character)
+    :param said: what of the phase's literal is already written; in ``text``, of an unfinished character as many bytes
+        (which character is all the same)
     :param units: units listed so far; :param left: percent not yet given to a class
     :param number: in ``text``, what is written of ``AU12``; :param began: the text has its first character
     """
@@ -68,17 +78,16 @@ def literals(state: State) -> Iterator[tuple[bytes, State]]:
             if state.units[-1] != NUMBERS[-1] and len(state.units) < MAX_UNITS:
                 yield b'},{"au":', replace(empty, phase="unit")
             yield _EMOTION.encode(), replace(empty, phase="negative")
-        case "negative" | "positive":
-            after: tuple[Phase, str] = (
-                ("positive", ',"positive":') if state.phase == "negative" else ("surprise", ',"surprise":')
-            )
+        case "negative":
             for percent in range(min(state.left, 99) + 1):
-                if after[0] == "surprise" and state.left - percent > 99:
-                    continue
-                written = f"{percent / 100:.2f}{after[1]}".encode()
-                yield written, replace(empty, phase=after[0], left=state.left - percent)
+                after = replace(empty, phase="positive", left=state.left - percent)
+                yield _SHARES[percent] + b',"positive":', after
+        case "positive":
+            for percent in range(max(0, state.left - 99), min(state.left, 99) + 1):
+                after = replace(empty, phase="surprise", left=state.left - percent)
+                yield _SHARES[percent] + b',"surprise":', after
         case "surprise":
-            yield f"{state.left / 100:.2f}}}{_TEXT}".encode(), replace(empty, phase="text", left=0)
+            yield _SHARES[state.left] + b"}" + _TEXT.encode(), replace(empty, phase="text", left=0)
 
 
 def step(state: State, byte: int) -> State | None:
@@ -100,7 +109,7 @@ def _step_text(state: State, byte: int) -> State | None:
             return None
         lead, have = state.said[0], len(state.said) + 1
         done = have == (2 if lead < 0xE0 else 3)
-        return replace(state, said=b"" if done else state.said + bytes((byte,)), began=True)
+        return replace(state, said=b"" if done else state.said + b"\x80", began=True)
     number = state.number
     if number.startswith("AU") and chr(byte).isdecimal() and byte < 0x80:
         number += chr(byte)
@@ -115,7 +124,7 @@ def _step_text(state: State, byte: int) -> State | None:
         # a first character that is sure to be seen: no mark, no invisible one
         if not state.began and not 0xE4 <= byte <= 0xE9:
             return None
-        return replace(state, said=bytes((byte,)), number="")
+        return replace(state, said=b"\xc2" if byte < 0xE0 else b"\xe1", number="")
     if 0x20 <= byte <= 0x7E and byte != ord("\\") and (state.began or byte != 0x20):
         return replace(state, number=number, began=True)
     return None
@@ -170,16 +179,17 @@ class Grammar:
     tokens: Sequence[bytes]
     ends: frozenset[int]
     _trie: dict[int, Any] = field(init=False, repr=False)
-    _needs: dict[State, NDArray[np.int32]] = field(init=False, repr=False)
+    _needs: dict[Hashable, Needs] = field(init=False, repr=False)
+    _texts: dict[State, tuple[Needs, list[int]]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self._trie, self._needs = {}, {}
+        self._trie, self._needs, self._texts = {}, {}, {}
         for i, token in enumerate(self.tokens):
             node = self._trie
             for byte in token:
                 node = node.setdefault(byte, {})
             if token:
-                node.setdefault(-1, []).append(i)
+                node.setdefault(_HERE, []).append(i)
 
     def allowed(self, state: State, budget: int) -> NDArray[np.bool_]:
         """Which tokens may come next, so that the answer can end within ``budget`` tokens."""
@@ -190,30 +200,81 @@ class Grammar:
 
         :raises ValueError: that token is not allowed
         """
-        after: State | None = state
-        for byte in self.tokens[token]:
-            after = step(after, byte) if after is not None else None
+        after = _over(state, self.tokens[token])
         if after is None:
             raise ValueError(f"token {token} is not allowed in {state}")
         return after
 
-    def _after(self, state: State) -> NDArray[np.int32]:
+    def _after(self, state: State) -> Needs:
         """Token → what is needed after it."""
-        known = self._needs.get(state)
+        key = _key(state)
+        known = self._needs.get(key)
         if known is None:
-            known = np.full(len(self.tokens), NEVER, np.int32)
-            if state.phase == "end" and not state.said:
-                known[list(self.ends)] = 0
+            if state.phase == "text":
+                known = self._in_text(state)
             else:
-                self._walk(self._trie, state, known)
+                known = np.full(len(self.tokens), NEVER, np.int32)
+                if state.phase == "end" and not state.said:
+                    known[list(self.ends)] = 0
+                else:
+                    self._walk(self._trie, state, known)
             if len(self._needs) >= REMEMBERED:
                 self._needs.clear()
-            self._needs[state] = known
+            self._needs[key] = known
         return known
 
-    def _walk(self, node: dict[int, Any], state: State, found: NDArray[np.int32]) -> None:
-        if -1 in node:
-            found[node[-1]] = need(state)
-        for byte, child in node.items():
-            if byte >= 0 and (after := step(state, byte)) is not None:
-                self._walk(child, after, found)
+    def _walk(self, node: dict[int, Any], state: State, found: Needs) -> None:
+        """Every token below ``node``. In the frame it is the few literals that lead, in the text the tokens."""
+        if state.phase in ("text", "end"):
+            for byte, child in node.items():
+                if byte != _HERE and (after := step(state, byte)) is not None:
+                    found[child.get(_HERE, [])] = need(after)
+                    self._walk(child, after, found)
+            return
+        for whole, after in literals(state):
+            if not whole.startswith(state.said):
+                continue
+            below: dict[int, Any] | None = node
+            for at in range(len(state.said), len(whole)):
+                below = below.get(whole[at]) if below is not None else None
+                if below is None:
+                    break
+                for token in below.get(_HERE, ()):
+                    found[token] = min(found[token], len(whole) - at - 1 + _ALL[after.phase])
+            else:
+                if below is not None:
+                    self._walk(below, after, found)
+
+    def _in_text(self, state: State) -> Needs:
+        """What units are listed matters to few tokens of a text; all others are looked at once for all texts."""
+        digits = state.number[2:]
+        plain = replace(state, units=(), left=0, number="" if digits else state.number)
+        if plain not in self._texts:
+            found = np.full(len(self.tokens), NEVER, np.int32)
+            self._walk(self._trie, plain, found)
+            written = plain.number.encode()
+            self._texts[plain] = found, [i for i, t in enumerate(self.tokens) if _NAMED.search(written + t)]
+        found, naming = self._texts[plain]
+        found = found.copy()
+        if digits:
+            naming = [*naming, *(i for i, t in enumerate(self.tokens) if t[:1].isdigit())]
+            if int(digits) not in state.units:
+                found[:] = NEVER
+        for i in naming:
+            after = _over(state, self.tokens[i])
+            found[i] = NEVER if after is None else need(after)
+        return found
+
+
+def _over(state: State | None, token: bytes) -> State | None:
+    for byte in token:
+        state = step(state, byte) if state is not None else None
+    return state
+
+
+def _key(state: State) -> Hashable:
+    """States that are alike for the next token."""
+    if state.phase == "text":
+        return replace(state, left=0)
+    last = state.units[-1:] if state.phase in ("unit", "side", "next") else ()
+    return state.phase, state.said, last, len(state.units) < MAX_UNITS, state.left

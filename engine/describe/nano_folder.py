@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -36,6 +36,7 @@ class NanoFolder:
     :param prompts: language → ids of the user's turn up to where the answer begins, picture tokens included
     :param image: the id that stands for one picture token; :param ends: ids that end an answer
     :param tokens: id → bytes; special tokens are empty
+    :param abstain_at: probability from which on it abstains, if that was tuned
     """
 
     path: Path
@@ -46,8 +47,9 @@ class NanoFolder:
     image: int
     ends: frozenset[int]
     tokens: tuple[bytes, ...]
+    abstain_at: float | None = None
 
-    def text(self, ids: tuple[int, ...]) -> str:
+    def text(self, ids: Sequence[int]) -> str:
         """Ids as text; bytes that are no UTF-8 become replacement characters."""
         return b"".join(self.tokens[i] for i in ids).decode("utf-8", "replace")
 
@@ -73,6 +75,7 @@ def read(path: Path) -> NanoFolder:
             image=int(facts["image_token"]),
             ends=frozenset(map(int, facts["end_tokens"])),
             tokens=tokens,
+            abstain_at=None if facts.get("abstain_at") is None else float(facts["abstain_at"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelCorrupt(

@@ -28,6 +28,7 @@ HIDDEN: Final = np.float32(-1e30)
 """Added to the score of a token that comes later."""
 
 ABSTAINS, SPEAKS = b'{"abstain":true', b'{"abstain":false'
+COMMON: Final = len(SPEAKS) - len(b"false")
 
 
 @dataclass(slots=True)
@@ -55,7 +56,7 @@ class NanoGraph:
         self._vision, self._embed, self._decoder = vision, embed, decoder
         past = decoder.shapes()["past_k"]
         self._layers, self._groups, self._each = int(past[0]), int(past[2]), int(past[4])
-        self._width = int(embed.shapes()["embedded"][2])
+        self._decisions: dict[bytes, tuple[NDArray[np.intp], NDArray[np.intp]]] = {}
 
     def pixels(self, pictures: Sequence[U8]) -> F32:
         """side×side×3 uint8 BGR each → B×3×side×side, RGB in −1…1."""
@@ -69,12 +70,15 @@ class NanoGraph:
         language: Language = "en",
         limit: int,
         constrained: bool = True,
+        abstain_at: float | None = None,
         deadline: float = float("inf"),
         clock: Callable[[], float] = time.monotonic,
     ) -> list[Written]:
         """Answers for pictures of one call, in their order.
 
-        :param limit: most tokens of an answer; :param deadline: on ``clock``, looked at before every token
+        :param limit: most tokens of an answer, at least :data:`engine.describe.grammar.BUDGET` if constrained
+        :param abstain_at: abstain from this probability on; ``None`` leaves it to the likelier token
+        :param deadline: on ``clock``, looked at before every token
         :raises DescriberTimeout: the deadline passed
         :raises ModelOutputInvalid: the network answered with NaN or infinity
         """
@@ -96,8 +100,11 @@ class NanoGraph:
             going = []
             for i, (row, token) in enumerate(zip(rows, chosen.tolist(), strict=True)):
                 answer = written[row]
-                if answer.abstains is None:
-                    answer.abstains = self._abstains(answer.ids, token, shares[i])
+                if answer.abstains is None and (ways := self._ways(answer.ids, token)) is not None:
+                    answer.abstains = _share(shares[i], *ways)
+                    if abstain_at is not None:
+                        way = ways[0] if answer.abstains >= abstain_at else ways[1]
+                        chosen[i] = token = int(way[logits[i, way].argmax()])
                 if token in self.folder.ends:
                     answer.whole = True
                     continue
@@ -142,30 +149,26 @@ class NanoGraph:
         )
         return logits[:, -1], k, v
 
-    def _abstains(self, ids: Sequence[int], token: int, shares: F32) -> float | None:
-        """P(abstain) if ``token`` is the one that decides it."""
+    def _ways(self, ids: Sequence[int], token: int) -> tuple[NDArray[np.intp], NDArray[np.intp]] | None:
+        """Tokens that abstain and tokens that speak, if ``token`` is one of them."""
         said = b"".join(self.folder.tokens[i] for i in ids)
-        common = len(SPEAKS) - len(b"false")
-        if (
-            len(said) > common
-            or not SPEAKS.startswith(said)
-            or len(said + self.folder.tokens[token]) <= common
-        ):
+        if len(said) > COMMON or not SPEAKS.startswith(said):
             return None
-        odds = [
-            sum(
-                float(p)
-                for p, t in zip(shares, self.folder.tokens, strict=True)
-                if _leads(said + t, common, way)
-            )
-            for way in (ABSTAINS, SPEAKS)
-        ]
-        return odds[0] / sum(odds) if sum(odds) > 0 else None
+        if said not in self._decisions:
+            self._decisions[said] = (self._leading(said, ABSTAINS), self._leading(said, SPEAKS))
+        ways = self._decisions[said]
+        return ways if token in ways[0] or token in ways[1] else None
+
+    def _leading(self, said: bytes, way: bytes) -> NDArray[np.intp]:
+        """Tokens that go on with ``said`` past the common beginning and in this way."""
+        after = [said + token for token in self.folder.tokens]
+        leads = [len(a) > COMMON and (way.startswith(a) or a.startswith(way)) for a in after]
+        return np.flatnonzero(leads)
 
 
-def _leads(said: bytes, common: int, way: bytes) -> bool:
-    """Whether what is said has left the common beginning for this way."""
-    return len(said) > common and (way.startswith(said) or said.startswith(way))
+def _share(shares: F32, these: NDArray[np.intp], others: NDArray[np.intp]) -> float:
+    part, rest = float(shares[these].sum()), float(shares[others].sum())
+    return part / (part + rest) if part + rest > 0 else 0.5
 
 
 def _within(deadline: float, now: float, started: float) -> None:
