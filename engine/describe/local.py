@@ -26,6 +26,8 @@ from stream.errors import AnswerInvalid, ModelOutputInvalid
 
 SHIPPED: Final = Path(__file__).parent / "models" / "nano"
 
+_LOOP: Final = re.compile(r"(.{2,60}?)\1{5}")
+"""Words that a model in a loop repeats; no canonical answer says anything six times running."""
 NOTHING: Final = Usage()
 _NUMBER: Final = re.compile(rb'"au":(\d+)')
 
@@ -81,7 +83,7 @@ class NanoDescriber:
         """Describe one expression. See :class:`engine.describe.base.Describer`.
 
         Abstains with the evidence's own reason where it was refused, with ``model_abstained`` where the model does,
-        and with ``unparsable`` and the raw answer where it is cut short or no canonical answer.
+        and with ``unparsable`` and the raw answer where it is cut short, repeats itself or is no canonical answer.
 
         :raises DescriberTimeout: the deadline passed between two tokens
         :raises AnswerInvalid: the network answered with NaN
@@ -143,7 +145,8 @@ class NanoDescriber:
         raw = self._graph.folder.text(written.ids)
         used = Usage(len(self._graph.folder.prompts[self._language]), len(written.ids) + written.whole)
         parsed = nano.PROFILE.parse(raw)
-        if parsed.problem not in (None, "model_abstained") or not written.whole:
+        read = written.whole and parsed.problem in (None, "model_abstained")
+        if not read or _LOOP.search(parsed.text):
             said = self._description(clean(raw), abstained="unparsable", usage=used)
         else:
             scores = unit_scores(written, self._graph.folder.tokens)

@@ -82,6 +82,8 @@ class NanoGraph:
         :raises DescriberTimeout: the deadline passed
         :raises ModelOutputInvalid: the network answered with NaN or infinity
         """
+        if not pictures:
+            return []
         prompt = np.array(self.folder.prompts[language], np.int64)
         limit = min(limit, self.folder.context - len(prompt))
         written = [Written() for _ in pictures]
@@ -124,12 +126,20 @@ class NanoGraph:
             )
         return written
 
+    def logits(self, pictures: Sequence[U8], ids: NDArray[np.int64]) -> F32:
+        """What the model says at every position of a text that begins with a prompt, B×T×vocabulary."""
+        return self._whole_pass(pictures, ids)[0]
+
     def _prefill(self, pictures: Sequence[U8], prompt: NDArray[np.int64]) -> tuple[F32, F32, F32]:
-        count, length = len(pictures), len(prompt)
+        logits, k, v = self._whole_pass(pictures, prompt)
+        return logits[:, -1], k, v
+
+    def _whole_pass(self, pictures: Sequence[U8], ids: NDArray[np.int64]) -> tuple[F32, F32, F32]:
+        count, length = len(pictures), len(ids)
         (seen,) = self._vision.run({"pixels": self.pixels(pictures)})
-        (embedded,) = self._embed.run({"ids": _whole(prompt[None])})
+        (embedded,) = self._embed.run({"ids": _whole(ids[None])})
         embedded = np.repeat(embedded, count, 0)
-        embedded[:, prompt == self.folder.image] = seen
+        embedded[:, ids == self.folder.image] = seen
         mask = np.triu(np.full((length, length), HIDDEN), 1)
         nothing = np.zeros((self._layers, count, self._groups, 0, self._each), np.float32)
         return self._decode(embedded, np.arange(length), mask, nothing, nothing)
@@ -138,16 +148,17 @@ class NanoGraph:
         self, ids: NDArray[np.int64], positions: NDArray[np.int64], mask: F32, k: F32, v: F32
     ) -> tuple[F32, F32, F32]:
         (embedded,) = self._embed.run({"ids": _whole(ids)})
-        return self._decode(embedded, positions, mask, k, v)
+        logits, k, v = self._decode(embedded, positions, mask, k, v)
+        return logits[:, -1], k, v
 
     def _decode(
         self, embedded: F32, positions: NDArray[np.int64], mask: F32, k: F32, v: F32
     ) -> tuple[F32, F32, F32]:
-        """Logits of the last position B×vocabulary, and the longer cache."""
+        """Logits B×T×vocabulary, and the longer cache."""
         logits, k, v = self._decoder.run(
             {"embedded": embedded, "positions": _whole(positions), "mask": mask, "past_k": k, "past_v": v}
         )
-        return logits[:, -1], k, v
+        return logits, k, v
 
     def _ways(self, ids: Sequence[int], token: int) -> tuple[NDArray[np.intp], NDArray[np.intp]] | None:
         """Tokens that abstain and tokens that speak, if ``token`` is one of them."""

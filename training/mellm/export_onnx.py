@@ -12,6 +12,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ log = logging.getLogger(__name__)
 VERSION = "1"
 TOKENS = 64
 """Compared for each picture, unless the answer ends before."""
+TOLERANCE = 1e-3
+"""Of a token's score, relative to the largest. In float32 the two are about 1e-6 apart."""
 KEPT = (
     "config.json",
     "generation_config.json",
@@ -144,28 +147,31 @@ def _asked(processor: Any, question: str, picture: U8) -> Any:
 
 
 def _compare(part: Path, model: Any, processor: Any, pictures: Sequence[U8]) -> None:
+    """The same tokens, and the same scores for all tokens: an untrained model may write one word whatever it sees."""
     import torch
 
     graph = open_graph(part)
-    for language in LANGUAGES:
-        ours = [graph.write([p], language=language, limit=TOKENS, constrained=False)[0].ids for p in pictures]
-        for i, (picture, got) in enumerate(zip(pictures, ours, strict=True)):
-            inputs = _asked(processor, QUESTIONS[language], picture)
-            with torch.inference_mode():
-                told = model.generate(**inputs, max_new_tokens=TOKENS, do_sample=False)
-            wanted = [
-                t for t in told[0, inputs["input_ids"].shape[1] :].tolist() if t not in graph.folder.ends
-            ]
-            if got != wanted:
-                first = next(
-                    (j for j, (a, b) in enumerate(zip(got, wanted, strict=False)) if a != b),
-                    min(len(got), len(wanted)),
-                )
-                raise ModelCorrupt(
-                    f"picture {i} ({language}): the graphs and transformers differ from token {first} on",
-                    remedy="nothing was written; the checkpoint may have settings that the graphs do not follow",
-                )
+    for language, (i, picture) in product(LANGUAGES, enumerate(pictures)):
+        (got,) = graph.write([picture], language=language, limit=TOKENS, constrained=False)
+        inputs = _asked(processor, QUESTIONS[language], picture)
+        prompt = inputs["input_ids"].shape[1]
+        with torch.inference_mode():
+            whole = model.generate(**inputs, max_new_tokens=TOKENS, do_sample=False)
+            scores = model(**{**inputs, "input_ids": whole, "attention_mask": torch.ones_like(whole)}).logits
+        wanted = [token for token in whole[0, prompt:].tolist() if token not in graph.folder.ends]
+        if got.ids != wanted:
+            raise _differs(f"picture {i} ({language}): {got.ids} instead of {wanted}")
+        away = float(np.abs(graph.logits([picture], whole[0].numpy()) - scores.numpy()).max())
+        if not away <= TOLERANCE * max(1.0, float(scores.abs().max())):
+            raise _differs(f"picture {i} ({language}): scores of tokens are up to {away:.3g} away")
     log.info("%d pictures in %d languages: same tokens as transformers", len(pictures), len(LANGUAGES))
+
+
+def _differs(how: str) -> ModelCorrupt:
+    return ModelCorrupt(
+        f"the graphs and transformers differ, {how}",
+        remedy="nothing was written; the checkpoint may have settings that the graphs do not follow",
+    )
 
 
 def patterns(side: int, count: int = 10, seed: int = 0) -> list[U8]:
