@@ -50,7 +50,7 @@ def saying(monkeypatch: pytest.MonkeyPatch, *answers: str, whole: bool = True) -
 
 def test_it_is_a_describer_under_its_name(describer: NanoDescriber) -> None:
     made: Describer = create("nano", folder=exported())
-    assert made.name == describer.name == "mellm-nano-1"
+    assert made.name == describer.name == f"mellm-nano-{shared(exported()).folder.version}"
     assert (made.profile, made.recipe) == ("nano/1", "live")
     made.close()
     made.close()
