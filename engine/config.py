@@ -25,7 +25,7 @@ class _Section(BaseModel):
 class DescriberSettings(_Section):
     """Who puts evidence into words, and how long that may take."""
 
-    kind: Literal["rules", "openai", "scripted"] = "rules"
+    kind: Literal["nano", "rules", "openai", "scripted"] = "nano"
     base_url: str | None = None
     model: str | None = None
     profile: str = "generic"

@@ -13,7 +13,8 @@ from engine.config import Settings, load
 
 REPO = Path(__file__).resolve().parents[1]
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
-VERB = re.compile(r"(?<![\w/])(?:\.venv/bin/|\$\(BIN\)/)?mellm ((?:models |train )?[a-z]+)((?: [^`\n|]*)?)")
+GROUPS = "(?:models |train |dataset |eval )?"
+VERB = re.compile(rf"(?<![\w/])(?:\.venv/bin/|\$\(BIN\)/)?mellm ({GROUPS}[a-z]+)((?: [^`\n|]*)?)")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
 
 
@@ -73,9 +74,9 @@ def _problem(names: list[str], rest: str) -> str:
         if command is None:
             return f"no verb {name}"
     assert command is not None
-    if isinstance(command, click.Group) or command.ignore_unknown_options or names[0] == "train":
+    if isinstance(command, click.Group) or command.ignore_unknown_options or names[0] in ("train", "dataset"):
         return ""
-    known = {flag for parameter in command.params for flag in parameter.opts} | {"--help"}
+    known = {flag for p in command.params for flag in (*p.opts, *p.secondary_opts)} | {"--help"}
     unknown = set(re.findall(r"(?<!\S)--[a-z][a-z-]*", rest)) - known
     return f"no {', '.join(sorted(unknown))}" if unknown else ""
 

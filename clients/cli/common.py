@@ -22,11 +22,11 @@ def settings_flags(command: Command) -> Command:
     for option in reversed(
         (
             click.option(
-                "--describer", type=click.Choice(["rules", "openai"]), help="Who describes [rules]."
+                "--describer", type=click.Choice(["nano", "rules", "openai"]), help="Who describes [nano]."
             ),
             click.option("--base-url", metavar="URL", help="OpenAI-compatible endpoint, up to /v1."),
             click.option("--model", metavar="NAME", help="Model name at that endpoint."),
-            click.option("--profile", metavar="NAME", help="generic, mellm-v1 or mellm-v3 [generic]."),
+            click.option("--profile", metavar="NAME", help="generic, nano, mellm-v1 or mellm-v3 [generic]."),
             click.option(
                 "--device",
                 type=click.Choice(["auto", "cpu", "cuda", "tensorrt"]),

@@ -8,13 +8,13 @@ from pathlib import Path
 from engine.describe.base import DescribeContext, Describer
 from stream.errors import UsageError
 
-KINDS = ("rules", "nano", "openai", "scripted")
+KINDS = ("nano", "rules", "openai", "scripted")
 
 __all__ = ["KINDS", "DescribeContext", "Describer", "create"]
 
 
 def create(
-    kind: str = "rules",
+    kind: str = "nano",
     *,
     base_url: str | None = None,
     model: str | None = None,
@@ -25,7 +25,7 @@ def create(
 ) -> Describer:
     """Make a describer.
 
-    :param kind: ``rules`` and ``nano`` (embedded), ``openai`` (vLLM or any OpenAI-compatible server), ``scripted``
+    :param kind: ``nano`` and ``rules`` (embedded), ``openai`` (vLLM or any OpenAI-compatible server), ``scripted``
         (fake)
     :param folder: for ``nano``, a model folder other than the shipped one
     :param api_key_env: name of the environment variable that holds the key; keys come from nowhere else

@@ -23,10 +23,6 @@ START_S = 300.0
 measured: dict[str, str] = {}
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "vllm: needs vLLM's own environment, run by `make test-vllm`")
-
-
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if "vllm" in config.option.markexpr:
         return

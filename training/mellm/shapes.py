@@ -42,7 +42,9 @@ def measure(
     spent = time.process_time() - began
     scores = trainer.check(split["val"])
     eye = trainer.averaged()
-    one = torch.full((1, 3, shape.side, shape.side), 0.1)  # a picture of zeros counts as padding and is left out
+    one = torch.full(
+        (1, 3, shape.side, shape.side), 0.1
+    )  # a picture of zeros counts as padding and is left out
     with torch.inference_mode():
         times = []
         for _ in range(30):

@@ -51,7 +51,7 @@ def test_stored_pairs_become_examples_and_readers_stand_side_by_side(tmp_path: P
     assert best.silent.value == 0
     table = report.table(results)
     assert "| rendered | knows |" in table
-    assert "rules, floor gate off" in table
+    assert "| 1.00 [1.00, 1.00]; 1.00 |" in table
     assert report.plain(results)["rendered"]["knows"]["gate"]["f1"][0] == 1
 
 

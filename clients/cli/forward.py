@@ -1,0 +1,28 @@
+"""Verbs whose options live beside their code, in `training`: imported when they run, so that help stays light."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+
+FORWARD = {"ignore_unknown_options": True}
+
+
+def forward(group: click.Group, name: str, module: str, short_help: str, *before: str) -> None:
+    """Add the verb ``name`` to ``group``: ``main`` of ``module`` gets ``before`` and what the user wrote."""
+
+    @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+    def run(arguments: tuple[str, ...]) -> int:
+        from stream.errors import MissingExtra
+
+        try:
+            main = import_module(module).main
+        except ImportError as error:
+            raise MissingExtra(
+                f"mellm {group.name} {name} needs {error.name}", remedy="pip install 'mellm-live[train]'"
+            ) from error
+        return int(main([*before, *arguments]))
+
+    run.__doc__ = f"{short_help} `mellm {group.name} {name} --help` shows the options (extra `train`)."
+    group.command(name, context_settings=FORWARD, add_help_option=False, short_help=short_help)(run)
