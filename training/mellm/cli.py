@@ -52,7 +52,7 @@ def draw(options: nano.NanoOptions, rendered: int, stills: int, workers: int) ->
 @click.option("--rendered", default=300, show_default=True, help="Drawn people to train on.")
 @click.option("--stills", default=104, show_default=True, help="Photographs to train on; people come again.")
 @click.option("--look", default=2500, show_default=True, help="Iterations of the eye.")
-@click.option("--write", default=1000, show_default=True, help="Iterations of the whole model.")
+@click.option("--write", default=1400, show_default=True, help="Iterations of the whole model.")
 @click.option("--batch", default=48, show_default=True)
 @click.option("--seed", default=1, show_default=True)
 @click.option("--threads", default=1, show_default=True, help="Of the optimiser.")

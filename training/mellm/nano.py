@@ -43,7 +43,7 @@ class NanoOptions:
     run: Path = Path("runs/nano")
     pairs: Path = Path("runs/pairs")
     look: int = 2500
-    write: int = 1000
+    write: int = 1400
     batch: int = 48
     look_rate: float = 1e-3
     write_rate: float = 8e-4
