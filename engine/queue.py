@@ -3,6 +3,10 @@
 Two policies. *live*: a full queue gives up its lowest-scored job, and a job older than its deadline is dropped
 unasked, because an answer that late helps nobody. *offline*: a full queue makes the producer wait; nothing is
 dropped for want of time or room.
+
+While the model cannot be reached jobs are held and the describer is left alone until it is worth another try. Live,
+a held job lives as long as its deadline; offline, as long as the describer has been gone for less than that. A job
+whose request may have reached the model is asked again once only: it could be what brings the model down.
 """
 
 from __future__ import annotations
@@ -17,9 +21,12 @@ from typing import Literal, TypeAlias
 from detectors.types import Expression
 from engine.describe.base import DescribeContext, Describer
 from engine.types import Description, Evidence
-from stream.errors import DescriberError
+from stream.errors import DescriberError, DescriberUnavailable
 
 logger = logging.getLogger(__name__)
+
+HOLD_S = 0.5
+"""How long to wait before a job is tried again when the error does not say."""
 
 State: TypeAlias = Literal["described", "abstained", "dropped"]
 Policy: TypeAlias = Literal["live", "offline"]
@@ -27,13 +34,18 @@ Policy: TypeAlias = Literal["live", "offline"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Job:
-    """One expression that waits for words. ``number`` is its place in the order of spotting."""
+    """One expression that waits for words.
+
+    :param number: its place in the order of spotting
+    :param asked: calls that failed although the model may have begun on them
+    """
 
     number: int
     expression: Expression
     evidence: Evidence
     context: DescribeContext
     born_ns: int = 0
+    asked: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +66,8 @@ class QueueStats:
     abstained: int
     dropped: dict[str, int]
     pending: int
+    held: bool = False
+    """The describer cannot be reached; what waits is kept as long as its deadline allows."""
 
 
 class DescribeQueue:
@@ -93,6 +107,8 @@ class DescribeQueue:
         self._submitted = self._described = self._abstained = 0
         self._dropped: dict[str, int] = {}
         self._failing: str | None = None
+        self._held_until_ns = 0
+        self._gone_since_ns: int | None = None
         self._threads = [
             threading.Thread(target=self._work, name=f"mellm-describe-{i}", daemon=True)
             for i in range(workers)
@@ -127,7 +143,12 @@ class DescribeQueue:
         with self._changed:
             done = self._described + self._abstained + sum(self._dropped.values())
             return QueueStats(
-                self._submitted, self._described, self._abstained, dict(self._dropped), self._submitted - done
+                self._submitted,
+                self._described,
+                self._abstained,
+                dict(self._dropped),
+                self._submitted - done,
+                self._gone_since_ns is not None,
             )
 
     def drain(self, timeout_s: float | None = None) -> bool:
@@ -158,41 +179,77 @@ class DescribeQueue:
     def _work(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._waiting or self._closing)
-                if not self._waiting:
+                found = self._next()
+                if found is None:
                     return
-                job = self._pick()
+                job, late = found
                 self._running += 1
                 self._changed.notify_all()
             try:
-                self._finish(job, self._run(job))
+                outcome = Outcome("dropped", "deadline", None) if late else self._run(job)
+                if outcome is not None:
+                    self._finish(job, outcome)
             finally:
                 with self._changed:
                     self._running -= 1
                     self._changed.notify_all()
+
+    def _next(self) -> tuple[Job, bool] | None:
+        """Wait for a job, called with the lock held: one whose time is over, else the next to describe.
+
+        :returns: the job and whether its time is over; ``None`` when the queue is closed and empty
+        """
+        while True:
+            now = self._clock_ns()
+            if self._policy == "live":
+                for job in self._waiting:
+                    if now - job.born_ns >= self._deadline_ns:
+                        self._waiting.remove(job)
+                        return job, True
+            if self._waiting and (now >= self._held_until_ns or self._given_up(now)):
+                return self._pick(), False
+            if self._closing and not self._waiting:
+                return None
+            self._changed.wait(self._patience_s(now) if self._waiting else None)
+
+    def _given_up(self, now: int) -> bool:
+        """Offline: the describer has been gone so long that jobs are dropped as they come, without a wait for each."""
+        gone = self._gone_since_ns
+        return self._policy == "offline" and gone is not None and now - gone >= self._deadline_ns
+
+    def _patience_s(self, now: int) -> float:
+        """Until the hold ends or, live, until the first deadline passes."""
+        until = self._held_until_ns
+        if self._policy == "live":
+            until = min(until, min(job.born_ns for job in self._waiting) + self._deadline_ns)
+        return max(0.001, (until - now) / 1e9)
 
     def _pick(self) -> Job:
         """Live: the highest score first. Offline: the order of spotting."""
         if self._policy == "live":
             job = max(self._waiting, key=lambda j: (j.expression.score, -j.number))
         else:
-            job = self._waiting[0]
+            job = min(self._waiting, key=lambda j: j.number)
         self._waiting.remove(job)
         return job
 
-    def _run(self, job: Job) -> Outcome:
+    def _run(self, job: Job) -> Outcome | None:
+        """Ask the describer.
+
+        :returns: how the job ended; ``None`` when it is held for another try
+        """
         if job.evidence.refused is not None:
             return Outcome("abstained", job.evidence.refused, None)
         left_ns = self._deadline_ns
         if self._policy == "live":
             left_ns -= self._clock_ns() - job.born_ns
-        if left_ns <= 0:
-            return Outcome("dropped", "deadline", None)
         try:
             description = self._describer.describe(
                 job.evidence, replace(job.context, deadline_s=left_ns / 1e9)
             )
         except DescriberError as error:
+            if isinstance(error, DescriberUnavailable) and self._hold(job, error):
+                return None
             # the operator must hear of it, once, and not of every expression that shares its fate
             known, self._failing = self._failing == error.code, error.code
             logger.log(logging.INFO if known else logging.ERROR, "%s: %s", job.expression.id, error)
@@ -202,9 +259,27 @@ class DescribeQueue:
             logger.exception("%s: the describer failed", job.expression.id)
             return Outcome("dropped", "describer_failed", None)
         self._failing = None
+        with self._changed:
+            self._held_until_ns, self._gone_since_ns = 0, None
         if description.abstained is not None:
             return Outcome("abstained", description.abstained, description)
         return Outcome("described", None, description)
+
+    def _hold(self, job: Job, error: DescriberUnavailable) -> bool:
+        """Keep the job for another try if its time allows; everybody waits until the describer may be asked again."""
+        pause_ns = int((error.retry_after or HOLD_S) * 1e9)
+        with self._changed:
+            now = self._clock_ns()
+            if self._gone_since_ns is None:
+                self._gone_since_ns = now
+            self._held_until_ns = max(self._held_until_ns, now + min(pause_ns, self._deadline_ns))
+            since = job.born_ns if self._policy == "live" else self._gone_since_ns
+            asked = job.asked + error.reached
+            if self._closing or asked > 1 or now + pause_ns >= since + self._deadline_ns:
+                return False
+            self._waiting.append(replace(job, asked=asked))
+            self._changed.notify_all()
+            return True
 
     def _finish(self, job: Job, outcome: Outcome) -> None:
         try:

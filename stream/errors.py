@@ -24,6 +24,7 @@
     ├── FaceError                  a picture that holds no usable face
     ├── DescriberError             the language model behind a description
     │   ├── DescriberUnavailable   connection, 5xx, 429                  (retryable)
+    │   │   └── DescriberPaused    left alone after failures in a row    (retryable)
     │   ├── DescriberTimeout       deadline passed                       (retryable)
     │   ├── DescriberRejected      4xx: the request itself is wrong
     │   └── AnswerInvalid          an answer that is not what was asked for
@@ -184,14 +185,28 @@ class DescriberError(MellmError):
 
 
 class DescriberUnavailable(DescriberError):
-    """The endpoint refused the connection, or answered 429 or 5xx."""
+    """The endpoint refused the connection, or answered 429 or 5xx.
+
+    :param retry_after: seconds the endpoint, or the circuit breaker, asks to wait
+    :param reached: whether the model may have begun on the request: asking again and again for the same
+        expression could then be what brings it down
+    """
 
     code = "describer_unavailable"
     retryable = True
 
-    def __init__(self, message: str, *, remedy: str = "", retry_after: float | None = None) -> None:
+    def __init__(
+        self, message: str, *, remedy: str = "", retry_after: float | None = None, reached: bool = False
+    ) -> None:
         super().__init__(message, remedy=remedy)
         self.retry_after = retry_after
+        self.reached = reached
+
+
+class DescriberPaused(DescriberUnavailable):
+    """Nobody was asked: the endpoint failed several times in a row and is left alone until ``retry_after``."""
+
+    code = "describer_paused"
 
 
 class DescriberTimeout(DescriberError):

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import time
 from collections.abc import Callable
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
 
 from engine.describe import profiles
 from engine.describe.base import DescribeContext, Recipe
+from engine.describe.breaker import CircuitBreaker, State
 from engine.describe.parse import Parsed, clean
 from engine.types import Description, Evidence, Usage
 from stream.errors import (
     AnswerInvalid,
     DescriberError,
+    DescriberPaused,
     DescriberRejected,
     DescriberTimeout,
     DescriberUnavailable,
@@ -26,16 +30,15 @@ logger = logging.getLogger(__name__)
 
 MAX_ANSWER_BYTES = 1 << 20
 RETRIES = 2
-PATIENCE = 3
-"""After this many failures in a row an endpoint counts as down: one try a job until it answers again."""
 
 
 class OpenAIDescriber:
     """One endpoint, one model, one profile.
 
     Transient failures (no connection, 429, 5xx, a pooled connection that was dropped) are retried with a growing
-    pause while the job's deadline allows; 4xx never. The deadline bounds the whole call, also when a server
-    sends one byte a second.
+    pause while the job's deadline allows; 4xx never. After failures in a row the endpoint is left alone for a while
+    and then probed with one call (:class:`engine.describe.breaker.CircuitBreaker`). The deadline bounds the whole
+    call, also when a server sends one byte a second.
 
     :param base_url: up to and including ``/v1``
     :param api_key: sent as bearer token; never logged
@@ -53,12 +56,13 @@ class OpenAIDescriber:
         timeout_s: float = 10.0,
         transport: httpx.BaseTransport | None = None,
         sleep: Callable[[float], None] = time.sleep,
+        breaker: CircuitBreaker | None = None,
     ) -> None:
         self._profile = profiles.get(profile)
         self._model = model
         self._timeout_s = timeout_s
         self._sleep = sleep
-        self._failures = 0
+        self._breaker = breaker or CircuitBreaker()
         try:
             url = httpx.URL(base_url)
         except httpx.InvalidURL as error:
@@ -96,26 +100,25 @@ class OpenAIDescriber:
 
         :raises DescriberTimeout: no whole answer before the deadline
         :raises DescriberUnavailable: connection lost, 429 or 5xx, and no time or tries left
+        :raises DescriberPaused: the endpoint failed several times in a row; it was not asked
         :raises DescriberRejected: 4xx
         :raises AnswerInvalid: a 200 that is not a chat completion
         """
         started = time.monotonic()
         deadline = started + context.deadline_s
         body = self._body(evidence, context)
-        retries = RETRIES if self._failures < PATIENCE else 0
-        for attempt in range(retries + 1):
+        for attempt in range(RETRIES + 1):
             try:
-                answer = self._ask(body, deadline)
+                answer = self._guarded(body, deadline)
                 break
             except DescriberError as error:
                 pause = getattr(error, "retry_after", None) or 0.25 * 2**attempt
                 out_of_time = time.monotonic() + pause >= deadline
-                if not error.retryable or attempt == retries or out_of_time:
-                    self._failures += error.retryable
+                paused = isinstance(error, DescriberPaused)
+                if not error.retryable or paused or attempt == RETRIES or out_of_time:
                     raise
                 logger.info("describer %s: %s; next try in %.2f s", self._where, error.code, pause)
                 self._sleep(pause)
-        self._failures = 0
         return self._read(answer, (time.monotonic() - started) * 1e3)
 
     def close(self) -> None:
@@ -134,6 +137,40 @@ class OpenAIDescriber:
             body["response_format"] = self._profile.response_format
         return body
 
+    @property
+    def state(self) -> State:
+        """Of the circuit breaker: ``open`` while the endpoint is left alone."""
+        return self._breaker.state(time.monotonic())
+
+    def _guarded(self, body: dict[str, Any], deadline: float) -> dict[str, Any]:
+        """One try, if the breaker lets it go. A 4xx or an unreadable answer is an answer: somebody is there."""
+        wait = self._breaker.admit(time.monotonic(), self._timeout_s + 1.0)
+        if wait > 0:
+            raise DescriberPaused(
+                f"{self._where} failed several times in a row; it is asked again in {wait:.1f} s",
+                retry_after=wait,
+            )
+        try:
+            answer = self._ask(body, deadline)
+        except DescriberError as error:
+            if error.retryable:
+                if self._breaker.failed(time.monotonic()):
+                    logger.warning(
+                        "describer %s is down (%s); it is left alone for a while", self._where, error.code
+                    )
+            else:
+                self._answered()
+            raise
+        except BaseException:
+            self._breaker.failed(time.monotonic())
+            raise
+        self._answered()
+        return answer
+
+    def _answered(self) -> None:
+        if self._breaker.succeeded():
+            logger.warning("describer %s answers again", self._where)
+
     def _ask(self, body: dict[str, Any], deadline: float) -> dict[str, Any]:
         left = min(self._timeout_s, deadline - time.monotonic())
         if left <= 0:
@@ -146,7 +183,9 @@ class OpenAIDescriber:
             raise DescriberTimeout(f"{self._where} did not answer within {left:.1f} s") from error
         except httpx.HTTPError as error:
             raise DescriberUnavailable(
-                f"{self._where} cannot be reached ({type(error).__name__})", remedy="is the model server up?"
+                f"{self._where} cannot be reached ({type(error).__name__})",
+                remedy="is the model server up?",
+                reached=not isinstance(error, httpx.ConnectError),
             ) from error
         self._check(response, raw)
         try:
@@ -174,7 +213,11 @@ class OpenAIDescriber:
         said = clean(raw.decode("utf-8", "replace"), 200)
         if status in (408, 429) or status >= 500:
             pause = _seconds(response.headers.get("Retry-After"))
-            raise DescriberUnavailable(f"{self._where} answered {status}: {said}", retry_after=pause)
+            raise DescriberUnavailable(
+                f"{self._where} answered {status}: {said}",
+                retry_after=pause,
+                reached=status not in (429, 503),  # these say that nobody has begun
+            )
         remedy = {
             401: "put the API key into MELLM_API_KEY, or into the variable that describer.api_key_env names",
             403: "the API key may not use this model",
@@ -210,10 +253,17 @@ class OpenAIDescriber:
 
 
 def _seconds(header: str | None) -> float | None:
-    try:
-        return max(0.0, float(header)) if header else None
-    except ValueError:
+    """``Retry-After``: seconds or a date (RFC 9110 §10.2.3)."""
+    if not header:
         return None
+    try:
+        seconds = float(header)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(header).timestamp() - time.time()
+        except ValueError:
+            return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None
 
 
 def _count(value: object) -> int:

@@ -18,7 +18,7 @@ from engine.offline import analyze, recordings
 from engine.pipeline import Chain
 from engine.run_folder import RunFolder
 from engine.types import Description, Evidence
-from stream.errors import DescriberUnavailable, SourceNotFound
+from stream.errors import DescriberTimeout, SourceNotFound
 from stream.supervise import RunnerOptions, SourceRunner
 from tests.engine.moving import FOUND, chain, sheet, video
 
@@ -141,10 +141,10 @@ def test_one_bad_source_does_not_stop_the_others(tmp_path: Path, recording: Path
 def test_a_describer_that_is_down_leaves_every_expression_with_an_end(
     tmp_path: Path, recording: Path
 ) -> None:
-    result = run(tmp_path, [recording], ScriptedDescriber([DescriberUnavailable("down"), DEFAULT]))
+    result = run(tmp_path, [recording], ScriptedDescriber([DescriberTimeout("late"), DEFAULT]))
     assert result.expressions == FOUND
     states = [(line["state"], line["reason"]) for line in lines(tmp_path)]
-    assert states == [("dropped", "describer_unavailable"), ("described", None)] * (FOUND // 2)
+    assert states == [("dropped", "describer_timeout"), ("described", None)] * (FOUND // 2)
 
 
 def test_results_are_written_in_the_order_of_spotting(tmp_path: Path, recording: Path) -> None:

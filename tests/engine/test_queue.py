@@ -8,9 +8,9 @@ import pytest
 from detectors.types import Expression, Quality
 from engine.describe.base import DescribeContext
 from engine.describe.scripted import DEFAULT, ScriptedDescriber
-from engine.queue import DescribeQueue, Job, Outcome
+from engine.queue import DescribeQueue, Job, Outcome, Policy
 from engine.types import Description, Evidence
-from stream.errors import DescriberRejected, DescriberUnavailable
+from stream.errors import DescriberPaused, DescriberRejected, DescriberTimeout, DescriberUnavailable
 from stream.frames import FrameRef
 
 
@@ -48,7 +48,7 @@ class Gate:
 
 def test_every_job_ends_in_one_state_and_the_counts_balance() -> None:
     done = Done()
-    steps = [DEFAULT, DescriberRejected("no"), DescriberUnavailable("down"), DEFAULT]
+    steps = [DEFAULT, DescriberRejected("no"), DescriberTimeout("late"), DEFAULT]
     queue = DescribeQueue(ScriptedDescriber(steps), done, policy="offline", capacity=2)
     for i in range(8):
         queue.submit(job(i))
@@ -56,7 +56,7 @@ def test_every_job_ends_in_one_state_and_the_counts_balance() -> None:
     assert queue.drain(10)
     stats = queue.stats()
     assert (stats.submitted, stats.described, stats.abstained, stats.pending) == (9, 4, 1, 0)
-    assert stats.dropped == {"describer_rejected": 2, "describer_unavailable": 2}
+    assert stats.dropped == {"describer_rejected": 2, "describer_timeout": 2}
     assert done.order == [f"e{i}" for i in range(9)]
     queue.close()
 
@@ -122,7 +122,7 @@ def test_a_bug_in_a_describer_still_ends_the_job() -> None:
 
 
 def test_a_failing_endpoint_is_told_once_for_each_cause(caplog: pytest.LogCaptureFixture) -> None:
-    down, rejected = DescriberUnavailable("down"), DescriberRejected("no key")
+    down, rejected = DescriberTimeout("down"), DescriberRejected("no key")
     queue = DescribeQueue(
         ScriptedDescriber([down, down, rejected, rejected, DEFAULT, down]), Done(), policy="offline"
     )
@@ -140,3 +140,72 @@ def test_a_failing_endpoint_is_told_once_for_each_cause(caplog: pytest.LogCaptur
 def test_bounds_are_checked(bad: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="must be positive"):
         DescribeQueue(ScriptedDescriber(), Done(), policy="live", **bad)  # type: ignore[arg-type]
+
+
+def away(seconds: float = 0.02, *, reached: bool = False) -> DescriberUnavailable:
+    return DescriberUnavailable("gone", retry_after=seconds, reached=reached)
+
+
+@pytest.mark.parametrize("policy", ["live", "offline"])
+def test_jobs_are_held_while_the_model_is_away_and_keep_their_order(policy: Policy) -> None:
+    done = Done()
+    paused = DescriberPaused("left alone", retry_after=0.02)
+    queue = DescribeQueue(ScriptedDescriber([away(), away(), paused, paused, DEFAULT]), done, policy=policy)
+    for number in range(4):
+        queue.submit(job(number))
+    assert queue.drain(5)
+    assert [done.outcomes[f"e{i}"].state for i in range(4)] == 4 * ["described"]
+    assert done.order == ["e0", "e1", "e2", "e3"]
+    assert not queue.stats().held
+    queue.close()
+
+
+def test_a_held_job_ends_at_its_deadline() -> None:
+    done = Done()
+    describer = ScriptedDescriber([away(0.05)])
+    queue = DescribeQueue(describer, done, policy="live", deadline_s=0.3)
+    queue.submit(job(0))
+    queue.submit(job(1))
+    assert queue.drain(5)
+    assert {o.reason for o in done.outcomes.values()} <= {"deadline", "describer_unavailable"}
+    assert queue.stats().held
+    assert 4 <= len(describer.calls) <= 14
+    queue.close()
+
+
+def test_offline_gives_up_after_the_deadline_and_then_drops_without_waiting() -> None:
+    done, now = Done(), [0]
+    describer = ScriptedDescriber([away(0.01)])
+    queue = DescribeQueue(describer, done, policy="offline", deadline_s=1.0, clock_ns=lambda: now[0])
+    queue.submit(job(0))
+    while not describer.calls:
+        threading.Event().wait(0.005)
+    now[0] = 2 * 10**9
+    for number in range(1, 50):
+        queue.submit(job(number))
+    assert queue.drain(5)
+    assert queue.stats().dropped == {"describer_unavailable": 50}
+    queue.close()
+
+
+def test_a_request_that_may_bring_the_model_down_is_asked_twice_at_most() -> None:
+    done = Done()
+    describer = ScriptedDescriber([away(reached=True)])
+    queue = DescribeQueue(describer, done, policy="live")
+    queue.submit(job(0))
+    assert queue.drain(5)
+    assert len(describer.calls) == 2
+    assert done.outcomes["e0"].reason == "describer_unavailable"
+    queue.close()
+
+
+def test_close_ends_what_is_held() -> None:
+    done = Done()
+    describer = ScriptedDescriber([away(5)])
+    queue = DescribeQueue(describer, done, policy="live")
+    queue.submit(job(0))
+    while not queue.stats().held:
+        threading.Event().wait(0.005)
+    queue.close()
+    assert done.outcomes["e0"] == Outcome("dropped", "shutdown", None)
+    assert queue.stats().pending == 0

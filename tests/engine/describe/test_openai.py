@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -14,9 +15,17 @@ import pytest
 
 from engine.describe import create
 from engine.describe.base import DescribeContext
+from engine.describe.breaker import CircuitBreaker
 from engine.describe.openai import OpenAIDescriber
 from engine.types import Evidence, RegionMotion
-from stream.errors import AnswerInvalid, DescriberRejected, DescriberTimeout, DescriberUnavailable, UsageError
+from stream.errors import (
+    AnswerInvalid,
+    DescriberPaused,
+    DescriberRejected,
+    DescriberTimeout,
+    DescriberUnavailable,
+    UsageError,
+)
 
 Handler = Callable[[BaseHTTPRequestHandler], None]
 
@@ -194,14 +203,66 @@ def test_a_cut_connection_is_retried_then_unavailable(endpoint: Endpoint) -> Non
     assert len(endpoint.requests) == 3
 
 
-def test_after_failures_in_a_row_only_one_try_is_made() -> None:
-    model = OpenAIDescriber("http://127.0.0.1:9/v1", "tiny", sleep=lambda s: None)
-    tries = []
+def test_an_endpoint_that_fails_five_times_is_left_alone_and_then_probed_once() -> None:
+    model = OpenAIDescriber(
+        "http://127.0.0.1:9/v1", "tiny", sleep=lambda s: None, breaker=CircuitBreaker(5, 0.2, 0.2)
+    )
+    tries: list[int] = []
     model._ask = lambda body, deadline: tries.append(1) or _refuse()  # type: ignore[method-assign,func-returns-value]
+    codes = []
     for _ in range(4):
+        with pytest.raises(DescriberUnavailable) as raised:
+            model.describe(EVIDENCE, DescribeContext())
+        codes.append(raised.value.code)
+    assert codes == ["describer_unavailable"] + 3 * ["describer_paused"]
+    assert len(tries) == 5
+    assert model.state == "open"
+    time.sleep(0.21)
+    with pytest.raises(DescriberPaused) as paused:
+        model.describe(EVIDENCE, DescribeContext())
+    assert len(tries) == 6
+    assert 0 < (paused.value.retry_after or 0) <= 0.2
+
+
+def test_a_recovered_endpoint_closes_the_breaker(
+    endpoint: Endpoint, caplog: pytest.LogCaptureFixture
+) -> None:
+    endpoint.steps = [answer(500), answer(500), answer(500), answer(500), answer(500), chat(ANSWER)]
+    model = describer(endpoint, breaker=CircuitBreaker(5, 0.05, 0.05))
+    for _ in range(2):
         with pytest.raises(DescriberUnavailable):
             model.describe(EVIDENCE, DescribeContext())
-    assert len(tries) == 3 + 3 + 3 + 1
+    time.sleep(0.06)
+    assert model.describe(EVIDENCE, DescribeContext()).abstained is None
+    assert model.state == "closed"
+    told = [r.message for r in caplog.records if r.levelname == "WARNING"]
+    assert ["is down" in m for m in told] == [True, False]
+    assert "answers again" in told[1]
+
+
+def test_a_refused_request_does_not_open_the_breaker(endpoint: Endpoint) -> None:
+    endpoint.steps = [answer(400)]
+    model = describer(endpoint)
+    for _ in range(8):
+        with pytest.raises(DescriberRejected):
+            model.describe(EVIDENCE, DescribeContext())
+    assert model.state == "closed"
+
+
+@pytest.mark.parametrize(
+    ("header", "low", "high"),
+    [("7", 7, 7), ("date", 20, 31), ("soon", None, None), ("-3", 0, 0), ("nan", None, None)],
+)
+def test_retry_after_in_every_form(
+    endpoint: Endpoint, header: str, low: float | None, high: float | None
+) -> None:
+    value = formatdate(time.time() + 30, usegmt=True) if header == "date" else header
+    endpoint.steps = [answer(429, headers={"Retry-After": value})]
+    with pytest.raises(DescriberUnavailable) as raised:
+        describer(endpoint).describe(EVIDENCE, DescribeContext(deadline_s=2.0))
+    after = raised.value.retry_after
+    assert after is None if low is None or high is None else after is not None and low <= after <= high
+    assert not raised.value.reached
 
 
 def _refuse() -> dict[str, Any]:
