@@ -34,6 +34,7 @@ class DescriberSettings(_Section):
     deadline_s: float = Field(default=10.0, gt=0, le=600)
     capacity: int = Field(default=64, ge=1, le=10_000)
     workers: int = Field(default=1, ge=1, le=64)
+    fallback: Literal["none", "nano", "rules"] = "none"
 
 
 class SpottingSettings(_Section):

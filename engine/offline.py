@@ -7,6 +7,7 @@ import re
 import resource
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -84,10 +85,15 @@ class Recording:
 
 @dataclass(slots=True)
 class RunResult:
-    """How a run ended. ``failures`` holds one error for each source that could not be analysed to its end."""
+    """How a run ended.
+
+    :param failures: one error for each source that could not be analysed to its end
+    :param undescribed: why expressions that were spotted in this session have no description, with counts
+    """
 
     folder: Path
     expressions: int = 0
+    undescribed: Counter[str] = field(default_factory=Counter)
     failures: list[tuple[str, MellmError]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -199,6 +205,7 @@ def _one(
     seconds = time.monotonic() - started
     stats = queue.stats()
     result.expressions += stats.submitted
+    result.undescribed.update(stats.dropped)
     summary |= {
         "source": None if info is None else asdict(info),
         "media_s": round(seen_ns / 1e9, 3),

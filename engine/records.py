@@ -66,8 +66,11 @@ def event_data(expression: Expression, record: dict[str, Any]) -> dict[str, Any]
 
 
 def description_record(description: Description) -> dict[str, Any]:
-    """A describer's answer as JSON. ``latency_ms`` is the only field that differs between two equal runs."""
-    emotion = description.emotion
+    """A describer's answer as JSON. ``latency_ms`` is the only field that differs between two equal runs.
+
+    ``fallback`` is there only when a stand-in answered: the model that was to answer and why it did not.
+    """
+    emotion, fallback = description.emotion, description.fallback
     return {
         "text": description.text,
         "action_units": [
@@ -79,6 +82,7 @@ def description_record(description: Description) -> dict[str, Any]:
         "model": description.model,
         "profile": description.profile,
         "latency_ms": round(description.latency_ms, 1),
+        **({} if fallback is None else {"fallback": {"model": fallback.model, "reason": fallback.reason}}),
     }
 
 

@@ -75,11 +75,23 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class Fallback:
+    """Why somebody else answered.
+
+    :param model: who was to answer; :param reason: code of the error that it gave instead
+    """
+
+    model: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Description:
     """What a describer answered.
 
     :param abstained: reason code when the describer will not say; ``text`` may then hold the raw answer
     :param latency_ms: wall time of the call; never part of a result's identity
+    :param fallback: set when a stand-in answered for the describer that was asked for
     """
 
     text: str
@@ -91,3 +103,4 @@ class Description:
     abstained: str | None = None
     usage: Usage = field(default_factory=Usage)
     latency_ms: float = 0.0
+    fallback: Fallback | None = None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clients.cli.common import clock, json_flag, make_describer, one_line, settings_flags, settings_from
+from stream.errors import DescriberError
 
 if TYPE_CHECKING:
     from engine.config import Settings
@@ -32,7 +33,8 @@ def analyze(
     """Analyse recordings (mp4, mkv, mov, avi, webm, gif, or a folder of images with --fps).
 
     Writes events.jsonl, expressions.jsonl, evidence/ and run.json to the folder named with --out, and prints each
-    expression as it is found. An interrupted run goes on when the same command is given again.
+    expression as it is found. An interrupted run goes on when the same command is given again. Exit code 5: expressions
+    were found and the describer answered for none of them.
     """
     settings = settings_from(flags, purpose="self-use")
     try:
@@ -48,7 +50,13 @@ def analyze(
         click.echo(f"mellm: warning: {warning}", err=True)
     if len(result.failures) < len(paths):
         click.echo(f"{result.expressions} expressions; {out}/expressions.jsonl", err=True)
-    return result.failures[0][1].exit_code if result.failures else 0
+    if result.failures:
+        return result.failures[0][1].exit_code
+    lost = result.undescribed.total()
+    if lost:
+        why = ", ".join(f"{count} {reason}" for reason, count in sorted(result.undescribed.items()))
+        click.echo(f"mellm: {lost} of {result.expressions} expressions have no description ({why})", err=True)
+    return DescriberError.exit_code if lost and lost == result.expressions else 0
 
 
 def run(

@@ -28,6 +28,11 @@ def settings_flags(command: Command) -> Command:
             click.option("--model", metavar="NAME", help="Model name at that endpoint."),
             click.option("--profile", metavar="NAME", help="generic, nano, mellm-v1 or mellm-v3 [generic]."),
             click.option(
+                "--fallback",
+                type=click.Choice(["none", "nano", "rules"]),
+                help="Who describes, marked as such, when the endpoint cannot [none].",
+            ),
+            click.option(
                 "--device",
                 type=click.Choice(["auto", "cpu", "cuda", "tensorrt"]),
                 help="Where networks run [auto].",
@@ -63,6 +68,7 @@ def settings_from(
         "describer.base_url": flags.pop("base_url"),
         "describer.model": flags.pop("model"),
         "describer.profile": flags.pop("profile"),
+        "describer.fallback": flags.pop("fallback"),
         "faces.device": flags.pop("device"),
         "faces.max_faces": flags.pop("max_faces"),
         "spotting.threshold": flags.pop("threshold"),
@@ -88,6 +94,7 @@ def make_describer(settings: Settings) -> Describer:
         profile=chosen.profile,
         api_key_env=chosen.api_key_env,
         timeout_s=chosen.timeout_s,
+        fallback=chosen.fallback,
     )
 
 

@@ -22,16 +22,31 @@ def create(
     api_key_env: str = "MELLM_API_KEY",
     timeout_s: float = 10.0,
     folder: Path | None = None,
+    fallback: str = "none",
 ) -> Describer:
     """Make a describer.
 
     :param kind: ``nano`` and ``rules`` (embedded), ``openai`` (vLLM or any OpenAI-compatible server), ``scripted``
         (fake)
     :param folder: for ``nano``, a model folder other than the shipped one
+    :param fallback: ``none``, or the embedded describer (``nano``, ``rules``) that answers when this one cannot
     :param api_key_env: name of the environment variable that holds the key; keys come from nowhere else
     :raises UsageError: unknown kind or profile, or an ``openai`` describer without base URL or model
     :raises ModelError: the folder of ``nano`` is not there, incomplete or damaged
     """
+    if fallback not in ("none", kind):
+        from engine.describe.fallback import FallbackDescriber
+
+        first = create(
+            kind,
+            base_url=base_url,
+            model=model,
+            profile=profile,
+            api_key_env=api_key_env,
+            timeout_s=timeout_s,
+            folder=folder,
+        )
+        return FallbackDescriber(first, create(fallback))
     if kind == "rules":
         from engine.describe.rules import RulesDescriber
 

@@ -207,3 +207,28 @@ def test_results_for_people(analysed, cut, tmp_path, capsys):
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == len(lines(analysed[0] / "expressions.jsonl"))
     assert any(line.startswith("00:00.") and "AU" in line for line in printed)
+
+
+def test_a_run_without_any_answer_says_so_and_fails_but_keeps_what_was_spotted(cut, models, tmp_path):
+    nobody = ("--describer", "openai", "--base-url", "http://127.0.0.1:9/v1", "--model", "m")
+    short = tmp_path / "short.toml"
+    short.write_text("[describer]\ndeadline_s = 1.0\n")
+    done = mellm("analyze", cut, "--out", tmp_path / "run", *nobody, "--config", short)
+    found = lines(tmp_path / "run" / "expressions.jsonl")
+    assert found
+    assert {(r["state"], r["reason"]) for r in found} <= {
+        ("dropped", "describer_unavailable"),
+        ("dropped", "describer_paused"),
+    }
+    assert done.code == 5
+    assert f"{len(found)} of {len(found)} expressions have no description" in done.err
+
+
+def test_a_stand_in_answers_and_every_line_says_so(cut, models, tmp_path):
+    nobody = ("--describer", "openai", "--base-url", "http://127.0.0.1:9/v1", "--model", "m")
+    done = mellm("analyze", cut, "--out", tmp_path / "run", *nobody, "--fallback", "rules")
+    found = [r for r in lines(tmp_path / "run" / "expressions.jsonl") if r["description"]]
+    assert done.code == 0
+    assert found
+    assert all(r["description"]["fallback"]["model"] == "m" for r in found)
+    assert all(r["description"]["model"].startswith("rules") for r in found)
