@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from engine.describe.base import DescribeContext, Describer
-from engine.pipeline import Chain, FaceAppeared, FaceLost, Output, Scored, Spotted
+from engine.pipeline import STILL, Chain, FaceAppeared, FaceLost, Output, PictureChanged, Scored, Spotted
 from engine.queue import DescribeQueue, Job, Outcome, QueueStats
 from engine.records import event_data, final_record, spotted_record
 from stream.errors import MellmError
@@ -28,6 +28,7 @@ from stream.events import (
     FACE_LOST,
     SCORE,
     SOURCE_GAP,
+    SOURCE_PICTURE,
     STATS,
     media_time,
 )
@@ -190,6 +191,8 @@ class LiveSource:
         late = np.array(self._latencies or [0.0])
         analysed = chain.counts.analysed if chain else 0
         dropped = dict(seen.dropped)
+        if chain is not None:
+            dropped |= {s: chain.counts.dropped[s] for s in STILL if s in chain.counts.dropped}
         return SourceCounts(
             captured=seen.captured,
             analysed=analysed,
@@ -261,6 +264,12 @@ class LiveSource:
         elif isinstance(output, FaceLost):
             self._scored_ns.pop(output.track, None)
             self._sink.publish(FACE_LOST, source, {"track": output.track}, output.t_ns)
+        elif isinstance(output, PictureChanged):
+            state = output.still or "live"
+            log = logger.info if output.still is None else logger.warning
+            log("%s: the picture is %s", source, state)
+            data = {"state": state, **media_time("at", output.t_ns)}
+            self._sink.publish(SOURCE_PICTURE, source, data, output.t_ns)
         elif isinstance(output, Scored):
             self._score(output)
 

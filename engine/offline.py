@@ -19,7 +19,7 @@ import cv2
 from detectors.quality import MAX_YAW, MIN_FPS, MIN_WIDTH
 from engine.ahead import Ahead
 from engine.describe.base import DescribeContext, Describer
-from engine.pipeline import Chain, ChainCounts, FaceAppeared, FaceLost, Seen, Spotted
+from engine.pipeline import STILL, Chain, ChainCounts, FaceAppeared, FaceLost, PictureChanged, Seen, Spotted
 from engine.queue import DescribeQueue, Job, Outcome
 from engine.records import final_record, spotted_record
 from engine.run_folder import RunFolder
@@ -221,13 +221,14 @@ def _one(
 
 def _remarks(counts: ChainCounts) -> list[str]:
     """Why there may be fewer results than somebody expects."""
+    still = [f"{counts.dropped[s]} frames show a {s} picture" for s in STILL if counts.dropped[s]]
     if not counts.frames_with_face:
-        return [f"no face was seen in {counts.analysed} frames"]
+        return [*still, f"no face was seen in {counts.analysed} frames"]
     refused = {reason: count for reason, count in counts.faces_refused.items() if reason in FLOORS}
     if 2 * sum(refused.values()) < counts.frames_with_face:
-        return []
+        return still
     reasons = " and ".join(f"{FLOORS[reason]} ({count} times)" for reason, count in refused.items())
-    return [f"a face was seen in {counts.frames_with_face} frames and mostly refused: {reasons}"]
+    return [*still, f"a face was seen in {counts.frames_with_face} frames and mostly refused: {reasons}"]
 
 
 def _must_end(info: SourceInfo) -> None:
@@ -280,6 +281,8 @@ def _take(output: object, number: int, queue: DescribeQueue, writer: _Writer) ->
         writer.event("face.appeared", output.t_ns, {"track": output.track, "box": box})
     elif isinstance(output, FaceLost):
         writer.event("face.lost", output.t_ns, {"track": output.track})
+    elif isinstance(output, PictureChanged):
+        writer.event("source.picture", output.t_ns, {"state": output.still or "live"})
     elif isinstance(output, Spotted):
         expression = output.expression
         writer.event("expression.spotted", expression.apex.pts_ns, spotted_record(expression))

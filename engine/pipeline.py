@@ -20,6 +20,7 @@ from detectors.flow import FlowEstimator
 from detectors.quality import assess
 from detectors.signals import FacePair, TrackSignals
 from detectors.spotting import Score, Spot, Spotter
+from detectors.stillness import Still, StillPicture
 from detectors.types import U8, Expression, Face, Quality
 from engine.records import expression_id
 from engine.types import Evidence
@@ -27,6 +28,9 @@ from stream.errors import MellmError
 from stream.frames import Frame, Gap, Item
 
 logger = logging.getLogger(__name__)
+
+STILL: tuple[Still, ...] = ("frozen", "dark")
+"""Why the chain itself drops frames; all other drops happen before it."""
 
 RATE_WINDOW = 60
 """Frames over which the frame rate is measured."""
@@ -91,7 +95,15 @@ class Spotted:
         return (self.expression.offset.pts_ns - self.expression.onset.pts_ns) / 1e6
 
 
-Output: TypeAlias = FaceAppeared | FaceLost | Scored | Spotted
+@dataclass(frozen=True, slots=True)
+class PictureChanged:
+    """The picture froze or went dark, or is fine again (``None``). Frames of a still picture are dropped."""
+
+    still: Still | None
+    t_ns: int
+
+
+Output: TypeAlias = FaceAppeared | FaceLost | PictureChanged | Scored | Spotted
 
 
 @dataclass(slots=True)
@@ -112,10 +124,11 @@ class ChainCounts:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Seen:
-    """A frame or gap, and the faces that are in it (``None`` for a gap)."""
+    """A frame or gap, and the faces that are in it (``None`` for a gap and for a picture that shows nothing)."""
 
     item: Item
     faces: FaceUpdate | None
+    still: Still | None = None
 
 
 @dataclass(slots=True)
@@ -161,7 +174,9 @@ class Chain:
         self._scores = scores
         self._mirrored = mirrored
         self._flow = flow
+        self._watch = StillPicture()
         self._looked_at: int | None = None  # the segment, where :meth:`look` is
+        self._still: Still | None = None
         self._tracks: dict[int, _Track] = {}
         self._segment: int | None = None
         self._origin_ns: int | None = None
@@ -175,10 +190,16 @@ class Chain:
         """Find the faces in the next frame or gap."""
         if isinstance(item, Gap):
             self._analyzer.reset()
+            self._watch.reset()
             return Seen(item, None)
         if self._looked_at is not None and item.segment != self._looked_at:
             self._analyzer.reset()
+            self._watch.reset()
         self._looked_at = item.segment
+        still = self._watch.push(item.image, item.pts_ns)
+        if still is not None:
+            self._analyzer.reset()
+            return Seen(item, None, still)
         if self._mirrored:
             item = replace(item, image=item.image[:, ::-1].copy())
         return Seen(item, self._analyzer.push(item))
@@ -188,8 +209,13 @@ class Chain:
         item = seen.item
         if isinstance(item, Gap):
             return self._gap(item)
+        if seen.still is not None:
+            return self._nothing_to_see(item, seen.still)
         assert seen.faces is not None
         out: list[Output] = []
+        if self._still is not None:
+            self._still = None
+            out.append(PictureChanged(None, item.pts_ns))
         self.counts.captured += 1
         self.counts.repaired += item.repaired
         if self._segment is not None and item.segment != self._segment:
@@ -204,6 +230,16 @@ class Chain:
         """The source has ended: what was still open is decided now."""
         self._analyzer.reset()
         return self._cut()
+
+    def _nothing_to_see(self, frame: Frame, still: Still) -> list[Output]:
+        """A still picture is a gap with frames in it: nothing is spotted across it."""
+        self.counts.captured += 1
+        self.counts.repaired += frame.repaired
+        self.counts.dropped[still] += 1
+        if self._still == still:
+            return []
+        self._still = still
+        return [*self._cut(), PictureChanged(still, frame.pts_ns)]
 
     def _gap(self, gap: Gap) -> list[Output]:
         self.counts.gaps[gap.reason] += 1

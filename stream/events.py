@@ -19,6 +19,7 @@ SOURCE_OFFLINE: Final = "source.offline"
 SOURCE_RECONNECTING: Final = "source.reconnecting"
 SOURCE_GAP: Final = "source.gap"
 SOURCE_ENDED: Final = "source.ended"
+SOURCE_PICTURE: Final = "source.picture"
 FACE_APPEARED: Final = "face.appeared"
 FACE_LOST: Final = "face.lost"
 EXPRESSION_SPOTTED: Final = "expression.spotted"
@@ -37,6 +38,7 @@ RELIABLE: Final = frozenset(
         SOURCE_RECONNECTING,
         SOURCE_GAP,
         SOURCE_ENDED,
+        SOURCE_PICTURE,
         FACE_APPEARED,
         FACE_LOST,
         EXPRESSION_SPOTTED,

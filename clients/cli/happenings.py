@@ -44,6 +44,9 @@ def _said(kind: str, data: Mapping[str, Any], t_ns: int | None) -> str:
         case "source.ended" if "frames" in data:
             early = f", early: {data['message']}" if data["early"] else ""
             return f"after {data['frames']} frames{early}"
+        case "source.picture":
+            at = "" if t_ns is None else f" since {clock(t_ns / 1e6)}"
+            return f"the picture is {data['state']}{at}"
         case "face.appeared" | "face.lost":
             at = "" if t_ns is None else f" at {clock(t_ns / 1e6)}"
             return f"track {data['track']}{at}"

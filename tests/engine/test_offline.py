@@ -201,7 +201,9 @@ def test_memory_does_not_grow_with_the_length_of_a_stream() -> None:
 
     from stream.frames import Frame
 
-    image = np.zeros((48, 64, 3), np.uint8)
+    images = [
+        np.full((48, 64, 3), level, np.uint8) for level in (90, 100)
+    ]  # the same one would be a stuck camera
     made = Chain(
         "s",
         FakeFaceAnalyzer(lambda frame: None),
@@ -211,7 +213,7 @@ def test_memory_does_not_grow_with_the_length_of_a_stream() -> None:
 
     def push(start: int, count: int) -> None:
         for i in range(start, start + count):
-            made.push(Frame("s", 0, i, i * 20_000_000, 0, image))
+            made.push(Frame("s", 0, i, i * 20_000_000, 0, images[i % 2]))
 
     push(0, 1_000)
     tracemalloc.start()
