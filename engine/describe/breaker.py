@@ -34,7 +34,8 @@ class CircuitBreaker:
         self._probing_until = 0.0
 
     def admit(self, now: float, patience_s: float = 10.0) -> float:
-        """Ask before a call. Every admitted call reports back with :meth:`succeeded` or :meth:`failed`.
+        """Ask before a call. Every admitted call reports back with :meth:`succeeded`, :meth:`failed` or
+        :meth:`withdrawn`.
 
         :param patience_s: after so long a probe that never reported back counts as lost
         :returns: 0 when the call may go, else seconds to wait before asking again
@@ -80,6 +81,11 @@ class CircuitBreaker:
                 return False
             self._open_until = now + self._pause_s
             return True
+
+    def withdrawn(self) -> None:
+        """An admitted call proved nothing, such as one that had hardly any time; somebody else may probe."""
+        with self._lock:
+            self._probing_until = 0.0
 
     def state(self, now: float) -> State:
         """What :meth:`admit` would find."""

@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 MAX_ANSWER_BYTES = 1 << 20
 RETRIES = 2
+FAIR_S = 1.0
+"""A call with less time than this that runs out of it says nothing about the endpoint."""
 
 
 class OpenAIDescriber:
@@ -150,10 +152,13 @@ class OpenAIDescriber:
                 f"{self._where} failed several times in a row; it is asked again in {wait:.1f} s",
                 retry_after=wait,
             )
+        hurried = deadline - time.monotonic() < min(FAIR_S, self._timeout_s)
         try:
             answer = self._ask(body, deadline)
         except DescriberError as error:
-            if error.retryable:
+            if isinstance(error, DescriberTimeout) and hurried:
+                self._breaker.withdrawn()
+            elif error.retryable:
                 if self._breaker.failed(time.monotonic()):
                     logger.warning(
                         "describer %s is down (%s); it is left alone for a while", self._where, error.code

@@ -17,9 +17,10 @@ STUCK_S = 8.0
 
 
 def stuck(kind: str, seed: int) -> Iterator[Frame]:
-    """The moving face, then a stuck picture, then the face again from its beginning."""
-    moving = [picture(i / FPS) for i in range(round(SECONDS * FPS))]
+    """The moving face as a sensor would show it, then a stuck picture, then the face again from its beginning."""
     rng = np.random.default_rng(seed)
+    clean = [picture(i / FPS) for i in range(round(SECONDS * FPS))]
+    moving = [np.clip(p + rng.normal(0, 1.5, p.shape), 0, 255).astype(np.uint8) for p in clean]
     at = int(rng.integers(len(moving) // 2, len(moving)))
     last = np.zeros_like(moving[0]) if kind == "dark" else moving[at]
     pictures = [*moving[:at], *[last] * round(STUCK_S * FPS), *moving]
@@ -40,7 +41,8 @@ def test_f3_a_stuck_picture_is_told_and_gives_nothing(kind: str, seed: int) -> N
     assert [state for _, state in told] == [kind, None]
     again = frames[-round(SECONDS * FPS)].pts_ns
     began = again - STUCK_S * 1e9
-    inside = [o for _, o in out if isinstance(o, Spotted) and began <= o.expression.onset.pts_ns < again]
+    late = began + 0.3e9  # what was under way when it froze is still measured against the frames before
+    inside = [o for _, o in out if isinstance(o, Spotted) and late <= o.expression.onset.pts_ns < again]
     crossing = [
         o
         for _, o in out

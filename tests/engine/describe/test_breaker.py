@@ -59,6 +59,13 @@ def test_a_probe_that_is_lost_does_not_keep_everybody_out():
     assert breaker.admit(11.0) == 0
 
 
+def test_a_probe_that_proved_nothing_leaves_its_place_to_another():
+    breaker = opened()
+    assert breaker.admit(1.0) == 0
+    breaker.withdrawn()
+    assert breaker.admit(1.0) == 0
+
+
 @given(st.lists(st.tuples(st.sampled_from("asf"), st.floats(0, 3)), max_size=60))
 def test_nobody_waits_longer_than_the_longest_pause_once_probes_report(steps):
     breaker, now = CircuitBreaker(), 0.0

@@ -249,6 +249,17 @@ def test_a_refused_request_does_not_open_the_breaker(endpoint: Endpoint) -> None
     assert model.state == "closed"
 
 
+def test_calls_without_time_do_not_open_the_breaker(endpoint: Endpoint) -> None:
+    endpoint.steps = [hang]
+    model = describer(endpoint, breaker=CircuitBreaker(1, 1.0, 1.0))
+    with pytest.raises(DescriberTimeout):
+        model.describe(EVIDENCE, DescribeContext(deadline_s=0.1))
+    assert model.state == "closed"
+    with pytest.raises(DescriberTimeout):
+        model.describe(EVIDENCE, DescribeContext(deadline_s=1.05))
+    assert model.state == "open"
+
+
 @pytest.mark.parametrize(
     ("header", "low", "high"),
     [("7", 7, 7), ("date", 20, 31), ("soon", None, None), ("-3", 0, 0), ("nan", None, None)],
