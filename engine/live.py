@@ -11,7 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import cv2
@@ -21,6 +21,7 @@ from engine.describe.base import DescribeContext, Describer
 from engine.pipeline import STILL, Chain, FaceAppeared, FaceLost, Output, PictureChanged, Scored, Spotted
 from engine.queue import DescribeQueue, Job, Outcome, QueueStats
 from engine.records import event_data, final_record, spotted_record
+from engine.spool import Spool
 from stream.errors import MellmError
 from stream.events import (
     EXPRESSION_SPOTTED,
@@ -76,6 +77,7 @@ class LiveEngine:
 
     :param make_chain: source id → chain with scores
     :param sink: gets every event
+    :param spool: keeps jobs over a crash
     """
 
     def __init__(
@@ -88,8 +90,10 @@ class LiveEngine:
         capacity: int = 64,
         workers: int = 1,
         deadline_s: float = 10.0,
+        spool: Spool | None = None,
     ) -> None:
         self._sink = sink
+        self._spool = spool
         self._describer = describer
         self._numbers = itertools.count()
         self._queue = DescribeQueue(
@@ -100,12 +104,19 @@ class LiveEngine:
             workers=workers,
             deadline_s=deadline_s,
         )
-        self.sources = {r.id: LiveSource(r, make_chain, sink, self._describe) for r in runners}
+        self.sources = {
+            r.id: LiveSource(r, make_chain, sink, self._prepare, self._queue.submit) for r in runners
+        }
 
     def start(self) -> None:
         """Start all sources. They may be down; they are tried again."""
         for source in self.sources.values():
             source.start()
+
+    def resume(self, jobs: Sequence[Job]) -> None:
+        """Describe what a process before this one left open; its ``expression.spotted`` is in the journal."""
+        for job in jobs:
+            self._queue.submit(replace(job, number=next(self._numbers)))
 
     @property
     def finished(self) -> bool:
@@ -132,15 +143,21 @@ class LiveEngine:
         """Counts of the describe queue."""
         return self._queue.stats()
 
-    def _describe(self, spotted: Spotted) -> None:
+    def _prepare(self, spotted: Spotted) -> Job:
+        """The job, safe from a crash before anybody hears of the expression."""
         expression = spotted.expression
         context = DescribeContext(expression.id, spotted.duration_ms, expression.aus)
-        self._queue.submit(Job(next(self._numbers), expression, spotted.evidence, context))
+        job = Job(next(self._numbers), expression, spotted.evidence, context)
+        if self._spool is not None:
+            self._spool.put(job)
+        return job
 
     def _described(self, job: Job, outcome: Outcome) -> None:
         expression = job.expression
         data = event_data(expression, final_record(expression, outcome, None))
         self._sink.publish(f"expression.{outcome.state}", expression.source, data, expression.offset.pts_ns)
+        if self._spool is not None:
+            self._spool.remove(expression.id)
 
 
 class LiveSource:
@@ -151,12 +168,14 @@ class LiveSource:
         runner: SourceRunner,
         make_chain: Callable[[str], Chain],
         sink: Sink,
-        describe: Callable[[Spotted], None],
+        prepare: Callable[[Spotted], Job],
+        submit: Callable[[Job], None],
     ) -> None:
         self._runner = runner
         self._make_chain = make_chain
         self._sink = sink
-        self._describe = describe
+        self._prepare = prepare
+        self._submit = submit
         self._chain: Chain | None = None
         self._stopping = threading.Event()
         self._latencies: deque[float] = deque(maxlen=LATENCIES_KEPT)
@@ -256,8 +275,9 @@ class LiveSource:
                 self._sink.evidence(output.expression.id, png.tobytes())
             expression = output.expression
             data = event_data(expression, spotted_record(expression))
+            job = self._prepare(output)
             self._sink.publish(EXPRESSION_SPOTTED, source, data, expression.offset.pts_ns)
-            self._describe(output)
+            self._submit(job)
         elif isinstance(output, FaceAppeared):
             box = [round(v, 1) for v in output.box]
             self._sink.publish(FACE_APPEARED, source, {"track": output.track, "box": box}, output.t_ns)

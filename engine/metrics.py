@@ -3,7 +3,7 @@
 ::
 
     frames       captured = analysed + dropped by reason + waiting
-    expressions  spotted  = described + abstained + dropped by reason + pending
+    expressions  spotted + resumed = described + abstained + dropped by reason + pending
     delivery     offered  = delivered + coalesced + abandoned + waiting      (events × matching subscribers)
 
 Each term is counted where it happens, none is computed from the others, so a leak shows as a difference.
@@ -71,6 +71,12 @@ class Metrics:
                     self._stray_ends += 1
                 self._expressions[source, type.partition(".")[2], str(data.get("reason") or "")] += 1
 
+    def resumed(self, expression: str, source: str) -> None:
+        """An expression that a process before this one spotted and left open is taken over."""
+        with self._lock:
+            self._expressions[source, "resumed", ""] += 1
+            self._pending[expression] = source
+
     def watch(
         self,
         live: Callable[[], Iterable[tuple[Totals, int]]],
@@ -129,6 +135,7 @@ class Metrics:
                 },
                 "expressions": {
                     "spotted": stages["spotted"],
+                    "resumed": stages["resumed"],
                     "described": stages["described"],
                     "abstained": dict(reasons["abstained"]),
                     "dropped": dict(reasons["dropped"]),
@@ -156,8 +163,8 @@ class Metrics:
                 frames["analysed"] + sum(frames["dropped"].values()) + frames["waiting"],
             ),
             (
-                "expressions spotted",
-                found["spotted"],
+                "expressions spotted and resumed",
+                found["spotted"] + found["resumed"],
                 found["described"]
                 + sum(found["abstained"].values())
                 + sum(found["dropped"].values())
@@ -217,7 +224,7 @@ class Metrics:
 
             found = Count(
                 "mellm_expressions",
-                "Expressions by stage; spotted = described + abstained + dropped + pending",
+                "Expressions by stage; spotted + resumed = described + abstained + dropped + pending",
                 labels=["source", "stage", "reason"],
             )
             for (source, stage, reason), count in self._expressions.items():

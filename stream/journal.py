@@ -23,7 +23,7 @@ from typing import IO, Any, Final, Self
 
 from stream import wire
 from stream.errors import JournalError
-from stream.events import Event, Filter, Position, score_of
+from stream.events import EXPRESSION_ENDS, EXPRESSION_SPOTTED, Event, Filter, Position, score_of
 
 logger = logging.getLogger(__name__)
 
@@ -222,6 +222,18 @@ class Journal:
     def about(self, id: str, *, limit: int = 16) -> list[Record]:
         """The events about one thing, oldest first: the stages of an expression."""
         return self._select("WHERE id = ? ORDER BY seq LIMIT ?", [id, limit])
+
+    def unfinished(self, *, within: int = 10_000) -> list[Record]:
+        """Expressions that were spotted and have no end: what a process left open that is no more.
+
+        :param within: looks at so many of the newest events; no more can be open than the queues hold
+        """
+        ends = sorted(EXPRESSION_ENDS)
+        return self._select(
+            "AS spotted WHERE seq > ? AND type = ? AND NOT EXISTS (SELECT 1 FROM events AS ended"
+            f" WHERE ended.id = spotted.id AND ended.type IN ({_marks(EXPRESSION_ENDS)})) ORDER BY seq",
+            [self._last - within, EXPRESSION_SPOTTED, *ends],
+        )
 
     def prune(self, retention: Retention | None = None, *, now: int) -> int:
         """Forget the oldest events. Numbers are not used again.

@@ -15,6 +15,7 @@ from stream.errors import UsageError
 if TYPE_CHECKING:
     from engine.config import Settings, SourceSettings
     from engine.live import LiveEngine, Sink
+    from engine.spool import Spool
     from stream.supervise import RunnerOptions
 
 
@@ -40,10 +41,12 @@ def build(
     sources: Sequence[SourceSettings],
     sink: Sink,
     options: RunnerOptions | None = None,
+    spool: Spool | None = None,
 ) -> LiveEngine:
     """A live engine for these sources, not started.
 
     :param options: how sources are kept alive; by default they may be down at the start
+    :param spool: keeps describe jobs over a crash
     """
     from engine.chains import ChainFactory
     from engine.live import LiveEngine
@@ -72,6 +75,7 @@ def build(
         capacity=chosen.capacity,
         workers=chosen.workers,
         deadline_s=chosen.deadline_s,
+        spool=spool,
     )
 
 

@@ -114,8 +114,11 @@ async def _serve(settings: Settings, options: ServerOptions) -> int:
     from clients.cli.live import build
     from engine.catalog import Catalog
     from engine.http import EvidenceStore
+    from engine.recovery import recover
     from engine.serve import serve as listening
     from engine.sinks import HubSink
+    from engine.spool import Spool
+    from stream.events import EXPRESSION_DROPPED
     from stream.hub import Hub
     from stream.journal import Journal
 
@@ -123,13 +126,22 @@ async def _serve(settings: Settings, options: ServerOptions) -> int:
         hub = Hub(journal)
         evidence = EvidenceStore()
         catalog = Catalog([source.id for source in settings.sources])
-        engine = build(settings, settings.sources, HubSink(hub, evidence, settings.server.keep_evidence))
+        keep = settings.server.keep_evidence
+        spool = Spool(keep / "open") if keep else None
+        open_before = recover(journal.unfinished(), spool)
+        engine = build(settings, settings.sources, HubSink(hub, evidence, keep), spool=spool)
         async with listening(options, hub=hub, catalog=catalog, evidence=evidence) as server:
             click.echo(f"{options.declaration.notice}", err=True)
             click.echo(f"listening on {server.url}   (mellm listen {server.url})", err=True)
             stop = asyncio.Event()
             for number in (signal.SIGINT, signal.SIGTERM):
                 asyncio.get_running_loop().add_signal_handler(number, _ask, stop)
+            for job in open_before.jobs:
+                server.metrics.resumed(job.expression.id, job.expression.source)
+            engine.resume(open_before.jobs)
+            for source, data in open_before.lost:
+                server.metrics.resumed(data["id"], source)
+                hub.publish_threadsafe(EXPRESSION_DROPPED, source, data)
             engine.start()
             await stop.wait()
             click.echo("stopping …", err=True)

@@ -75,6 +75,7 @@ def test_every_expression_is_pending_or_has_one_end() -> None:
         assert metrics.imbalances() == []
     assert metrics.snapshot()["expressions"] == {
         "spotted": 20,
+        "resumed": 0,
         "described": 4,
         "abstained": {"motion_low": 4},
         "dropped": {"deadline": 4, "overflow": 4},
@@ -91,7 +92,7 @@ def test_two_ends_of_one_expression_show() -> None:
     metrics.observe("expression.spotted", "cam", {"id": "e"})
     metrics.observe("expression.described", "cam", {"id": "e"})
     metrics.observe("expression.dropped", "cam", {"id": "e", "reason": "deadline"})
-    assert metrics.imbalances() == ["expressions spotted: 1 in, 2 accounted for"]
+    assert metrics.imbalances() == ["expressions spotted and resumed: 1 in, 2 accounted for"]
     assert samples(metrics)["mellm_expressions_stray_ends_total",] == 1
 
 
