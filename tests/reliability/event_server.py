@@ -1,0 +1,89 @@
+"""A whole server whose cameras and describer are scripted, so that expressions come fast: made to be killed.
+
+``python -m tests.reliability.event_server PORT FOLDER RUN``. Prints "ready" when it listens; stops on SIGTERM. It is
+put together as ``mellm serve`` is: journal, hub, spool, recovery, live engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from engine.catalog import Catalog
+from engine.describe.scripted import ScriptedDescriber
+from engine.http import EvidenceStore
+from engine.live import LiveEngine
+from engine.privacy import require
+from engine.recovery import recover
+from engine.serve import serve
+from engine.server_options import ServerOptions
+from engine.sinks import HubSink
+from engine.spool import Spool
+from stream.events import EXPRESSION_DROPPED
+from stream.frames import Frame, SourceInfo
+from stream.hub import Hub
+from stream.journal import Journal
+from stream.sources.scripted import ScriptedSource
+from stream.supervise import SourceRunner
+from tests.engine.moving import SECONDS, SIZE, chain, picture
+
+FPS = 30
+CAMERAS = 2
+DESCRIBE_S = 0.3
+
+
+def frames(source: str) -> Iterator[Frame]:
+    """The moving face over and over, as fast as a camera of 30 frames a second would show it."""
+    count = round(SECONDS * FPS)
+    start = time.monotonic_ns()
+    for i in itertools.count():
+        pts_ns = round(i * 1e9 / FPS)
+        time.sleep(max(0.0, (start + pts_ns - time.monotonic_ns()) / 1e9))
+        yield Frame(source, 0, i, pts_ns, time.monotonic_ns(), picture(i % count / FPS))
+
+
+def runner(source: str) -> SourceRunner:
+    """A live camera."""
+    info = SourceInfo(source, "scripted:", "camera", SIZE[1], SIZE[0], 0, FPS, None, True)
+    return SourceRunner("scripted:", id=source, opener=lambda segment: ScriptedSource(info, frames(source)))
+
+
+async def main(port: int, folder: Path, run: str) -> None:
+    with Journal(folder / "journal.db") as journal:
+        hub, evidence, spool = Hub(journal), EvidenceStore(), Spool(folder / "open")
+        open_before = recover(journal.unfinished(), spool)
+        cameras = [
+            f"camera-{run}-{i}" for i in range(CAMERAS)
+        ]  # a camera's clock never counts the same twice
+        engine = LiveEngine(
+            [runner(camera) for camera in cameras],
+            chain,
+            ScriptedDescriber(delay_s=DESCRIBE_S),
+            HubSink(hub, evidence),
+            spool=spool,
+        )
+        options = ServerOptions(require("self-use"), port=port)
+        async with serve(options, hub=hub, catalog=Catalog(cameras), evidence=evidence) as server:
+            stop = asyncio.Event()
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+            for job in open_before.jobs:
+                server.metrics.resumed(job.expression.id, job.expression.source)
+            engine.resume(open_before.jobs)
+            for source, data in open_before.lost:
+                server.metrics.resumed(data["id"], source)
+                hub.publish_threadsafe(EXPRESSION_DROPPED, source, data)
+            engine.start()
+            sys.stdout.write("ready\n")
+            sys.stdout.flush()
+            await stop.wait()
+            await asyncio.to_thread(engine.stop)
+            assert server.metrics.imbalances() == []
+
+
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]))
