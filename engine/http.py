@@ -100,6 +100,7 @@ class Pages:
     """Answers requests.
 
     :param unready: why the server is not ready, ``None`` when it is
+    :param unhealthy: what stands still that should not, ``None`` when nothing does
     :param about: facts for the front page
     """
 
@@ -112,6 +113,7 @@ class Pages:
         authenticator: Authenticator,
         origins: OriginPolicy,
         unready: Callable[[], str | None],
+        unhealthy: Callable[[], str | None] = lambda: None,
         about: Callable[[], Mapping[str, str]],
         audit: Audit,
     ) -> None:
@@ -121,6 +123,7 @@ class Pages:
         self._authenticator = authenticator
         self._origins = origins
         self._unready = unready
+        self._unhealthy = unhealthy
         self._about = about
         self._audit = audit
 
@@ -131,6 +134,9 @@ class Pages:
             return Answer(HTTPStatus.METHOD_NOT_ALLOWED, b"only GET and HEAD\n", headers=allow)
         route = urlsplit(path).path
         if route == "/healthz":
+            ill = self._unhealthy()
+            if ill is not None:
+                return _json(HTTPStatus.SERVICE_UNAVAILABLE, {"status": "stalled", "reason": ill}, route)
             return _json(HTTPStatus.OK, {"status": "ok"}, route)
         if route == "/readyz":
             why = self._unready()

@@ -22,6 +22,7 @@ from engine.pipeline import STILL, Chain, FaceAppeared, FaceLost, Output, Pictur
 from engine.queue import DescribeQueue, Job, Outcome, QueueStats
 from engine.records import event_data, final_record, spotted_record
 from engine.spool import Spool
+from engine.watchdog import Watchdog
 from stream.errors import MellmError
 from stream.events import (
     EXPRESSION_SPOTTED,
@@ -41,6 +42,9 @@ logger = logging.getLogger(__name__)
 STATS_EVERY_S = 1.0
 SCORE_EVERY_NS = 100_000_000
 """Scores are for displays: ten a second of media time are plenty."""
+
+WORKER_LIMIT_S = 2.5
+"""Between two looks at a source: a frame takes milliseconds to analyse, an expression's evidence tens of them."""
 
 LATENCIES_KEPT = 6000
 """Two minutes of grid steps."""
@@ -78,6 +82,7 @@ class LiveEngine:
     :param make_chain: source id → chain with scores
     :param sink: gets every event
     :param spool: keeps jobs over a crash
+    :param watchdog: is told that the sources' threads go on
     """
 
     def __init__(
@@ -91,6 +96,7 @@ class LiveEngine:
         workers: int = 1,
         deadline_s: float = 10.0,
         spool: Spool | None = None,
+        watchdog: Watchdog | None = None,
     ) -> None:
         self._sink = sink
         self._spool = spool
@@ -105,7 +111,8 @@ class LiveEngine:
             deadline_s=deadline_s,
         )
         self.sources = {
-            r.id: LiveSource(r, make_chain, sink, self._prepare, self._queue.submit) for r in runners
+            r.id: LiveSource(r, make_chain, sink, self._prepare, self._queue.submit, watchdog)
+            for r in runners
         }
 
     def start(self) -> None:
@@ -170,12 +177,14 @@ class LiveSource:
         sink: Sink,
         prepare: Callable[[Spotted], Job],
         submit: Callable[[Job], None],
+        watchdog: Watchdog | None = None,
     ) -> None:
         self._runner = runner
         self._make_chain = make_chain
         self._sink = sink
         self._prepare = prepare
         self._submit = submit
+        self._watchdog = watchdog
         self._chain: Chain | None = None
         self._stopping = threading.Event()
         self._latencies: deque[float] = deque(maxlen=LATENCIES_KEPT)
@@ -236,6 +245,8 @@ class LiveSource:
         try:
             chain = self._chain = self._make_chain(self._runner.id)
             while not self._stopping.is_set():
+                if self._watchdog is not None:
+                    self._watchdog.beat(self._runner.id, WORKER_LIMIT_S)
                 item = self._runner.get(0.25)
                 if item is None:
                     if self._runner.finished:
@@ -253,6 +264,8 @@ class LiveSource:
             self.failure = error
             logger.error("%s: %s", self._runner.id, error)
         finally:
+            if self._watchdog is not None:
+                self._watchdog.drop(self._runner.id)
             self._runner.stop()
             self._stats(last=True)
             if self._ended is not None:

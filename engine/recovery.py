@@ -7,8 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from engine.live import LiveEngine
+from engine.metrics import Metrics
 from engine.queue import Job
 from engine.spool import Spool
+from stream.events import EXPRESSION_DROPPED
+from stream.hub import Hub
 from stream.journal import Record
 
 logger = logging.getLogger(__name__)
@@ -59,3 +63,13 @@ def recover(unfinished: Sequence[Record], spool: Spool | None) -> Recovered:
             len(lost),
         )
     return Recovered(tuple(jobs), tuple(lost))
+
+
+def take_over(left: Recovered, engine: LiveEngine, hub: Hub, metrics: Metrics) -> None:
+    """Describe the jobs, tell the losses; both count as ours from now on."""
+    for job in left.jobs:
+        metrics.resumed(job.expression.id, job.expression.source)
+    engine.resume(left.jobs)
+    for source, data in left.lost:
+        metrics.resumed(str(data["id"]), source)
+        hub.publish_threadsafe(EXPRESSION_DROPPED, source, data)

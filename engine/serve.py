@@ -34,6 +34,7 @@ from engine.http import Answer, EvidenceStore, Pages, forbidden, to_response, un
 from engine.metrics import Metrics
 from engine.privacy import Audit, log_audit
 from engine.server_options import ServerOptions, tls_context
+from engine.watchdog import Watchdog
 from stream import wire
 from stream.errors import JournalError, UsageError
 from stream.events import STATS
@@ -63,9 +64,11 @@ class Server:
         metrics: Metrics | None = None,
         evidence: EvidenceStore | None = None,
         audit: Audit = log_audit,
+        watchdog: Watchdog | None = None,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self.options = options
+        self._watchdog = watchdog
         self.hub = hub
         self.catalog = catalog or Catalog()
         self.metrics = metrics or Metrics()
@@ -84,6 +87,7 @@ class Server:
             authenticator=self._authenticator,
             origins=self._origins,
             unready=self._unready,
+            unhealthy=lambda: watchdog.unhealthy if watchdog else None,
             about=self._about,
             audit=audit,
         )
@@ -102,6 +106,7 @@ class Server:
         self._stopping = False
         self._sockets: SocketServer | None = None
         self._chores: asyncio.Task[None] | None = None
+        self._beating: asyncio.Task[None] | None = None
         hub.observe(self.catalog.observe)
         hub.observe(self.metrics.observe)
         self.metrics.watch(self._live, self._facts)
@@ -140,6 +145,8 @@ class Server:
                 remedy="choose another --port, or stop what listens there",
             ) from error
         self._chores = asyncio.create_task(self._keep_house())
+        if self._watchdog is not None:
+            self._beating = asyncio.create_task(self._watchdog.follow_loop())
         self._audit("server.started", {"url": self.url, "purpose": str(options.declaration.purpose)})
 
     async def stop(self) -> None:
@@ -150,6 +157,9 @@ class Server:
         if self._chores is not None:
             self._chores.cancel()
             await asyncio.gather(self._chores, return_exceptions=True)
+        if self._beating is not None:
+            self._beating.cancel()
+            await asyncio.gather(self._beating, return_exceptions=True)
         self.hub.flush()
         ending = Ending(wire.GOING_AWAY, "shutdown")
         for connection in list(self._connections):
@@ -366,9 +376,18 @@ def serve(
     metrics: Metrics | None = None,
     evidence: EvidenceStore | None = None,
     audit: Audit = log_audit,
+    watchdog: Watchdog | None = None,
 ) -> Server:
     """A server to enter with ``async with``."""
-    return Server(options, hub=hub, catalog=catalog, metrics=metrics, evidence=evidence, audit=audit)
+    return Server(
+        options,
+        hub=hub,
+        catalog=catalog,
+        metrics=metrics,
+        evidence=evidence,
+        audit=audit,
+        watchdog=watchdog,
+    )
 
 
 def _version() -> str:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from engine.config import Settings, SourceSettings
     from engine.live import LiveEngine, Sink
     from engine.spool import Spool
+    from engine.watchdog import Watchdog
     from stream.supervise import RunnerOptions
 
 
@@ -42,11 +43,12 @@ def build(
     sink: Sink,
     options: RunnerOptions | None = None,
     spool: Spool | None = None,
+    watchdog: Watchdog | None = None,
 ) -> LiveEngine:
     """A live engine for these sources, not started.
 
     :param options: how sources are kept alive; by default they may be down at the start
-    :param spool: keeps describe jobs over a crash
+    :param spool: keeps describe jobs over a crash; :param watchdog: is told that sources go on
     """
     from engine.chains import ChainFactory
     from engine.live import LiveEngine
@@ -76,6 +78,7 @@ def build(
         workers=chosen.workers,
         deadline_s=chosen.deadline_s,
         spool=spool,
+        watchdog=watchdog,
     )
 
 

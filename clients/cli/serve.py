@@ -112,38 +112,42 @@ def retention(settings: Settings) -> Retention | None:
 
 async def _serve(settings: Settings, options: ServerOptions) -> int:
     from clients.cli.live import build
+    from engine import systemd
     from engine.catalog import Catalog
     from engine.http import EvidenceStore
-    from engine.recovery import recover
+    from engine.recovery import recover, take_over
     from engine.serve import serve as listening
     from engine.sinks import HubSink
     from engine.spool import Spool
-    from stream.events import EXPRESSION_DROPPED
+    from engine.watchdog import Watchdog
     from stream.hub import Hub
     from stream.journal import Journal
 
-    with Journal(journal_path(settings), retention=retention(settings)) as journal:
+    with (
+        Journal(journal_path(settings), retention=retention(settings)) as journal,
+        Watchdog(on_alive=systemd.alive) as watchdog,
+    ):
         hub = Hub(journal)
         evidence = EvidenceStore()
         catalog = Catalog([source.id for source in settings.sources])
         keep = settings.server.keep_evidence
         spool = Spool(keep / "open") if keep else None
-        open_before = recover(journal.unfinished(), spool)
-        engine = build(settings, settings.sources, HubSink(hub, evidence, keep), spool=spool)
-        async with listening(options, hub=hub, catalog=catalog, evidence=evidence) as server:
+        left_open = recover(journal.unfinished(), spool)
+        sink = HubSink(hub, evidence, keep)
+        engine = build(settings, settings.sources, sink, spool=spool, watchdog=watchdog)
+        async with listening(
+            options, hub=hub, catalog=catalog, evidence=evidence, watchdog=watchdog
+        ) as server:
             click.echo(f"{options.declaration.notice}", err=True)
             click.echo(f"listening on {server.url}   (mellm listen {server.url})", err=True)
             stop = asyncio.Event()
             for number in (signal.SIGINT, signal.SIGTERM):
                 asyncio.get_running_loop().add_signal_handler(number, _ask, stop)
-            for job in open_before.jobs:
-                server.metrics.resumed(job.expression.id, job.expression.source)
-            engine.resume(open_before.jobs)
-            for source, data in open_before.lost:
-                server.metrics.resumed(data["id"], source)
-                hub.publish_threadsafe(EXPRESSION_DROPPED, source, data)
+            take_over(left_open, engine, hub, server.metrics)
             engine.start()
+            systemd.ready()
             await stop.wait()
+            systemd.stopping()
             click.echo("stopping …", err=True)
             await asyncio.to_thread(engine.stop)
     return 0

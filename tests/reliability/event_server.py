@@ -19,12 +19,11 @@ from engine.describe.scripted import ScriptedDescriber
 from engine.http import EvidenceStore
 from engine.live import LiveEngine
 from engine.privacy import require
-from engine.recovery import recover
+from engine.recovery import recover, take_over
 from engine.serve import serve
 from engine.server_options import ServerOptions
 from engine.sinks import HubSink
 from engine.spool import Spool
-from stream.events import EXPRESSION_DROPPED
 from stream.frames import Frame, SourceInfo
 from stream.hub import Hub
 from stream.journal import Journal
@@ -56,7 +55,7 @@ def runner(source: str) -> SourceRunner:
 async def main(port: int, folder: Path, run: str) -> None:
     with Journal(folder / "journal.db") as journal:
         hub, evidence, spool = Hub(journal), EvidenceStore(), Spool(folder / "open")
-        open_before = recover(journal.unfinished(), spool)
+        left_open = recover(journal.unfinished(), spool)
         cameras = [
             f"camera-{run}-{i}" for i in range(CAMERAS)
         ]  # a camera's clock never counts the same twice
@@ -71,12 +70,7 @@ async def main(port: int, folder: Path, run: str) -> None:
         async with serve(options, hub=hub, catalog=Catalog(cameras), evidence=evidence) as server:
             stop = asyncio.Event()
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-            for job in open_before.jobs:
-                server.metrics.resumed(job.expression.id, job.expression.source)
-            engine.resume(open_before.jobs)
-            for source, data in open_before.lost:
-                server.metrics.resumed(data["id"], source)
-                hub.publish_threadsafe(EXPRESSION_DROPPED, source, data)
+            take_over(left_open, engine, hub, server.metrics)
             engine.start()
             sys.stdout.write("ready\n")
             sys.stdout.flush()
