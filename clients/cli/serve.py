@@ -115,6 +115,7 @@ async def _serve(settings: Settings, options: ServerOptions) -> int:
     from engine import systemd
     from engine.catalog import Catalog
     from engine.http import EvidenceStore
+    from engine.loop import calm
     from engine.recovery import recover, take_over
     from engine.serve import serve as listening
     from engine.sinks import HubSink
@@ -135,14 +136,15 @@ async def _serve(settings: Settings, options: ServerOptions) -> int:
         left_open = recover(journal.unfinished(), spool)
         sink = HubSink(hub, evidence, keep)
         engine = build(settings, settings.sources, sink, spool=spool, watchdog=watchdog)
+        loop, stop = asyncio.get_running_loop(), asyncio.Event()
+        calm(loop)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, _ask, stop)
         async with listening(
             options, hub=hub, catalog=catalog, evidence=evidence, watchdog=watchdog
         ) as server:
             click.echo(f"{options.declaration.notice}", err=True)
             click.echo(f"listening on {server.url}   (mellm listen {server.url})", err=True)
-            stop = asyncio.Event()
-            for number in (signal.SIGINT, signal.SIGTERM):
-                asyncio.get_running_loop().add_signal_handler(number, _ask, stop)
             take_over(left_open, engine, hub, server.metrics)
             engine.start()
             systemd.ready()

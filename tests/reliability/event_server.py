@@ -18,6 +18,7 @@ from engine.catalog import Catalog
 from engine.describe.scripted import ScriptedDescriber
 from engine.http import EvidenceStore
 from engine.live import LiveEngine
+from engine.loop import calm
 from engine.privacy import require
 from engine.recovery import recover, take_over
 from engine.serve import serve
@@ -69,6 +70,7 @@ async def main(port: int, folder: Path, run: str) -> None:
         options = ServerOptions(require("self-use"), port=port)
         async with serve(options, hub=hub, catalog=Catalog(cameras), evidence=evidence) as server:
             stop = asyncio.Event()
+            calm(asyncio.get_running_loop())
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
             take_over(left_open, engine, hub, server.metrics)
             engine.start()
