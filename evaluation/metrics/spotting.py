@@ -1,36 +1,23 @@
-"""Spotting scores: counts pooled over videos, then one precision, recall and F1."""
+"""Spotting scores: counts pooled over videos, then one precision, recall and F1.
+
+The rule is the one of the MEGC 2019 spotting guideline: an interval is a true positive if its intersection over union
+with a true one reaches 0.5; per video only counts are noted, the whole database "could be considered as one long
+video". What the guideline leaves open is settled here: frames count inclusively, one prediction answers one truth,
+and the number of matches is the largest possible.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from evaluation.metrics.counts import Counts
 from evaluation.metrics.matching import Interval, match
 
 
 @dataclass(frozen=True, slots=True)
-class SpottingScore:
+class SpottingScore(Counts):
     """Pooled counts. Ratios are 0 where they are undefined, never NaN."""
-
-    tp: int
-    fp: int
-    fn: int
-
-    @property
-    def precision(self) -> float:
-        """Share of predictions that are right."""
-        return self.tp / (self.tp + self.fp) if self.tp + self.fp else 0.0
-
-    @property
-    def recall(self) -> float:
-        """Share of true intervals that were found."""
-        return self.tp / (self.tp + self.fn) if self.tp + self.fn else 0.0
-
-    @property
-    def f1(self) -> float:
-        """2·TP / (2·TP + FP + FN)."""
-        whole = 2 * self.tp + self.fp + self.fn
-        return 2 * self.tp / whole if whole else 0.0
 
     def __add__(self, other: SpottingScore) -> SpottingScore:
         return SpottingScore(self.tp + other.tp, self.fp + other.fp, self.fn + other.fn)
@@ -39,7 +26,10 @@ class SpottingScore:
 def spotting_score(
     videos: Iterable[tuple[Sequence[Interval], Sequence[Interval]]], threshold: float = 0.5
 ) -> SpottingScore:
-    """Score (predicted, true) interval lists, one pair for each video; videos without either count as they are."""
+    """Score (predicted, true) interval lists, one pair for each video; videos without either count as they are.
+
+    :raises MetricsError: a threshold outside (0, 1], or an interval that ends before it begins
+    """
     total = SpottingScore(0, 0, 0)
     for predicted, true in videos:
         found = len(match(predicted, true, threshold))
