@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clients.cli.common import json_flag
+from clients.cli.forward import forward
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -345,3 +346,6 @@ def describing(
     if page is not None:
         marks.put(page, report.table(results), report.BEGIN)
     click.echo(json.dumps(report.plain(results), indent=1) if as_json else report.table(results))
+
+
+forward(evaluate, "metrics", "evaluation.metrics.cli", "Score files by challenge metrics.", extra="eval")
