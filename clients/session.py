@@ -26,6 +26,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import urlsplit, urlunsplit
 
+from stream import client_messages as said
 from stream import wire
 from stream.errors import ProtocolError, UsageError
 from stream.events import Event, Filter, Position
@@ -119,7 +120,7 @@ class Session:
 
     async def add_marker(self, label: str, *, source: str = "", time_ns: int | None = None) -> None:
         """Put an outside event on the media clock, now unless ``time_ns`` says when."""
-        await self._send(wire.MarkerAdd(label, source, time_ns))
+        await self._send(said.MarkerAdd(label, source, time_ns))
 
     # -- one connection -------------------------------------------------------------------------------
 
@@ -185,7 +186,7 @@ class Session:
         """Subscribe from where the session is; the reference by which the answer is known."""
         self._asked += 1
         ref = f"subscribe-{self._asked}"
-        await self._send(wire.Subscribe(wanted, self.position, ref))
+        await self._send(said.Subscribe(wanted, self.position, ref))
         return ref
 
     async def _receive(self) -> Event:
@@ -210,13 +211,13 @@ class Session:
         finally:
             self._receiving = False
 
-    async def _send(self, message: wire.ClientMessage) -> None:
+    async def _send(self, message: said.ClientMessage) -> None:
         from websockets.exceptions import ConnectionClosed
 
         if self._socket is None:
             raise ProtocolError("the session is closed", close_code=1000)
         try:
-            await self._socket.send(wire.encode_client(message))
+            await self._socket.send(said.encode_client(message))
         except ConnectionClosed:
             pass  # whoever receives finds out why
 

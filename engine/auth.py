@@ -1,24 +1,21 @@
-"""Who may connect: addresses to bind, tokens, origins and hosts.
-
-Scopes come with more than one token; today whoever holds the token may read everything.
-"""
+"""Who may connect: addresses to bind, tokens, origins and hosts."""
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import ipaddress
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
+from engine.tokens import Token, digest
+from stream.access import Principal
 from stream.errors import UsageError
 
-LOCAL: Final = "local"
-"""Name of whoever connects to a server that asks for no token."""
-
-MIN_TOKEN_CHARS: Final = 16
+LOCAL: Final = Principal("local")
+"""Whoever connects to a server that asks for no token."""
 
 
 def is_loopback(host: str) -> bool:
@@ -51,30 +48,40 @@ def check_bind(host: str, *, token: bool, tls: bool, insecure: bool) -> None:
 
 
 class Authenticator:
-    """Compares tokens in constant time and keeps only their hashes.
+    """Compares tokens in constant time; it knows only their hashes.
 
-    :param token: the one token, ``None`` when nobody is asked for one
-    :raises UsageError: if the token is too short to be secret
+    :param tokens: who may connect; when there are none, nobody is asked and everybody may everything
+    :param clock_ns: wall clock, for tokens that expire
+    :raises UsageError: if two tokens have one secret or one name
     """
 
-    def __init__(self, token: str | None = None) -> None:
-        if token is not None and len(token) < MIN_TOKEN_CHARS:
-            raise UsageError(
-                f"the token has {len(token)} characters, fewer than {MIN_TOKEN_CHARS}",
-                remedy="make one with: python -c 'import secrets; print(secrets.token_urlsafe(32))'",
-            )
-        self._digest = None if token is None else _digest(token)
+    def __init__(self, tokens: Sequence[Token] = (), *, clock_ns: Callable[[], int] = time.time_ns) -> None:
+        for what, found in (
+            ("secret", {token.digest for token in tokens}),
+            ("name", {token.principal.name for token in tokens}),
+        ):
+            if len(found) != len(tokens):
+                raise UsageError(f"two tokens have the same {what}", remedy="give each its own")
+        self._tokens = tuple(tokens)
+        self._clock_ns = clock_ns
 
     @property
     def needed(self) -> bool:
         """Whether clients must present a token."""
-        return self._digest is not None
+        return bool(self._tokens)
 
-    def check(self, token: str) -> str | None:
-        """The name of whoever holds the token, ``None`` if nobody does."""
-        if self._digest is None:
+    def check(self, token: str) -> Principal | None:
+        """Whoever holds the token, ``None`` if nobody does or it has expired."""
+        if not self._tokens:
             return LOCAL
-        return "token" if hmac.compare_digest(_digest(token), self._digest) else None
+        given = digest(token)
+        found = None
+        for each in self._tokens:  # all of them: the time taken tells nothing
+            if hmac.compare_digest(given, each.digest):
+                found = each.principal
+        if found is not None and found.expires_ns is not None and found.expires_ns <= self._clock_ns():
+            return None
+        return found
 
 
 def bearer(header: str | None) -> str | None:
@@ -129,7 +136,3 @@ class OriginPolicy:
         if lowered in self.allowed:
             return True
         return host is not None and lowered in (f"http://{host.lower()}", f"https://{host.lower()}")
-
-
-def _digest(token: str) -> bytes:
-    return hashlib.sha256(token.encode(errors="surrogatepass")).digest()

@@ -17,6 +17,7 @@ class Catalog:
     """Follows the events (register :meth:`observe` with the hub), so that a late client can be told the state.
 
     :param sources: ids that are configured; others are added when they first say something
+    :param previews: those of which clients may ask for previews
     :param models: name → facts (file, hash, provider), for ``session.created``
     :param ready: ``False`` where start-up calls :meth:`set_ready` when everything is loaded
     """
@@ -25,11 +26,15 @@ class Catalog:
         self,
         sources: Iterable[str] = (),
         *,
+        previews: Iterable[str] = (),
         models: Mapping[str, Mapping[str, Any]] | None = None,
         ready: bool = True,
     ) -> None:
         self._lock = threading.Lock()
-        self._sources: dict[str, dict[str, Any]] = {id: {"id": id, "state": "offline"} for id in sources}
+        self._sources: dict[str, dict[str, Any]] = {}
+        self._previews = frozenset(previews)
+        for id in sources:
+            self._sources[id] = self._unheard(id)
         self._clocks: dict[str, tuple[int, int]] = {}  # source → media time, monotonic time it was told
         self._models = {name: dict(facts) for name, facts in (models or {}).items()}
         self._unready: str | None = None if ready else "starting"
@@ -40,9 +45,9 @@ class Catalog:
             return
         kind, _, state = type.partition(".")
         with self._lock:
-            known = self._sources.setdefault(source, {"id": source, "state": "offline"})
+            known = self._sources.setdefault(source, self._unheard(source))
             if kind == "source" and state in _STATES:
-                known.update({key: value for key, value in data.items() if key not in ("id", "state")})
+                known.update({key: value for key, value in data.items() if key not in self._unheard("")})
                 known["state"] = state
             stamp = data.get("t_ns")
             if isinstance(stamp, str) and stamp.lstrip("-").isdigit():
@@ -67,6 +72,9 @@ class Catalog:
         """Each source with its state and the facts of its last ``source.*`` event."""
         with self._lock:
             return [dict(facts) for facts in self._sources.values()]
+
+    def _unheard(self, id: str) -> dict[str, Any]:
+        return {"id": id, "state": "offline", "preview": id in self._previews}
 
     def models(self) -> dict[str, dict[str, Any]]:
         """The models in use."""

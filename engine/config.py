@@ -11,10 +11,19 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
+from stream.access import Scope
 from stream.errors import ConfigError
 
 
@@ -75,6 +84,25 @@ class SourceSettings(_Section):
     fps: float | None = Field(default=None, gt=0, le=1000)
     mirrored: bool = False
     consent: str | None = None
+    preview: bool = False
+
+
+class TokenSettings(_Section):
+    """Who may connect, and what for. The secret itself stands elsewhere."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    env: str | None = Field(default=None, min_length=1)
+    file: Path | None = None
+    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    scopes: tuple[Scope, ...] = Field(default=(Scope.EVENTS_READ,), min_length=1)
+    sources: tuple[str, ...] = Field(min_length=1)
+    expires: AwareDatetime | None = None
+
+    @model_validator(mode="after")
+    def _one_secret(self) -> Self:
+        if sum(each is not None for each in (self.env, self.file, self.sha256)) != 1:
+            raise ValueError(f"the token {self.name!r} needs exactly one of env, file, sha256")
+        return self
 
 
 class Settings(_Section):
@@ -87,6 +115,7 @@ class Settings(_Section):
     faces: FaceSettings = FaceSettings()
     server: ServerSettings = ServerSettings()
     sources: tuple[SourceSettings, ...] = Field(default=(), max_length=64)
+    tokens: tuple[TokenSettings, ...] = Field(default=(), max_length=64)
 
     @field_validator("sources")
     @classmethod
@@ -97,6 +126,17 @@ class Settings(_Section):
                 raise ValueError(f"two sources are called {source.id!r}")
             seen.add(source.id)
         return sources
+
+    @model_validator(mode="after")
+    def _tokens_name_sources(self) -> Self:
+        known = {source.id for source in self.sources} | {"*"}
+        for token in self.tokens:
+            unknown = sorted(set(token.sources) - known)
+            if unknown:
+                raise ValueError(
+                    f"the token {token.name!r} names no source of this configuration: {unknown[0]!r}"
+                )
+        return self
 
 
 def load(path: Path | None = None, flags: Mapping[str, Any] | None = None) -> Settings:
@@ -168,11 +208,14 @@ def _explain(error: ValidationError, path: Path | None) -> ConfigError:
     return ConfigError(f"{key}{where}: {said[0].lower()}{said[1:]} (got {given[:80]})")
 
 
+_LISTS: dict[int | str, type[BaseModel]] = {"sources": SourceSettings, "tokens": TokenSettings}
+
+
 def _known_keys(loc: tuple[int | str, ...]) -> list[str]:
     model: type[BaseModel] = Settings
     for part in loc[:-1]:
-        if part == "sources":
-            model = SourceSettings
+        if part in _LISTS:
+            model = _LISTS[part]
         elif isinstance(part, str) and part in model.model_fields:
             annotation = model.model_fields[part].annotation
             assert isinstance(annotation, type)

@@ -18,20 +18,22 @@ from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
 from engine.catalog import Catalog
+from engine.library import Library
 from engine.metrics import Metrics
 from stream import wire
+from stream.access import Principal
 from stream.errors import JournalError
 from stream.events import MARKER, Event, Position
 from stream.hub import Hub
 from stream.session import (
     Action,
     AddMarker,
+    FetchEvidence,
     Hangup,
     Send,
     ServerSession,
     SessionRules,
     StartStream,
-    State,
     StopStream,
 )
 from stream.subscriber import ReplayDone, ReplayTruncated, Skipped, SlowConsumer, Subscriber
@@ -72,6 +74,7 @@ class Connection:
         *,
         hub: Hub,
         catalog: Catalog,
+        library: Library,
         metrics: Metrics,
         timing: Timing,
         clock_ns: Callable[[], int],
@@ -82,23 +85,26 @@ class Connection:
         self._socket = socket
         self._hub = hub
         self._catalog = catalog
+        self._library = library
         self._metrics = metrics
         self._timing = timing
         self._clock_ns = clock_ns
         self._loop = asyncio.get_running_loop()
         self._end: asyncio.Future[Ending] = self._loop.create_future()
         self._writer: asyncio.Task[None] | None = None
+        self._timers: list[asyncio.TimerHandle] = []
         self._said = 0
         self._totals = {"reliable": 0, "lossy": 0, "coalesced": 0}
 
-    async def run(self, principal: str | None) -> Ending:
+    async def run(self, principal: Principal | None) -> Ending:
         """Serve the client until the end, then close."""
         reader = asyncio.create_task(self._read(principal))
-        deadline = self._loop.call_later(self._timing.auth, self._auth_expired)
+        self._later(self._timing.auth, self.session.auth_expired)
         try:
             ending = await self._end
         finally:
-            deadline.cancel()
+            for timer in self._timers:
+                timer.cancel()
             resume = self.subscriber.position if self.subscriber is not None else None
             await _stop(reader)
             await self._stop_stream()
@@ -122,7 +128,7 @@ class Connection:
 
     # -- in -------------------------------------------------------------------------------------------
 
-    async def _read(self, principal: str | None) -> None:
+    async def _read(self, principal: Principal | None) -> None:
         try:
             await self._carry_out(self.session.open(principal))
             async for payload in self._socket:
@@ -141,27 +147,57 @@ class Connection:
             match action:
                 case Send(type=type, data=data):
                     await self._say(type, data)
+                    if type == wire.SESSION_CREATED:
+                        self._watch_expiry()
                 case StartStream():
                     await self._start_stream(action)
                 case StopStream():
                     await self._stop_stream()
                 case AddMarker():
                     await self._mark(action)
+                case FetchEvidence(expression=expression, ref=ref):
+                    await self._send_evidence(expression, ref)
                 case Hangup(code=code, reason=reason):
                     self.finish(Ending(code, reason))
 
-    def _auth_expired(self) -> None:
-        if self.session.state is State.WAITING:
-            # the error and the hang-up are sent by a task: this is a timer's callback
-            task = self._loop.create_task(self._carry_out(self.session.auth_expired()))
-            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+    def _later(self, delay_s: float, decide: Callable[[], list[Action]]) -> None:
+        def now() -> None:
+            actions = decide()
+            if actions:
+                # sent by a task: this is a timer's callback
+                task = self._loop.create_task(self._carry_out(actions))
+                task.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+        self._timers.append(self._loop.call_later(delay_s, now))
+
+    def _watch_expiry(self) -> None:
+        principal = self.session.principal
+        if principal is not None and principal.expires_ns is not None:
+            left_s = (principal.expires_ns - self._clock_ns()) / 1e9
+            self._later(max(0.0, left_s), self.session.token_expired)
+
+    async def _send_evidence(self, expression: str, ref: str | None) -> None:
+        assert self.session.principal is not None
+        code, message = "no_evidence", "there is no motion map of this expression (any more)"
+        try:
+            png = await self._library.motion_map(expression, self.session.principal)
+        except JournalError:
+            png, code, message = None, "journal", "the journal cannot be read"
+        if png is not None and len(png) > wire.MAX_PICTURE_BYTES:
+            png, code, message = None, "too_large", f"the motion map is over {wire.MAX_PICTURE_BYTES} bytes"
+        if png is None:
+            await self._say(wire.ERROR, {"code": code, "message": message, "ref": ref})
+            return
+        data = {"ref": ref, "expression": expression, "media_type": "image/png", "bytes": len(png)}
+        await self._send(wire.encode_picture(self._event(wire.EVIDENCE, data, png)), text=False)
 
     async def _mark(self, marker: AddMarker) -> None:
         source = marker.source
         ids = self._catalog.ids()
         if not source and len(ids) == 1:
             (source,) = ids
-        data: dict[str, Any] = {"label": marker.label, "by": self.session.principal, "ref": marker.ref}
+        by = self.session.principal
+        data: dict[str, Any] = {"label": marker.label, "by": by.name if by else "", "ref": marker.ref}
         time_ns = marker.time_ns
         if time_ns is None and source:
             time_ns = self._catalog.media_now(source)
@@ -177,7 +213,7 @@ class Connection:
 
     async def _start_stream(self, start: StartStream) -> None:
         await self._stop_stream()
-        subscriber = self._hub.subscribe(start.wanted, after=start.after)
+        subscriber = self._hub.subscribe(start.granted, after=start.after)
         self.subscriber = subscriber
         subscriber.on_overflow = lambda error: self.finish(
             Ending(error.close_code, "slow_consumer", error.resume)
@@ -221,7 +257,7 @@ class Connection:
                         said = {"reason": reason, "asked": _place(asked), "from": _place(resumes)}
                         await self._say(wire.REPLAY_TRUNCATED, said)
                     case record:
-                        await self._send(record.payload)
+                        await self._send(record.payload, text=not record.binary)
         except StopAsyncIteration:
             pass
         except ConnectionClosed:
@@ -239,16 +275,19 @@ class Connection:
         await self._send(self._envelope(type, data))
 
     def _envelope(self, type: str, data: Mapping[str, Any]) -> bytes:
+        return wire.encode(self._event(type, data))
+
+    def _event(self, type: str, data: Mapping[str, Any], picture: bytes = b"") -> Event:
         self._said += 1
         now = self._clock_ns() // 1000 * 1000
         name = f"{self.id}.{self._said}"
-        return wire.encode(Event(type, name, None, self._hub.journal.epoch, "", now, data))
+        return Event(type, name, None, self._hub.journal.epoch, "", now, data, picture)
 
-    async def _send(self, payload: bytes) -> None:
+    async def _send(self, payload: bytes, *, text: bool = True) -> None:
         """Hand a message to the socket; a peer that takes nothing for the write time is slow."""
         try:
             async with asyncio.timeout(self._timing.write):
-                await self._socket.send(payload, text=True)
+                await self._socket.send(payload, text=text)
         except TimeoutError:
             at = self.subscriber.position if self.subscriber is not None else self._hub.journal.position
             raise SlowConsumer(at) from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import html
 import json
 import re
@@ -20,11 +19,11 @@ from websockets.datastructures import Headers
 from websockets.http11 import Response
 
 from engine.auth import Authenticator, OriginPolicy, bearer
+from engine.library import Library
 from engine.metrics import Metrics
-from engine.privacy import Audit
+from stream.access import Principal, Scope
 from stream.errors import JournalError
 from stream.events import EXPRESSION_ENDS
-from stream.journal import Journal
 
 _EXPRESSION: Final = re.compile(r"/v1/expressions/([A-Za-z0-9._-]{1,128})(/evidence\.png)?")
 _JSON: Final = "application/json; charset=utf-8"
@@ -107,25 +106,21 @@ class Pages:
     def __init__(
         self,
         *,
-        journal: Journal,
+        library: Library,
         metrics: Metrics,
-        evidence: Callable[[str], bytes | None],
         authenticator: Authenticator,
         origins: OriginPolicy,
         unready: Callable[[], str | None],
         unhealthy: Callable[[], str | None] = lambda: None,
         about: Callable[[], Mapping[str, str]],
-        audit: Audit,
     ) -> None:
-        self._journal = journal
+        self._library = library
         self._metrics = metrics
-        self._evidence = evidence
         self._authenticator = authenticator
         self._origins = origins
         self._unready = unready
         self._unhealthy = unhealthy
         self._about = about
-        self._audit = audit
 
     async def answer(self, method: str, path: str, headers: Mapping[str, str]) -> Answer:
         """The answer to a request that asks for no upgrade. ``headers`` with lower-case names."""
@@ -147,40 +142,41 @@ class Pages:
         expression = _EXPRESSION.fullmatch(route)
         if route != "/metrics" and expression is None:
             return _json(HTTPStatus.NOT_FOUND, {"code": "not_found", "message": "no such page"})
-        if self._authenticator.check(bearer(headers.get("authorization")) or "") is None:
+        principal = self._authenticator.check(bearer(headers.get("authorization")) or "")
+        if principal is None:
             return unauthorised()
         if expression is None:
+            if not principal.may(Scope.ADMIN):
+                return _beyond(Scope.ADMIN)
             body, content_type = self._metrics.exposition()
             return Answer(HTTPStatus.OK, body, content_type, route)
         id, wants_evidence = expression.groups()
-        return self._picture(id) if wants_evidence else await self._expression(id)
+        needed = Scope.MEDIA_READ if wants_evidence else Scope.EVENTS_READ
+        if not principal.may(needed):
+            return _beyond(needed)
+        try:
+            return await (self._picture if wants_evidence else self._expression)(id, principal)
+        except JournalError:
+            return _json(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                {"code": "journal", "message": "the journal cannot be read"},
+                "/v1/expressions/{id}" + (wants_evidence or ""),
+            )
 
-    def _picture(self, id: str) -> Answer:
+    async def _picture(self, id: str, principal: Principal) -> Answer:
         route = "/v1/expressions/{id}/evidence.png"
-        png = self._evidence(id)
+        png = await self._library.motion_map(id, principal)
         if png is None:
             return _json(
                 HTTPStatus.NOT_FOUND,
                 {"code": "no_evidence", "message": "there is no motion map of this expression (any more)"},
                 route,
             )
-        self._audit("evidence.read", {"expression": id})
         return Answer(HTTPStatus.OK, png, "image/png", route)
 
-    async def _expression(self, id: str) -> Answer:
+    async def _expression(self, id: str, principal: Principal) -> Answer:
         route = "/v1/expressions/{id}"
-        try:
-            stages = [
-                record.event
-                for record in await asyncio.to_thread(self._journal.about, id)
-                if record.type.startswith("expression.")
-            ]
-        except JournalError:
-            return _json(
-                HTTPStatus.SERVICE_UNAVAILABLE,
-                {"code": "journal", "message": "the journal cannot be read"},
-                route,
-            )
+        stages = await self._library.stages(id, principal)
         if not stages:
             return _json(
                 HTTPStatus.NOT_FOUND,
@@ -219,8 +215,12 @@ def unauthorised() -> Answer:
 
 
 def forbidden(what: str) -> Answer:
-    """403: this origin or host is not on the list."""
+    """403: an origin or host that is not on the list, or a scope that the token has not."""
     return _json(HTTPStatus.FORBIDDEN, {"code": "forbidden", "message": what})
+
+
+def _beyond(scope: Scope) -> Answer:
+    return forbidden(f"this needs the scope {scope}")
 
 
 def to_response(method: str, answer: Answer) -> Response:

@@ -34,7 +34,7 @@ from stream.events import (
     STATS,
     media_time,
 )
-from stream.frames import Gap
+from stream.frames import Frame, Gap
 from stream.supervise import SourceRunner, SourceStatus
 
 logger = logging.getLogger(__name__)
@@ -83,6 +83,7 @@ class LiveEngine:
     :param sink: gets every event
     :param spool: keeps jobs over a crash
     :param watchdog: is told that the sources' threads go on
+    :param on_frame: sees each frame before it is analysed, on its source's thread
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class LiveEngine:
         deadline_s: float = 10.0,
         spool: Spool | None = None,
         watchdog: Watchdog | None = None,
+        on_frame: Callable[[Frame], None] | None = None,
     ) -> None:
         self._sink = sink
         self._spool = spool
@@ -111,7 +113,7 @@ class LiveEngine:
             deadline_s=deadline_s,
         )
         self.sources = {
-            r.id: LiveSource(r, make_chain, sink, self._prepare, self._queue.submit, watchdog)
+            r.id: LiveSource(r, make_chain, sink, self._prepare, self._queue.submit, watchdog, on_frame)
             for r in runners
         }
 
@@ -178,6 +180,7 @@ class LiveSource:
         prepare: Callable[[Spotted], Job],
         submit: Callable[[Job], None],
         watchdog: Watchdog | None = None,
+        on_frame: Callable[[Frame], None] | None = None,
     ) -> None:
         self._runner = runner
         self._make_chain = make_chain
@@ -185,6 +188,7 @@ class LiveSource:
         self._prepare = prepare
         self._submit = submit
         self._watchdog = watchdog
+        self._on_frame = on_frame
         self._chain: Chain | None = None
         self._stopping = threading.Event()
         self._latencies: deque[float] = deque(maxlen=LATENCIES_KEPT)
@@ -254,6 +258,8 @@ class LiveSource:
                     continue
                 if isinstance(item, Gap):
                     self._gap(item)
+                elif self._on_frame is not None:
+                    self._on_frame(item)
                 for output in chain.push(item):
                     self._take(output)
                 self._stats()

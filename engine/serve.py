@@ -31,11 +31,13 @@ from engine.auth import Authenticator, OriginPolicy, bearer, is_loopback
 from engine.catalog import Catalog
 from engine.connection import Connection, Ending
 from engine.http import Answer, EvidenceStore, Pages, forbidden, to_response, unauthorised
+from engine.library import Library
 from engine.metrics import Metrics
 from engine.privacy import Audit, log_audit
 from engine.server_options import ServerOptions, tls_context
 from engine.watchdog import Watchdog
 from stream import wire
+from stream.access import Principal
 from stream.errors import JournalError, UsageError
 from stream.events import STATS
 from stream.hub import Hub
@@ -75,21 +77,20 @@ class Server:
         self.evidence = evidence or EvidenceStore()
         self._audit = audit
         self._clock_ns = clock_ns
-        self._authenticator = Authenticator(options.token)
+        self._authenticator = Authenticator(options.accepted, clock_ns=clock_ns)
+        self._library = Library(hub.journal, self.evidence.get, audit)
         self._origins = OriginPolicy.of(
-            options.origins, loopback_only=options.token is None and is_loopback(options.host)
+            options.origins, loopback_only=not self._authenticator.needed and is_loopback(options.host)
         )
         self._tls = tls_context(options)
         self._pages = Pages(
-            journal=hub.journal,
+            library=self._library,
             metrics=self.metrics,
-            evidence=self.evidence.get,
             authenticator=self._authenticator,
             origins=self._origins,
             unready=self._unready,
             unhealthy=lambda: watchdog.unhealthy if watchdog else None,
             about=self._about,
-            audit=audit,
         )
         self._rules = SessionRules(
             hello=self._hello,
@@ -272,6 +273,7 @@ class Server:
                 self._rules,
                 hub=self.hub,
                 catalog=self.catalog,
+                library=self._library,
                 metrics=self.metrics,
                 timing=self.options.timing,
                 clock_ns=self._clock_ns,
@@ -288,10 +290,9 @@ class Server:
                 if not self._connections:
                     self._empty.set()
                 self.metrics.session_closed(code)
-                self._audit(
-                    "session.closed",
-                    {"session": connection.id, "principal": connection.session.principal, "code": code},
-                )
+                known = connection.session.principal
+                name = None if known is None else known.name
+                self._audit("session.closed", {"session": connection.id, "principal": name, "code": code})
 
     @contextlib.contextmanager
     def _seat(self, address: str) -> Iterator[bool]:
@@ -329,10 +330,16 @@ class Server:
             **options.declaration.as_dict(),
         }
 
-    def _created(self) -> dict[str, Any]:
+    def _created(self, principal: Principal) -> dict[str, Any]:
         journal = self.hub.journal
+        allowed = principal.sources
         return {
-            "sources": self.catalog.sources(),
+            "access": {
+                "name": principal.name,
+                "scopes": sorted(principal.scopes),
+                "sources": None if allowed is None else sorted(allowed),
+            },
+            "sources": [each for each in self.catalog.sources() if principal.sees(each["id"])],
             "models": self.catalog.models(),
             "replay": {"epoch": journal.epoch, "from_seq": journal.first_seq, "to_seq": journal.last_seq},
         }

@@ -9,6 +9,8 @@ from pathlib import Path
 from engine.auth import check_bind
 from engine.connection import Timing
 from engine.privacy import Declaration
+from engine.tokens import Token
+from stream.access import Principal
 from stream.errors import UsageError
 
 
@@ -18,7 +20,8 @@ class ServerOptions:
 
     :param declaration: the accepted purpose, see :func:`engine.privacy.require`
     :param port: 0 for any free one
-    :param token: asked of every client; a must beyond loopback
+    :param token: allows everything; a must beyond loopback, as long as there are no ``tokens``
+    :param tokens: further ones, each with what it allows
     :param insecure: listen beyond loopback without token and TLS
     :param origins: further origins whose pages may connect
     :param max_clients_per_address: not applied to loopback, where proxies live
@@ -31,6 +34,7 @@ class ServerOptions:
     host: str = "127.0.0.1"
     port: int = 8765
     token: str | None = field(default=None, repr=False)
+    tokens: tuple[Token, ...] = ()
     tls_cert: Path | None = None
     tls_key: Path | None = None
     insecure: bool = False
@@ -48,10 +52,20 @@ class ServerOptions:
             raise UsageError("TLS needs both a certificate and a key", remedy="give --tls-cert and --tls-key")
         check_bind(
             self.host,
-            token=self.token is not None,
+            token=bool(self.accepted),
             tls=self.tls_cert is not None,
             insecure=self.insecure,
         )
+
+    @property
+    def accepted(self) -> tuple[Token, ...]:
+        """All tokens; empty when nobody is asked for one.
+
+        :raises UsageError: if one is too short to be secret
+        """
+        if self.token is None:
+            return self.tokens
+        return (Token.of(self.token, Principal("token")), *self.tokens)
 
 
 def tls_context(options: ServerOptions) -> ssl.SSLContext | None:

@@ -10,7 +10,7 @@ each kind and source survives.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -80,6 +80,7 @@ class Event:
     :param source: id of the source, empty when the event is about the whole server
     :param time: wall clock, nanoseconds since 1970 in whole microseconds; never a result, only for latency
     :param data: plain JSON values; media times as ``…_ns`` strings of an integer beside ``…_ms`` numbers
+    :param picture: of ``preview`` and ``evidence``: an encoded picture, beside the envelope
     """
 
     type: str
@@ -89,6 +90,7 @@ class Event:
     source: str
     time: int
     data: Mapping[str, Any]
+    picture: bytes = field(default=b"", repr=False)
 
     def __post_init__(self) -> None:
         if not self.type:
@@ -104,20 +106,24 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which events a subscriber wants. ``None`` means all.
+    """Which events a subscriber wants. ``None`` means all; previews, which cost much, must be named.
 
     :param min_score: expressions below it are passed over, in all their stages
+    :param whole_server: whether events about the whole server (empty source) pass
     """
 
     sources: frozenset[str] | None = None
     types: frozenset[str] | None = None
     min_score: float = 0.0
+    whole_server: bool = True
 
     def matches(self, type: str, source: str, score: float | None) -> bool:
-        """Whether an event passes. Events about the whole server (empty source) pass every source filter."""
-        if self.types is not None and type not in self.types:
+        """Whether an event passes. Events about the whole server (empty source) pass every choice of sources."""
+        if type == PREVIEW if self.types is None else type not in self.types:
             return False
         if self.sources is not None and source and source not in self.sources:
+            return False
+        if not source and not self.whole_server:
             return False
         return score is None or score >= self.min_score
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
 from stream.errors import JournalError
-from stream.events import EVENT_TYPES, LOSSY, Event, Filter, Position, media_time
+from stream.events import EVENT_TYPES, LOSSY, PREVIEW, Event, Filter, Position, media_time
 from stream.journal import Journal, Record
 from stream.subscriber import HubLimits, Subscriber
 
@@ -54,6 +54,7 @@ class Hub:
         # touched on the loop only
         self._subscribers: dict[Subscriber, None] = {}
         self._delivered = journal.last_seq
+        self._preview_filters: tuple[Filter, ...] = ()
 
     def attach(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
         """Deliver on this loop (the running one by default). Events published before are in the journal."""
@@ -81,12 +82,14 @@ class Hub:
         time_ns: int | None = None,
         *,
         id: str | None = None,
+        picture: bytes = b"",
     ) -> Record | None:
         """Journal an event (reliable types) and hand it to all subscribers. From any thread.
 
         :param time_ns: media time of the event; becomes ``t_ns`` and ``t_ms`` in its data
         :param id: what it is about; by default ``data["id"]``. Lossy events are coalesced by type, source
             and id
+        :param picture: of a preview; lossy events only
         :returns: what was published; ``None`` when the journal could not be written (logged, counted in
             :attr:`unjournalled`): a full disk must not stop the camera
         :raises ValueError: unknown type, NaN in the data, or an event over the size bound
@@ -94,6 +97,8 @@ class Hub:
         """
         if type not in EVENT_TYPES:
             raise ValueError(f"unknown event type {type!r}; known: {', '.join(sorted(EVENT_TYPES))}")
+        if picture and type not in LOSSY:
+            raise ValueError(f"{type} is journalled, and pictures are not kept there")
         if time_ns is not None:
             data = {**data, **media_time("t", time_ns)}
         if id is None and isinstance(data.get("id"), str):
@@ -104,7 +109,7 @@ class Hub:
         with self._order:  # numbering and queueing together, so that delivery is in order
             if type in LOSSY:
                 name = id or (f"{type}:{source}" if source else type)
-                record = Record.of(Event(type, name, None, self.journal.epoch, source, now, data))
+                record = Record.of(Event(type, name, None, self.journal.epoch, source, now, data, picture))
             else:
                 try:
                     record = self.journal.append(type, source, data, time=now, id=id)
@@ -120,6 +125,7 @@ class Hub:
         """A new reader, from ``after`` (through the journal) or from now. On the loop only."""
         subscriber = Subscriber(self, wanted or Filter(), after)
         self._subscribers[subscriber] = None
+        self._survey()
         return subscriber
 
     def unsubscribe(self, subscriber: Subscriber) -> None:
@@ -127,6 +133,11 @@ class Hub:
         if subscriber in self._subscribers:
             del self._subscribers[subscriber]
             subscriber.abandon()
+            self._survey()
+
+    def wants_preview(self, source: str) -> bool:
+        """Whether any subscriber has asked for previews of this source. From any thread."""
+        return any(wanted.matches(PREVIEW, source, None) for wanted in self._preview_filters)
 
     @property
     def subscribers(self) -> int:
@@ -142,6 +153,11 @@ class Hub:
         """Hand out everything that has been published. On the loop only; used when shutting down."""
         while self._hand_out():
             pass
+
+    def _survey(self) -> None:
+        """Filters that name previews; a new tuple each time, so that other threads may read it."""
+        filters = (subscriber.wanted for subscriber in self._subscribers)
+        self._preview_filters = tuple(each for each in filters if each.types and PREVIEW in each.types)
 
     def _enqueue(self, record: Record) -> None:
         if self._loop is None:

@@ -57,6 +57,7 @@ class Record:
     id: str
     score: float | None
     payload: bytes
+    binary: bool = False
 
     @classmethod
     def of(cls, event: Event) -> Record:
@@ -65,12 +66,14 @@ class Record:
         :raises TypeError, ValueError: if its data is not JSON, see :func:`stream.wire.encode`
         """
         score = score_of(event.type, event.data)
-        return cls(event.seq, event.type, event.source, event.id, score, wire.encode(event))
+        binary = bool(event.picture)
+        payload = wire.encode_picture(event) if binary else wire.encode(event)
+        return cls(event.seq, event.type, event.source, event.id, score, payload, binary)
 
     @property
     def event(self) -> Event:
         """The event, parsed anew."""
-        return wire.decode(self.payload)
+        return wire.decode_picture(self.payload) if self.binary else wire.decode(self.payload)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,8 +208,10 @@ class Journal:
             where.append(f"type IN ({_marks(wanted.types)})")
             query += sorted(wanted.types)
         if wanted.sources is not None:
-            where.append(f"source IN ('', {_marks(wanted.sources)})")
+            where.append(f"(source = '' OR source IN ({_marks(wanted.sources)}))")
             query += sorted(wanted.sources)
+        if not wanted.whole_server:
+            where.append("source != ''")
         if wanted.min_score > 0:
             where.append("(score IS NULL OR score >= ?)")
             query.append(wanted.min_score)

@@ -16,9 +16,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from stream import client_messages as said
 from stream import wire
+from stream.access import SESSION_SCOPES, Principal, Scope
+from stream.client_messages import Refused
 from stream.errors import ProtocolError
-from stream.events import Filter, Position
+from stream.events import PREVIEW, Filter, Position
 
 
 class State(enum.Enum):
@@ -41,9 +44,13 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class StartStream:
-    """Stop what is being streamed, subscribe, send ``subscribed`` and stream."""
+    """Stop what is being streamed, subscribe, send ``subscribed`` and stream.
+
+    :param wanted: what the client asked for, for the answer; :param granted: what of it may be streamed
+    """
 
     wanted: Filter
+    granted: Filter
     after: Position | None
     ref: str | None
 
@@ -64,6 +71,14 @@ class AddMarker:
 
 
 @dataclass(frozen=True, slots=True)
+class FetchEvidence:
+    """Look for the motion map of an expression and send it, or the error."""
+
+    expression: str
+    ref: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Hangup:
     """Send ``session.closed`` and close the connection with this code."""
 
@@ -71,7 +86,7 @@ class Hangup:
     reason: str
 
 
-Action: TypeAlias = Send | StartStream | StopStream | AddMarker | Hangup
+Action: TypeAlias = Send | StartStream | StopStream | AddMarker | FetchEvidence | Hangup
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +94,15 @@ class SessionRules:
     """What the session must know of its server.
 
     :param hello: data of ``hello``; :param created: makes the data of ``session.created``
-    :param authenticate: token → name of whoever holds it, ``None`` if nobody does
+    :param authenticate: token → whoever holds it, ``None`` if nobody does
     :param sources: ids that exist now; empty where nobody keeps a list
     :param messages_per_s, burst: how fast a client may talk
     :param max_errors: refused messages until the session is closed
     """
 
     hello: Callable[[], Mapping[str, Any]]
-    created: Callable[[], Mapping[str, Any]]
-    authenticate: Callable[[str], str | None]
+    created: Callable[[Principal], Mapping[str, Any]]
+    authenticate: Callable[[str], Principal | None]
     sources: Callable[[], frozenset[str]]
     messages_per_s: float = 20.0
     burst: int = 40
@@ -95,7 +110,7 @@ class SessionRules:
 
 
 class ServerSession:
-    """One client's session. ``principal`` names who is on the other side, once known."""
+    """One client's session. ``principal`` is whoever is on the other side, once known."""
 
     def __init__(self, rules: SessionRules) -> None:
         self._rules = rules
@@ -103,9 +118,9 @@ class ServerSession:
         self._allowance = float(rules.burst)
         self._heard_s: float | None = None
         self.state = State.OPENING
-        self.principal: str | None = None
+        self.principal: Principal | None = None
 
-    def open(self, principal: str | None) -> list[Action]:
+    def open(self, principal: Principal | None) -> list[Action]:
         """Greet.
 
         :param principal: who the client is, if the handshake has settled it; ``None`` to ask for a token
@@ -132,8 +147,8 @@ class ServerSession:
         if len(payload) > wire.MAX_CLIENT_BYTES:
             return self._hang_up(wire.BAD_MESSAGE, "too_large", f"over {wire.MAX_CLIENT_BYTES} bytes")
         try:
-            return self._obey(wire.decode_client(payload))
-        except wire.Refused as error:
+            return self._obey(said.decode_client(payload))
+        except Refused as error:
             return self._refuse(error)
         except ProtocolError as error:
             return self._hang_up(error.close_code, "bad_message", error.message)
@@ -144,16 +159,22 @@ class ServerSession:
             return []
         return self._hang_up(wire.AUTH_TIMEOUT, "auth_timeout", "no session.auth in time")
 
+    def token_expired(self) -> list[Action]:
+        """What the client may do has ended."""
+        if self.state is State.CLOSED:
+            return []
+        return self._hang_up(wire.UNAUTHORISED, "expired", "the token has expired")
+
     def closed(self) -> None:
         """The connection is gone."""
         self.state = State.CLOSED
 
-    def _obey(self, message: wire.ClientMessage) -> list[Action]:
-        if isinstance(message, wire.Close):
+    def _obey(self, message: said.ClientMessage) -> list[Action]:
+        if isinstance(message, said.Close):
             self.state = State.CLOSED
             return [Hangup(1000, "client")]
-        if self.state is State.WAITING:
-            if not isinstance(message, wire.Auth):
+        if self.principal is None:
+            if not isinstance(message, said.Auth):
                 return self._hang_up(
                     wire.UNAUTHORISED, "auth_needed", "the first message must be session.auth", message.id
                 )
@@ -162,40 +183,63 @@ class ServerSession:
                 return self._hang_up(wire.UNAUTHORISED, "unauthorised", "unknown token", message.id)
             return self._admit(principal)
         match message:
-            case wire.Auth():
-                raise wire.Refused("unexpected", "this session needs no session.auth", ref=message.id)
-            case wire.Subscribe(filter=wanted, after=after):
-                self._known(wanted.sources or frozenset(), message.id)
-                self.state = State.STREAMING
-                return [StartStream(wanted, after, message.id)]
-            case wire.Unsubscribe():
+            case said.Auth():
+                raise Refused("unexpected", "this session needs no session.auth", ref=message.id)
+            case said.Subscribe():
+                return self._subscribe(message, self.principal)
+            case said.Unsubscribe():
                 if self.state is not State.STREAMING:
-                    raise wire.Refused("not_subscribed", "there is no subscription", ref=message.id)
+                    raise Refused("not_subscribed", "there is no subscription", ref=message.id)
                 self.state = State.READY
                 return [StopStream(), Send(wire.UNSUBSCRIBED, {"ref": message.id})]
-            case wire.MarkerAdd(label=label, source=source, time_ns=time_ns):
-                self._known(frozenset({source} - {""}), message.id)
-                return [AddMarker(label, source, time_ns, message.id)]
+            case said.MarkerAdd():
+                return self._mark(message, self.principal)
+            case said.EvidenceGet(expression=expression):
+                _need(self.principal, Scope.MEDIA_READ, message.id)
+                return [FetchEvidence(expression, message.id)]
 
-    def _admit(self, principal: str) -> list[Action]:
+    def _admit(self, principal: Principal) -> list[Action]:
         self.principal = principal
+        if not principal.scopes & SESSION_SCOPES:
+            scopes = ", ".join(sorted(SESSION_SCOPES))
+            return self._hang_up(wire.FORBIDDEN, "forbidden", f"a session needs a scope: {scopes}")
         self.state = State.READY
-        return [Send(wire.SESSION_CREATED, self._rules.created())]
+        return [Send(wire.SESSION_CREATED, self._rules.created(principal))]
 
-    def _known(self, asked: frozenset[str], ref: str | None) -> None:
-        known = self._rules.sources()
-        unknown = sorted(asked - known)
-        if known and unknown:
-            raise wire.Refused(
-                "unknown_source",
-                f"unknown source {unknown[0]!r}; there are: {', '.join(sorted(known))}",
-                ref=ref,
-            )
+    def _subscribe(self, message: said.Subscribe, principal: Principal) -> list[Action]:
+        wanted = message.filter
+        _need(principal, Scope.EVENTS_READ, message.id)
+        if wanted.types is not None and PREVIEW in wanted.types:
+            _need(principal, Scope.MEDIA_READ, message.id)
+        self._known(wanted.sources or frozenset(), principal, message.id)
+        self.state = State.STREAMING
+        return [StartStream(wanted, principal.narrow(wanted), message.after, message.id)]
 
-    def _refuse(self, error: wire.Refused) -> list[Action]:
+    def _mark(self, message: said.MarkerAdd, principal: Principal) -> list[Action]:
+        _need(principal, Scope.SOURCES_WRITE, message.id)
+        source = message.source
+        if not source and not principal.sees(""):
+            # without a source it would stand in the record of all of them
+            own = sorted(principal.sources or ())
+            if len(own) != 1:
+                raise Refused("missing_field", "this token needs the field 'source'", ref=message.id)
+            (source,) = own
+        self._known(frozenset({source} - {""}), principal, message.id)
+        return [AddMarker(message.label, source, message.time_ns, message.id)]
+
+    def _known(self, asked: frozenset[str], principal: Principal, ref: str | None) -> None:
+        existing = self._rules.sources()
+        known = principal.visible(existing)
+        unknown = sorted(asked - known) if existing else sorted(asked - principal.visible(asked))
+        if unknown:
+            there = ", ".join(sorted(known)) or "none"
+            raise Refused("unknown_source", f"unknown source {unknown[0]!r}; there are: {there}", ref=ref)
+
+    def _refuse(self, error: Refused) -> list[Action]:
         self._errors += 1
         if self.state is State.WAITING or self._errors >= self._rules.max_errors:
-            return self._hang_up(wire.BAD_MESSAGE, error.reason, error.message, error.ref)
+            code = wire.FORBIDDEN if error.reason == "forbidden" else wire.BAD_MESSAGE
+            return self._hang_up(code, error.reason, error.message, error.ref)
         return [Send(wire.ERROR, {"code": error.reason, "message": error.message, "ref": error.ref})]
 
     def _hang_up(self, close_code: int, code: str, message: str, ref: str | None = None) -> list[Action]:
@@ -209,3 +253,8 @@ class ServerSession:
         refill = since * self._rules.messages_per_s
         self._allowance = min(float(self._rules.burst), self._allowance + refill) - 1.0
         return self._allowance >= 0
+
+
+def _need(principal: Principal, scope: Scope, ref: str | None) -> None:
+    if not principal.may(scope):
+        raise Refused("forbidden", f"this needs the scope {scope}", ref=ref)

@@ -9,7 +9,7 @@ import click
 import pytest
 
 from clients.cli import VERBS, mellm
-from engine.config import Settings, load
+from engine.config import Settings, TokenSettings, load
 
 REPO = Path(__file__).resolve().parents[1]
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
@@ -104,3 +104,4 @@ def test_the_configuration_page_names_every_key_with_its_default(tmp_path):
             assert getattr(section, key) == getattr(given, key), f"{name}.{key}"
     assert shown.model_fields_set == set(Settings.model_fields)
     assert shown.sources[0].model_fields_set == set(type(shown.sources[0]).model_fields)
+    assert set().union(*(token.model_fields_set for token in shown.tokens)) == set(TokenSettings.model_fields)

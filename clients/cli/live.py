@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from engine.live import LiveEngine, Sink
     from engine.spool import Spool
     from engine.watchdog import Watchdog
+    from stream.frames import Frame
     from stream.supervise import RunnerOptions
 
 
@@ -44,11 +45,13 @@ def build(
     options: RunnerOptions | None = None,
     spool: Spool | None = None,
     watchdog: Watchdog | None = None,
+    on_frame: Callable[[Frame], None] | None = None,
 ) -> LiveEngine:
     """A live engine for these sources, not started.
 
     :param options: how sources are kept alive; by default they may be down at the start
     :param spool: keeps describe jobs over a crash; :param watchdog: is told that sources go on
+    :param on_frame: sees each frame, see :class:`engine.live.LiveEngine`
     """
     from engine.chains import ChainFactory
     from engine.live import LiveEngine
@@ -79,6 +82,7 @@ def build(
         deadline_s=chosen.deadline_s,
         spool=spool,
         watchdog=watchdog,
+        on_frame=on_frame,
     )
 
 

@@ -77,7 +77,7 @@ def serve(
 
 
 def _options(settings: Settings) -> ServerOptions:
-    from engine import privacy
+    from engine import privacy, tokens
     from engine.server_options import ServerOptions
 
     chosen = settings.server
@@ -86,6 +86,7 @@ def _options(settings: Settings) -> ServerOptions:
         host=chosen.host,
         port=chosen.port,
         token=os.environ.get(chosen.token_env) or None,
+        tokens=tokens.load(settings.tokens),
         tls_cert=chosen.tls_cert,
         tls_key=chosen.tls_key,
         insecure=chosen.insecure,
@@ -116,6 +117,7 @@ async def _serve(settings: Settings, options: ServerOptions) -> int:
     from engine.catalog import Catalog
     from engine.http import EvidenceStore
     from engine.loop import calm
+    from engine.previews import Previews
     from engine.recovery import recover, take_over
     from engine.serve import serve as listening
     from engine.sinks import HubSink
@@ -130,12 +132,14 @@ async def _serve(settings: Settings, options: ServerOptions) -> int:
     ):
         hub = Hub(journal)
         evidence = EvidenceStore()
-        catalog = Catalog([source.id for source in settings.sources])
+        previews = [source.id for source in settings.sources if source.preview]
+        catalog = Catalog([source.id for source in settings.sources], previews=previews)
         keep = settings.server.keep_evidence
         spool = Spool(keep / "open") if keep else None
         left_open = recover(journal.unfinished(), spool)
         sink = HubSink(hub, evidence, keep)
-        engine = build(settings, settings.sources, sink, spool=spool, watchdog=watchdog)
+        watching = Previews(hub, previews)
+        engine = build(settings, settings.sources, sink, spool=spool, watchdog=watchdog, on_frame=watching)
         loop, stop = asyncio.get_running_loop(), asyncio.Event()
         calm(loop)
         for number in (signal.SIGINT, signal.SIGTERM):

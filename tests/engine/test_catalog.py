@@ -5,19 +5,25 @@ from engine.catalog import MAX_DRIFT_NS, Catalog
 
 def test_sources_are_known_before_they_speak_and_keep_the_facts_of_their_last_word() -> None:
     catalog = Catalog(["cam"], models={"spotter": {"sha256": "ab"}})
-    assert catalog.sources() == [{"id": "cam", "state": "offline"}]
+    assert catalog.sources() == [{"id": "cam", "state": "offline", "preview": False}]
     catalog.observe("source.online", "cam", {"width": 640, "state": "x", "id": "y"})
     catalog.observe("source.gap", "cam", {"reason": "decode"})
     catalog.observe("source.online", "door", {})
     catalog.observe("stats", "", {})
     assert catalog.sources() == [
-        {"id": "cam", "state": "online", "width": 640},
-        {"id": "door", "state": "online"},
+        {"id": "cam", "state": "online", "preview": False, "width": 640},
+        {"id": "door", "state": "online", "preview": False},
     ]
     catalog.observe("source.reconnecting", "cam", {"attempt": 1})
     assert catalog.sources()[0]["state"] == "reconnecting"
     assert catalog.ids() == {"cam", "door"}
     assert catalog.models() == {"spotter": {"sha256": "ab"}}
+
+
+def test_whether_a_source_has_previews_is_said_and_no_event_changes_it() -> None:
+    catalog = Catalog(["cam", "door"], previews=["cam"])
+    catalog.observe("source.online", "door", {"preview": True})
+    assert [source["preview"] for source in catalog.sources()] == [True, False]
 
 
 def test_readiness_has_a_reason() -> None:

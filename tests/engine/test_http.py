@@ -9,7 +9,10 @@ import pytest
 
 from engine.auth import Authenticator, OriginPolicy
 from engine.http import Answer, EvidenceStore, Pages, to_response
+from engine.library import Library
 from engine.metrics import Metrics
+from engine.tokens import Token
+from stream.access import Principal, Scope
 from stream.journal import Journal
 
 TOKEN = "0123456789abcdef-token"
@@ -23,20 +26,18 @@ def journal() -> Iterator[Journal]:
 
 
 def make(
-    journal: Journal, *, token: str | None = None, unready: str | None = None
+    journal: Journal, *, tokens: tuple[Token, ...] = (), unready: str | None = None
 ) -> tuple[Pages, list[Any]]:
     audited: list[Any] = []
     store = EvidenceStore()
     store.put("e1", PNG)
     pages = Pages(
-        journal=journal,
+        library=Library(journal, store.get, lambda action, facts: audited.append((action, facts))),
         metrics=Metrics(),
-        evidence=store.get,
-        authenticator=Authenticator(token),
+        authenticator=Authenticator(tokens),
         origins=OriginPolicy(),
         unready=lambda: unready,
         about=lambda: {"Notice": "<b>&"},
-        audit=lambda action, facts: audited.append((action, facts)),
     )
     return pages, audited
 
@@ -76,20 +77,45 @@ async def test_an_expression_by_its_id(journal: Journal) -> None:
 async def test_a_motion_map_is_handed_out_and_noted(journal: Journal) -> None:
     pages, audited = make(journal)
     assert await get(pages, "/v1/expressions/e1/evidence.png") == (200, PNG)
-    assert audited == [("evidence.read", {"expression": "e1"})]
+    assert audited == [("evidence.read", {"expression": "e1", "principal": "local"})]
     status, body = await get(pages, "/v1/expressions/e2/evidence.png")
     assert (status, body["code"]) == (404, "no_evidence")
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/v1/expressions/e1", "/v1/expressions/e1/evidence.png"])
 async def test_results_need_the_token(journal: Journal, path: str) -> None:
-    pages, audited = make(journal, token=TOKEN)
+    pages, audited = make(journal, tokens=(Token.of(TOKEN, Principal("lab")),))
     for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": f"Basic {TOKEN}"}):
         assert (await get(pages, path, **headers))[0] == 401
     assert audited == []
     status, _ = await get(pages, path, authorization=f"Bearer {TOKEN}")
     assert status in (200, 404)
     assert (await get(pages, "/healthz"))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "scope"),
+    [
+        ("/metrics", Scope.ADMIN),
+        ("/v1/expressions/e1", Scope.EVENTS_READ),
+        ("/v1/expressions/e1/evidence.png", Scope.MEDIA_READ),
+    ],
+)
+async def test_each_page_needs_its_scope(journal: Journal, path: str, scope: Scope) -> None:
+    journal.append("expression.spotted", "cam", {"id": "e1"}, time=0, id="e1")
+    for scopes, status in (({scope}, 200), (set(Scope) - {scope}, 403)):
+        pages, _ = make(journal, tokens=(Token.of(TOKEN, Principal("lab", frozenset(scopes))),))
+        assert (await get(pages, path, authorization=f"Bearer {TOKEN}"))[0] == status
+
+
+async def test_expressions_of_other_sources_are_not_there(journal: Journal) -> None:
+    journal.append("expression.spotted", "door", {"id": "e1"}, time=0, id="e1")
+    for source, status in (("door", 200), ("cam", 404)):
+        principal = Principal("lab", sources=frozenset({source}))
+        pages, audited = make(journal, tokens=(Token.of(TOKEN, principal),))
+        for path in ("/v1/expressions/e1", "/v1/expressions/e1/evidence.png"):
+            assert (await get(pages, path, authorization=f"Bearer {TOKEN}"))[0] == status
+        assert len(audited) == (status == 200)
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from stream import wire
+from stream.access import Principal, Scope
 from stream.events import MARKER, Filter, Position
 from stream.session import (
     Action,
     AddMarker,
+    FetchEvidence,
     Hangup,
     Send,
     ServerSession,
@@ -22,20 +24,23 @@ from stream.session import (
     StopStream,
 )
 
+LOCAL = Principal("local")
+LAB = Principal("lab")
+
 
 def make(**changes: Any) -> ServerSession:
     rules = {
         "hello": lambda: {"protocol": wire.PROTOCOL},
-        "created": lambda: {"sources": []},
-        "authenticate": lambda token: "lab" if token == "right" else None,
+        "created": lambda principal: {"sources": sorted(principal.visible({"cam"}))},
+        "authenticate": lambda token: LAB if token == "right" else None,
         "sources": lambda: frozenset({"cam"}),
     }
     return ServerSession(SessionRules(**{**rules, **changes}))
 
 
-def opened(**changes: Any) -> ServerSession:
+def opened(principal: Principal = LOCAL, **changes: Any) -> ServerSession:
     session = make(**changes)
-    session.open("local")
+    session.open(principal)
     return session
 
 
@@ -45,12 +50,12 @@ def say(session: ServerSession, now: float = 0.0, **message: Any) -> list[Action
 
 def test_a_local_client_is_greeted_and_admitted_at_once() -> None:
     session = make()
-    hello, created = session.open("local")
+    hello, created = session.open(LOCAL)
     assert hello == Send(wire.HELLO, {"protocol": wire.PROTOCOL, "auth_needed": False})
-    assert created == Send(wire.SESSION_CREATED, {"sources": []})
-    assert (session.state, session.principal) == (State.READY, "local")
+    assert created == Send(wire.SESSION_CREATED, {"sources": ["cam"]})
+    assert (session.state, session.principal) == (State.READY, LOCAL)
     with pytest.raises(RuntimeError):
-        session.open("local")
+        session.open(LOCAL)
 
 
 def test_a_token_in_the_first_message_admits() -> None:
@@ -58,8 +63,10 @@ def test_a_token_in_the_first_message_admits() -> None:
     (hello,) = session.open(None)
     assert isinstance(hello, Send)
     assert hello.data["auth_needed"] is True
-    assert say(session, type="session.auth", token="right") == [Send(wire.SESSION_CREATED, {"sources": []})]
-    assert session.principal == "lab"
+    assert say(session, type="session.auth", token="right") == [
+        Send(wire.SESSION_CREATED, {"sources": ["cam"]})
+    ]
+    assert session.principal == LAB
     assert session.auth_expired() == []
 
 
@@ -93,8 +100,8 @@ def test_subscribing_replacing_and_stopping() -> None:
     session = opened()
     message = {"type": "subscribe", "sources": ["cam"], "types": [MARKER], "after": {"epoch": "e", "seq": 3}}
     wanted = Filter(frozenset({"cam"}), frozenset({MARKER}))
-    assert say(session, **message, id="1") == [StartStream(wanted, Position("e", 3), "1")]
-    assert say(session, type="subscribe") == [StartStream(Filter(), None, None)]
+    assert say(session, **message, id="1") == [StartStream(wanted, wanted, Position("e", 3), "1")]
+    assert say(session, type="subscribe") == [StartStream(Filter(), Filter(), None, None)]
     assert session.state is State.STREAMING
     assert say(session, type="unsubscribe", id="2") == [StopStream(), Send(wire.UNSUBSCRIBED, {"ref": "2"})]
     (refused,) = say(session, type="unsubscribe")
@@ -162,6 +169,76 @@ def test_rate_is_a_bucket_that_refills() -> None:
     assert say(session, 0.1, type="subscribe")[-1] == Hangup(wire.TOO_MANY_MESSAGES, "rate")
 
 
+ALL_BUT = {scope: Principal("lab", frozenset(Scope) - {scope}) for scope in Scope}
+
+
+@pytest.mark.parametrize(
+    ("scope", "message"),
+    [
+        (Scope.EVENTS_READ, {"type": "subscribe"}),
+        (Scope.MEDIA_READ, {"type": "subscribe", "types": ["preview"]}),
+        (Scope.MEDIA_READ, {"type": "evidence.get", "expression": "e1"}),
+        (Scope.SOURCES_WRITE, {"type": "marker.add", "label": "x"}),
+    ],
+)
+def test_each_request_needs_its_scope_and_the_session_goes_on_without(scope: Scope, message: dict) -> None:
+    session = opened(ALL_BUT[scope])
+    (refused,) = say(session, **message, id="7")
+    assert refused == Send(
+        wire.ERROR, {"code": "forbidden", "message": f"this needs the scope {scope}", "ref": "7"}
+    )
+    assert session.state is State.READY
+    for other in set(Scope) - {scope, Scope.EVENTS_READ}:  # previews need both, being events with pictures
+        assert not isinstance(say(opened(ALL_BUT[other]), **message)[0], Send)
+
+
+def test_asking_again_and_again_for_what_is_forbidden_ends_in_4403() -> None:
+    session = opened(ALL_BUT[Scope.MEDIA_READ], max_errors=2)
+    say(session, type="evidence.get", expression="e1")
+    assert say(session, type="evidence.get", expression="e1")[-1] == Hangup(wire.FORBIDDEN, "forbidden")
+
+
+def test_a_token_that_allows_nothing_here_ends_in_4403() -> None:
+    session = make()
+    actions = session.open(Principal("scraper", frozenset({Scope.ADMIN})))
+    assert actions[-1] == Hangup(wire.FORBIDDEN, "forbidden")
+    assert session.state is State.CLOSED
+
+
+def test_a_source_that_a_client_may_not_see_does_not_exist_for_it() -> None:
+    sources = {"sources": lambda: frozenset({"cam", "door"})}
+    session = opened(Principal("lab", sources=frozenset({"cam"})), **sources)
+    for message in ({"type": "subscribe", "sources": ["door"]}, {"type": "subscribe", "sources": ["attic"]}):
+        (refused,) = say(session, **message)
+        assert isinstance(refused, Send)
+        assert refused.data["code"] == "unknown_source"
+        assert refused.data["message"].endswith("there are: cam")
+    (started,) = say(session, type="subscribe")
+    assert isinstance(started, StartStream)
+    assert started.wanted == Filter()
+    assert started.granted == Filter(sources=frozenset({"cam"}), whole_server=False)
+
+
+def test_a_marker_without_a_source_stays_in_the_clients_own() -> None:
+    sources = {"sources": lambda: frozenset({"cam", "door", "hall"})}
+    session = opened(Principal("lab", sources=frozenset({"cam"})), **sources)
+    assert say(session, type="marker.add", label="x") == [AddMarker("x", "cam", None, None)]
+    session = opened(Principal("lab", sources=frozenset({"cam", "door"})), **sources)
+    (refused,) = say(session, type="marker.add", label="x")
+    assert isinstance(refused, Send)
+    assert refused.data["code"] == "missing_field"
+
+
+def test_evidence_is_looked_for() -> None:
+    assert say(opened(), type="evidence.get", expression="e1", id="7") == [FetchEvidence("e1", "7")]
+
+
+def test_a_token_that_expires_ends_the_session() -> None:
+    session = opened()
+    assert session.token_expired()[-1] == Hangup(wire.UNAUTHORISED, "expired")
+    assert session.token_expired() == []
+
+
 @given(st.lists(st.text(max_size=60) | st.binary(max_size=60), max_size=12))
 def test_no_input_raises(payloads: list[str | bytes]) -> None:
     session = opened()
@@ -186,14 +263,19 @@ class Sessions(RuleBasedStateMachine):
                 assert position == len(actions) - 1
             elif isinstance(action, StartStream):
                 assert self.session.principal is not None
+                assert self.session.principal.may(Scope.EVENTS_READ)
                 self.streaming = True
             elif isinstance(action, StopStream):
                 assert self.streaming
                 self.streaming = False
+            elif isinstance(action, (AddMarker, FetchEvidence)):
+                scope = Scope.SOURCES_WRITE if isinstance(action, AddMarker) else Scope.MEDIA_READ
+                assert self.session.principal is not None
+                assert self.session.principal.may(scope)
 
     @precondition(lambda self: self.session.state is State.OPENING)
-    @rule(principal=st.sampled_from([None, "local"]))
-    def open(self, principal: str | None) -> None:
+    @rule(principal=st.sampled_from([None, LOCAL, *ALL_BUT.values(), Principal("none", frozenset())]))
+    def open(self, principal: Principal | None) -> None:
         self.take(self.session.open(principal))
 
     @rule(
@@ -205,7 +287,9 @@ class Sessions(RuleBasedStateMachine):
                 {"type": "subscribe", "sources": ["door"]},
                 {"type": "subscribe", "nope": 1},
                 {"type": "unsubscribe"},
+                {"type": "subscribe", "types": ["preview"]},
                 {"type": "marker.add", "label": "x"},
+                {"type": "evidence.get", "expression": "e1"},
                 {"type": "session.close"},
             ]
         )

@@ -1,0 +1,50 @@
+"""What was found, handed out to whom it concerns: expressions from the journal, and their motion maps.
+
+Whoever may not see a source is told the same as if there were no such expression.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from engine.privacy import Audit
+from stream.access import Principal
+from stream.events import Event
+from stream.journal import Journal
+
+
+class Library:
+    """Reading under access control.
+
+    :param evidence: expression id → motion map as PNG, ``None`` when it is not kept
+    """
+
+    def __init__(self, journal: Journal, evidence: Callable[[str], bytes | None], audit: Audit) -> None:
+        self._journal = journal
+        self._evidence = evidence
+        self._audit = audit
+
+    async def stages(self, expression: str, principal: Principal) -> list[Event]:
+        """The events of an expression, oldest first; empty when there are none for this client.
+
+        :raises JournalError: if the journal cannot be read
+        """
+        records = await asyncio.to_thread(self._journal.about, expression)
+        return [
+            record.event
+            for record in records
+            if record.type.startswith("expression.") and principal.sees(record.source)
+        ]
+
+    async def motion_map(self, expression: str, principal: Principal) -> bytes | None:
+        """The motion map as PNG, ``None`` when there is none (any more) for this client.
+
+        :raises JournalError: if the journal must say whose it is and cannot be read
+        """
+        if principal.sources is not None and not await self.stages(expression, principal):
+            return None
+        png = self._evidence(expression)
+        if png is not None:
+            self._audit("evidence.read", {"expression": expression, "principal": principal.name})
+        return png

@@ -1,0 +1,43 @@
+"""Findings are handed out to whom they concern."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from engine.library import Library
+from stream.access import Principal
+from stream.errors import JournalError
+from stream.journal import Journal
+
+ALL, OWN, OTHER = (
+    Principal("all"),
+    Principal("own", sources=frozenset({"cam"})),
+    Principal("other", sources=frozenset()),
+)
+
+
+@pytest.fixture
+def journal() -> Iterator[Journal]:
+    with Journal() as journal:
+        journal.append("expression.spotted", "cam", {"id": "e1"}, time=0, id="e1")
+        journal.append("marker", "cam", {"id": "e1"}, time=0, id="e1")
+        yield journal
+
+
+async def test_only_expressions_of_sources_that_are_seen(journal: Journal) -> None:
+    audited: list[Any] = []
+    library = Library(journal, {"e1": b"map"}.get, lambda *facts: audited.append(facts))
+    assert [len(await library.stages("e1", who)) for who in (ALL, OWN, OTHER)] == [1, 1, 0]
+    assert [await library.motion_map("e1", who) for who in (ALL, OWN, OTHER)] == [b"map", b"map", None]
+    assert [facts["principal"] for _, facts in audited] == ["all", "own"]
+    assert await library.motion_map("e2", ALL) is None
+
+
+async def test_a_map_whose_source_cannot_be_looked_up_is_not_handed_out(journal: Journal) -> None:
+    library = Library(journal, {"e1": b"map", "e2": b"unjournalled"}.get, lambda *facts: None)
+    assert await library.motion_map("e2", OWN) is None
+    journal.close()
+    with pytest.raises(JournalError):
+        await library.motion_map("e1", OWN)
+    assert await library.motion_map("e1", ALL) == b"map"
