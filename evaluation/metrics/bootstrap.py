@@ -7,7 +7,7 @@ interval; Efron and Tibshirani 1993, chapter 13).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from math import nan
+from math import isnan, nan
 from typing import Final, TypeVar
 
 import numpy as np
@@ -27,7 +27,8 @@ def intervals(
 ) -> dict[str, tuple[float, float]]:
     """95 % intervals of several scores from the same draws.
 
-    :param score: items of the drawn subjects (of one drawn twice, twice) → name → value
+    :param score: items of the drawn subjects (of one drawn twice, twice) → name → value; NaN where a draw
+        leaves a score undefined, which is then not counted
     :param draws: how often all subjects are drawn
     :returns: name → (low, high); NaN for both with fewer than two subjects, where nothing is known
     :raises MetricsError: no subjects, or no draws
@@ -42,7 +43,8 @@ def intervals(
     tail = 50 * (1 - LEVEL)
     out = {}
     for name in drawn[0]:
-        low, high = np.percentile([d[name] for d in drawn], [tail, 100 - tail])
+        known = [d[name] for d in drawn if not isnan(d[name])]
+        low, high = np.percentile(known, [tail, 100 - tail]) if known else (nan, nan)
         out[name] = (float(low), float(high))
     return out
 
