@@ -26,6 +26,7 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--bootstrap", "draws", type=click.IntRange(0), default=0, help="Draws of the intervals [none]."
 )
+@click.option("--compat", is_flag=True, help="Also tell what other scorers would print, and why.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the bootstrap.")
 @click.option("--iou", type=float, default=0.5, show_default=True, help="Least overlap: spotting, strs.")
 @click.option("--fps", type=float, help="Tell the errors of moments in milliseconds.")
@@ -41,6 +42,7 @@ def command(
     cases: Path | None,
     as_json: bool,
     draws: int,
+    compat: bool,
     seed: int,
     iou: float,
     fps: float | None,
@@ -56,6 +58,7 @@ def command(
     strs         rows subject, video, onset, offset, emotion on each side
     moments      rows id, onset, apex, offset on each side
     units        rows id, action_units ("4+7", [4, 7]), or two lists
+    vqa          rows of the challenge's JSON lines; answers beside or in a second file
     mme          a folder of official text files: mellm eval metrics mme FOLDER
 
     Definitions, shapes and what other scorers do differently: docs/metrics.md.
@@ -63,7 +66,7 @@ def command(
     if path is not None and (predicted is not None or cases is not None):
         raise UsageError(f"both {path} and an option name the file", remedy="give one of them")
     files = Files(predicted if path is None else path, true, cases)
-    options = Options(iou, fps, parser, draws, seed, _units(units))
+    options = Options(iou, fps, parser, draws, seed, _units(units), compat)
     result = KINDS[kind](files, options)
     for note in result.notes:
         click.echo(f"note: {note}", err=True)
@@ -73,6 +76,8 @@ def command(
         from evaluation.metrics import tables
 
         tables.result(kind, result.values, result.ranges, result.drawn)
+        if result.compat is not None:
+            tables.compat(result.compat)
 
 
 def _units(given: str | None) -> frozenset[int] | None:
@@ -88,6 +93,8 @@ def _plain(kind: str, result: Result) -> dict[str, Any]:
     out = {"kind": kind, **result.values, "notes": list(result.notes)}
     if result.drawn:
         out["bootstrap"] = {"over": result.drawn, "of": result.units_drawn, "intervals": dict(result.ranges)}
+    if result.compat is not None:
+        out["compat"] = [printed.as_dict() for printed in result.compat]
     return out
 
 

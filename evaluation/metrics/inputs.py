@@ -9,13 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from evaluation.metrics.errors import MetricsError
 from evaluation.metrics.files import Record, as_text, frame, interval, load, records
 from evaluation.metrics.joining import SUBJECT, VIDEO, join, listed, repeated
 from evaluation.metrics.moments import NAMES, Moments
 from evaluation.metrics.strs import Row
+
+if TYPE_CHECKING:
+    from evaluation.metrics import vqa
 
 T = TypeVar("T")
 Side = Literal["pred", "gt"]
@@ -275,3 +278,30 @@ def _doubted(doubts: Sequence[str]) -> tuple[str, ...]:
     if not doubts:
         return ()
     return (f"{len(doubts)} cells with more than sure units, of which the sure ones count: {listed(doubts)}",)
+
+
+def questions(files: Files) -> Given:
+    """Rows of questions with truth and answer: official JSON lines on each side, or one file with both."""
+    path = files.both()
+    document = load(path) if path is not None else None
+    if path is not None and not (isinstance(document, Mapping) and _has_rows(document)):
+        rows = records(document, path, "rows", "questions")
+        if rows and not rows[0].has(*NAMES_OF["pred"]):
+            raise rows[0].wrong("no column 'prediction'", remedy="give it, or the truth in a file of its own")
+        joined: list[tuple[Record, Record | None]] = [(row, row) for row in rows]
+        notes: list[str] = []
+    else:
+        joined, notes = join(*two_lists(files))
+    pairs = [_question(true, predicted, alone=path is not None) for true, predicted in joined]
+    return _of_rows(pairs, [t for t, _ in joined], notes)
+
+
+def _question(true: Record, predicted: Record | None, *, alone: bool) -> vqa.Row:
+    from evaluation.metrics import vqa
+
+    task = as_text(true.first("task"))
+    if task is not None and task not in vqa.TASKS:
+        raise true.wrong(f"{task!r} is no kind of question", remedy=f"choose of {', '.join(vqa.TASKS)}")
+    names = NAMES_OF["pred"] if alone and predicted is true else (*NAMES_OF["pred"], "answer")
+    answer = as_text(predicted.first(*names)) if predicted else None
+    return vqa.Row(true.text("question"), true.text(*NAMES_OF["gt"], "answer"), answer, task)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from math import isnan
+from dataclasses import dataclass, field, replace
+from math import isnan, nan
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from evaluation.metrics import inputs, videos
+from evaluation.metrics import compat, inputs, videos
 from evaluation.metrics.action_units import action_unit_score
 from evaluation.metrics.bootstrap import intervals
 from evaluation.metrics.errors import MetricsError
@@ -29,7 +29,7 @@ class Options:
 
     :param iou: least overlap of a match; :param fps: turns errors of moments into milliseconds
     :param parser: of MME responses; :param draws: of the bootstrap, 0 for none
-    :param units: judge these action units only
+    :param units: judge these action units only; :param compat: tell what other scorers would have printed
     """
 
     iou: float = 0.5
@@ -38,6 +38,7 @@ class Options:
     draws: int = 0
     seed: int = 0
     units: frozenset[int] | None = None
+    compat: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +47,9 @@ class Result:
 
     :param values: as JSON data; :param notes: what was odd in the input and how it counted
     :param drawn: what the bootstrap drew (``subjects``, ``videos``, ``images``), ``""`` without one
+    :param units_drawn: how many of them there are
     :param ranges: name of a score → its 95 % interval, ``None`` where nothing is known
-    :param compat: what other scorers would have printed
+    :param compat: what other scorers would have printed, if that was asked for
     """
 
     values: dict[str, Any]
@@ -55,6 +57,7 @@ class Result:
     drawn: str = ""
     ranges: Mapping[str, list[float] | None] = field(default_factory=dict)
     units_drawn: int = 0
+    compat: tuple[compat.Printed, ...] | None = None
 
 
 def spotting(files: Files, options: Options) -> Result:
@@ -68,7 +71,13 @@ def spotting(files: Files, options: Options) -> Result:
         values["by_type"] = by_type
     groups, drawn = _groups(counts, given.subjects, [v.video for v in rows], "videos")
     return _drawn(
-        Result(values, given.notes),
+        Result(
+            values,
+            given.notes,
+            compat=compat.spotting([(v.predicted, v.true) for v in rows], options.iou)
+            if options.compat
+            else None,
+        ),
         groups,
         drawn,
         lambda items: _ratios(sum(items, SpottingScore(0, 0, 0))),
@@ -105,7 +114,11 @@ def recognition(files: Files, options: Options) -> Result:
     names = [str(k) for k in range(len(given.rows))]
     groups, drawn = _groups(given.rows, given.subjects, names, "rows")
     return _drawn(
-        Result(score.as_dict(), (*given.notes, *_told(score))),
+        Result(
+            score.as_dict(),
+            (*given.notes, *_told(score)),
+            compat=compat.recognition(*_sides(given.rows), given.folds) if options.compat else None,
+        ),
         groups,
         drawn,
         lambda items: _labelled(recognition_score(*_sides(items))),
@@ -152,7 +165,8 @@ def strs(files: Files, options: Options) -> Result:
         s = strs_score(rows[0], rows[1], options.iou)
         return {"strs": s.strs, "f1_spotting": s.spotting.f1, "f1_analysis": s.analysis_f1}
 
-    return _drawn(Result(score.as_dict(), notes), by_subject, "subjects", again, options)
+    others = compat.strs(truth, predicted, options.iou) if options.compat else None
+    return _drawn(Result(score.as_dict(), notes, compat=others), by_subject, "subjects", again, options)
 
 
 def moments(files: Files, options: Options) -> Result:
@@ -169,7 +183,8 @@ def moments(files: Files, options: Options) -> Result:
         found = score(items)
         return {f"{name}_mae": found[name]["mae"] for name in ("onset", "apex", "offset")}
 
-    return _drawn(Result(score(given.rows), given.notes), groups, drawn, again, options)
+    none = () if options.compat else None
+    return _drawn(Result(score(given.rows), given.notes, compat=none), groups, drawn, again, options)
 
 
 def units(files: Files, options: Options) -> Result:
@@ -188,7 +203,46 @@ def units(files: Files, options: Options) -> Result:
         s = action_unit_score(*_sides(items), score.units)
         return {"macro_f1": s.macro_f1, "binary_f1": s.binary_f1, "jaccard": s.jaccard}
 
-    return _drawn(Result(score.as_dict(), tuple(notes)), groups, drawn, again, options)
+    none = () if options.compat else None
+    return _drawn(Result(score.as_dict(), tuple(notes), compat=none), groups, drawn, again, options)
+
+
+def vqa(files: Files, options: Options) -> Result:
+    """Questions about micro-expressions."""
+    from evaluation.metrics import compat_answers
+    from evaluation.metrics.vqa import VqaScore, vqa_score
+
+    given = inputs.questions(files)
+    score = vqa_score(given.rows)
+    notes = list(given.notes)
+    if score.empty:
+        notes.append(f"{score.empty} questions without an answer, counted wrong")
+    for name in ("coarse", "fine"):
+        part = getattr(score, name)
+        if part and (lost := part.extracted.unparsable):
+            notes.append(f"{lost} answers to {name} questions name no class, or several; counted wrong")
+
+    def plain(s: VqaScore) -> dict[str, float]:
+        out = {}
+        for name, part in (("coarse", s.coarse), ("fine", s.fine)):
+            for how in ("exact", "extracted") if part else ():
+                out[f"{name}_uf1_{how}"] = getattr(part, how).uf1
+                out[f"{name}_uar_{how}"] = getattr(part, how).uar
+        if s.yes_no:
+            out["yes_no_accuracy"] = s.yes_no.extracted
+        if s.units:
+            out["units_set_f1"], out["units_jaccard"] = s.units.set_f1, s.units.jaccard
+        return out
+
+    values = {**plain(score), **{name: m.value for name, m in score.text.items()}, **score.as_dict()}
+    groups, drawn = _groups(given.rows, given.subjects, [str(k) for k in range(len(given.rows))], "questions")
+    asked = plain(score)
+
+    def again(items: list[Any]) -> dict[str, float]:
+        return {**dict.fromkeys(asked, nan), **plain(vqa_score(items, text=False))}
+
+    others = compat_answers.vqa(given.rows) if options.compat else None
+    return _drawn(Result(values, tuple(notes), compat=others), groups, drawn, again, options)
 
 
 def mme(files: Files, options: Options) -> Result:
@@ -207,7 +261,12 @@ def mme(files: Files, options: Options) -> Result:
         s = type(score)(options.parser, {name: task_score(ps, read) for name, ps in tasks.items()})
         return {"perception": s.perception, "cognition": s.cognition, "total": s.total}
 
-    return _drawn(Result(score.as_dict(), results.notes), groups, "images", again, options)
+    others = None
+    if options.compat:
+        from evaluation.metrics import compat_answers
+
+        others = compat_answers.mme(results.tasks)
+    return _drawn(Result(score.as_dict(), results.notes, compat=others), groups, "images", again, options)
 
 
 def folder_of(files: Files) -> Path:
@@ -250,7 +309,7 @@ def _drawn(
         notes.append(f"one of the {drawn} cannot be drawn again: there are no intervals")
     found = intervals(groups, score, draws=options.draws, seed=options.seed)
     ranges = {name: None if isnan(low) else [low, high] for name, (low, high) in found.items()}
-    return Result(result.values, tuple(notes), drawn, ranges, len(groups))
+    return replace(result, notes=tuple(notes), drawn=drawn, ranges=ranges, units_drawn=len(groups))
 
 
 KINDS: Final[Mapping[str, Callable[[Files, Options], Result]]] = {
@@ -259,5 +318,6 @@ KINDS: Final[Mapping[str, Callable[[Files, Options], Result]]] = {
     "strs": strs,
     "moments": moments,
     "units": units,
+    "vqa": vqa,
     "mme": mme,
 }

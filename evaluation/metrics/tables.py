@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import click
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from evaluation.metrics.compat import Printed
 
 WIDTH = 110
 """Columns of a table: a pipe is taken to be this wide."""
@@ -51,22 +56,30 @@ def result(kind: str, values: Mapping[str, Any], ranges: Mapping[str, Any], draw
     _groups("", values)
 
 
+def compat(printed: Sequence[Printed]) -> None:
+    """Print what other scorers would have printed, and why."""
+    if not printed:
+        click.echo("no other scorer is known for this")
+    for one in printed:
+        numbers = "  ".join(f"{name} {told(value)}" for name, value in one.values.items())
+        click.echo(f"{one.scorer}: {numbers or 'nothing'}")
+        click.echo(textwrap.fill(one.why, WIDTH, initial_indent="  ", subsequent_indent="  "))
+
+
 def _groups(path: str, values: Mapping[str, Any]) -> None:
     alike = {name: v for name, v in values.items() if isinstance(v, Mapping) and v}
-    rows = {name: v for name, v in alike.items() if all(_is_single(x) for x in v.values())}
-    shapes = {tuple(v) for v in rows.values()}
-    if len(rows) > 1 and len(shapes) == 1:
-        heads = (path or "part", *shapes.pop())
-        show("", heads, [(name, *v.values()) for name, v in rows.items()])
-        alike = {name: v for name, v in alike.items() if name not in rows}
+    flat = {name: v for name, v in alike.items() if all(_is_single(x) for x in v.values())}
+    shapes = {tuple(v) for v in flat.values()}
+    if len(flat) > 1 and len(shapes) == 1:
+        show(
+            path, (path.rpartition(" ")[2], *shapes.pop()), [(name, *v.values()) for name, v in flat.items()]
+        )
+        alike = {name: v for name, v in alike.items() if name not in flat}
     for name, v in alike.items():
-        if name in rows:
-            show(name, ("", "value"), list(v.items()))
-        else:
-            singles = [(key, x) for key, x in v.items() if _is_single(x)]
-            if singles:
-                show(name, ("score", "value"), singles)
-            _groups(name, v)
+        inner = f"{path} {name}".strip()
+        if singles := [(key, x) for key, x in v.items() if _is_single(x)]:
+            show(inner, ("", "value"), singles)
+        _groups(inner, v)
 
 
 def _is_single(value: Any) -> bool:

@@ -37,7 +37,7 @@ def metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 def test_help_names_every_kind(metrics: Any) -> None:
     code, out, err = metrics("--help")
     assert (code, err) == (0, "")
-    for kind in ("spotting", "recognition", "strs", "moments", "units", "mme"):
+    for kind in ("spotting", "recognition", "strs", "moments", "units", "vqa", "mme"):
         assert f"  {kind} " in out
 
 
@@ -143,6 +143,39 @@ def test_mme_takes_a_folder(metrics: Any, tmp_path: Path) -> None:
     assert "existence.txt is missing" in err
     assert json.loads(metrics("mme", "--pred", "r", "--json", "--parser", "vlmevalkit")[1])["total"] == 200
     assert "OCR" in metrics("mme", "r")[1]
+
+
+def test_questions_with_the_variant_of_each_number(metrics: Any) -> None:
+    asked = "What is the coarse expression class?"
+    rows = [
+        {"subject": "s1", "id": 1, "question": asked, "answer": "negative", "prediction": "Negative."},
+        {"subject": "s2", "id": 2, "question": "Is it? ", "answer": "yes", "prediction": ""},
+        {"subject": "s3", "id": 3, "question": asked, "answer": "positive", "prediction": "who knows"},
+    ]
+    code, out, err = metrics("vqa", "q.json", "--json", "--bootstrap", "20", q_json=rows)
+    found = json.loads(out)
+    assert code == 0
+    assert (found["coarse_uf1_exact"], found["coarse_uf1_extracted"], found["yes_no_accuracy"]) == (0, 0.5, 0)
+    assert found["text"]["rouge1_f1"]["variant"].startswith("rouge-score ")
+    assert found["bootstrap"]["intervals"]["coarse_uf1_extracted"] == [0, 1]
+    assert err.splitlines() == [
+        "note: 1 questions without an answer, counted wrong",
+        "note: 1 answers to coarse questions name no class, or several; counted wrong",
+    ]
+
+
+def test_other_scorers_are_reported_beside_ours(metrics: Any) -> None:
+    out = metrics("spotting", "v.json", "--json", "--compat", v_json=VIDEOS)[1]
+    found = json.loads(out)
+    assert found["tp"] == 2
+    (strs,) = [c for c in found["compat"] if c["scorer"] == "genbing99/STRS-Metric"]
+    assert strs["values"]["tp"] == 3
+    assert "every overlapping pair" in strs["why"]
+    out = metrics("recognition", "l.json", "--compat", l_json={"gt": ["a"], "pred": ["a"], "folds": [1]})[1]
+    assert "mean over folds: uf1 1.0000  uar 1.0000" in out
+    rows = "id,onset,apex,offset\n1,5,7,9\n"
+    out = metrics(*("moments", "--pred", "p.csv", "--truth", "t.csv", "--compat"), t_csv=rows, p_csv=rows)[1]
+    assert "no other scorer is known for this" in out
 
 
 @pytest.mark.parametrize(

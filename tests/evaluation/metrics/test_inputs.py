@@ -12,6 +12,7 @@ from evaluation.metrics.inputs import Files
 from evaluation.metrics.moments import Moments
 from evaluation.metrics.strs import Row
 from evaluation.metrics.videos import spotting
+from evaluation.metrics.vqa import Row as Question
 
 
 def write(folder: Path, name: str, content: Any) -> Path:
@@ -208,3 +209,37 @@ def test_units_of_rows_and_lists(tmp_path: Path) -> None:
     for cell, said in (([1214], "1214 is no action unit"), ([float("nan")], "a unit is nan")):
         with pytest.raises(RowError, match=said):
             inputs.units(Files(cases=write(tmp_path, "c.json", {"gt": [[1]], "pred": [cell]})))
+
+
+# --- questions
+
+ASKED = "What is the coarse expression class?"
+
+
+def test_questions_with_answers_beside_them_or_in_a_second_file(tmp_path: Path) -> None:
+    rows = [
+        {"subject": 6, "filename": "a", "question": ASKED, "answer": "negative", "prediction": "Negative."},
+        {"subject": 6, "filename": "b", "question": ASKED, "answer": "positive", "prediction": None},
+    ]
+    one = inputs.questions(Files(write(tmp_path, "q.jsonl", "\n".join(map(json.dumps, rows)))))
+    assert one.rows == [Question(ASKED, "negative", "Negative."), Question(ASKED, "positive", None)]
+    assert one.subjects == ["6", "6"]
+    truth = write(tmp_path, "t.json", [{k: v for k, v in row.items() if k != "prediction"} for row in rows])
+    pred = write(tmp_path, "p.json", [{**rows[0], "answer": "Negative.", "prediction": None}])
+    two = inputs.questions(Files(pred, truth))
+    assert two.rows == one.rows
+    assert two.notes == (f"1 true rows without a prediction, counted wrong: 6 b {ASKED}",)
+    both = inputs.questions(Files(cases=write(tmp_path, "c.json", {"gt": rows, "pred": rows})))
+    assert both.rows[0] == one.rows[0]
+
+
+def test_questions_that_are_refused(tmp_path: Path) -> None:
+    row = {"id": 1, "question": ASKED, "answer": "negative"}
+    for rows, said in (
+        ([row], "item 1: no column 'prediction'"),
+        ([{**row, "prediction": "x", "task": "riddle"}], "'riddle' is no kind of question"),
+        ([{"id": 1, "answer": "a", "prediction": "b"}], "no 'question'"),
+        ([{"id": 1, "question": ASKED, "answer": None, "prediction": "b"}], "no 'gt'"),
+    ):
+        with pytest.raises(RowError, match=said):
+            inputs.questions(Files(write(tmp_path, "q.json", rows)))
