@@ -179,11 +179,40 @@ class Task(Protocol):
 
 
 class Contestant(Protocol):
-    """Answers questions, one at a time for each call; several calls may run at once."""
+    """Answers questions, one in each call; several calls may run at once."""
 
     @property
     def name(self) -> str:
         """As the file calls it: the row's name in every table."""
+        ...
+
+    @property
+    def kind(self) -> Kind:
+        """What sort of contestant it is."""
+        ...
+
+    @property
+    def model(self) -> str:
+        """As the endpoint calls it."""
+        ...
+
+    @property
+    def where(self) -> str:
+        """Address without credentials, file or package."""
+        ...
+
+    @property
+    def concurrency(self) -> int:
+        """How many calls may run at once."""
+        ...
+
+    @property
+    def stopped(self) -> str | None:
+        """Why it is asked no more; ``None`` while it is."""
+        ...
+
+    def fingerprint(self, question: Question) -> str | None:
+        """The same for questions that need not be asked twice; ``None`` where asking costs nothing."""
         ...
 
     async def ask(self, question: Question) -> Answer:
