@@ -18,7 +18,16 @@ import cv2
 import numpy as np
 
 from engine.describe.base import DescribeContext, Describer
-from engine.pipeline import STILL, Chain, FaceAppeared, FaceLost, Output, PictureChanged, Scored, Spotted
+from engine.pipeline import (
+    CHAIN_DROPS,
+    Chain,
+    FaceAppeared,
+    FaceLost,
+    Output,
+    PictureChanged,
+    Scored,
+    Spotted,
+)
 from engine.queue import DescribeQueue, Job, Outcome, QueueStats
 from engine.records import event_data, final_record, spotted_record
 from engine.spool import Spool
@@ -224,7 +233,7 @@ class LiveSource:
         analysed = chain.counts.analysed if chain else 0
         dropped = dict(seen.dropped)
         if chain is not None:
-            dropped |= {s: chain.counts.dropped[s] for s in STILL if s in chain.counts.dropped}
+            dropped |= {s: chain.counts.dropped[s] for s in CHAIN_DROPS if s in chain.counts.dropped}
         return SourceCounts(
             captured=seen.captured,
             analysed=analysed,

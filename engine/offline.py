@@ -19,7 +19,17 @@ import cv2
 from detectors.quality import MAX_YAW, MIN_FPS, MIN_WIDTH
 from engine.ahead import Ahead
 from engine.describe.base import DescribeContext, Describer
-from engine.pipeline import STILL, Chain, ChainCounts, FaceAppeared, FaceLost, PictureChanged, Seen, Spotted
+from engine.pipeline import (
+    MODEL_INVALID,
+    STILL,
+    Chain,
+    ChainCounts,
+    FaceAppeared,
+    FaceLost,
+    PictureChanged,
+    Seen,
+    Spotted,
+)
 from engine.queue import DescribeQueue, Job, Outcome
 from engine.records import final_record, spotted_record
 from engine.run_folder import RunFolder
@@ -222,6 +232,8 @@ def _one(
 def _remarks(counts: ChainCounts) -> list[str]:
     """Why there may be fewer results than somebody expects."""
     still = [f"{counts.dropped[s]} frames show a {s} picture" for s in STILL if counts.dropped[s]]
+    if invalid := counts.dropped[MODEL_INVALID] + counts.invalid_steps:
+        still.append(f"a network answered with NaN {invalid} times; run `mellm models verify`")
     if not counts.frames_with_face:
         return [*still, f"no face was seen in {counts.analysed} frames"]
     refused = {reason: count for reason, count in counts.faces_refused.items() if reason in FLOORS}

@@ -24,12 +24,14 @@ from detectors.stillness import Still, StillPicture
 from detectors.types import U8, Expression, Face, Quality
 from engine.records import expression_id
 from engine.types import Evidence
-from stream.errors import MellmError
+from stream.errors import MellmError, ModelOutputInvalid
 from stream.frames import Frame, Gap, Item
 
 logger = logging.getLogger(__name__)
 
 STILL: tuple[Still, ...] = ("frozen", "dark")
+MODEL_INVALID = "model_invalid"
+CHAIN_DROPS = (*STILL, MODEL_INVALID)
 """Why the chain itself drops frames; all other drops happen before it."""
 
 RATE_WINDOW = 60
@@ -120,11 +122,15 @@ class ChainCounts:
     tracks: int = 0
     spotted: int = 0
     unresolved: int = 0
+    invalid_steps: int = 0  # the spotter's network answered with NaN
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Seen:
-    """A frame or gap, and the faces that are in it (``None`` for a gap and for a picture that shows nothing)."""
+    """A frame or gap, and the faces that are in it.
+
+    :param faces: ``None`` for a gap, for a picture that shows nothing, and where a network answered with NaN
+    """
 
     item: Item
     faces: FaceUpdate | None
@@ -177,6 +183,7 @@ class Chain:
         self._watch = StillPicture()
         self._looked_at: int | None = None  # the segment, where :meth:`look` is
         self._still: Still | None = None
+        self._complained_ns: int | None = None
         self._tracks: dict[int, _Track] = {}
         self._segment: int | None = None
         self._origin_ns: int | None = None
@@ -202,7 +209,12 @@ class Chain:
             return Seen(item, None, still)
         if self._mirrored:
             item = replace(item, image=item.image[:, ::-1].copy())
-        return Seen(item, self._analyzer.push(item))
+        try:
+            return Seen(item, self._analyzer.push(item))
+        except ModelOutputInvalid as error:
+            self._analyzer.reset()
+            self._complain(item, error)
+            return Seen(item, None)
 
     def take(self, seen: Seen) -> list[Output]:
         """Go on with what :meth:`look` saw; return what it brought to light."""
@@ -211,7 +223,8 @@ class Chain:
             return self._gap(item)
         if seen.still is not None:
             return self._nothing_to_see(item, seen.still)
-        assert seen.faces is not None
+        if seen.faces is None:
+            return self._invalid(item)
         out: list[Output] = []
         if self._still is not None:
             self._still = None
@@ -241,6 +254,19 @@ class Chain:
         self._still = still
         return [*self._cut(), PictureChanged(still, frame.pts_ns)]
 
+    def _invalid(self, frame: Frame) -> list[Output]:
+        """A face network answered with NaN: the frame is dropped, and nothing is followed across it."""
+        self.counts.captured += 1
+        self.counts.repaired += frame.repaired
+        self.counts.dropped[MODEL_INVALID] += 1
+        return self._cut()
+
+    def _complain(self, frame: Frame, error: ModelOutputInvalid) -> None:
+        """Once a minute of media time: a network that fails on one frame often fails on the next."""
+        if self._complained_ns is None or frame.pts_ns - self._complained_ns >= 60_000_000_000:
+            self._complained_ns = frame.pts_ns
+            logger.error("%s: frames are dropped: %s", self.source, error)
+
     def _gap(self, gap: Gap) -> list[Output]:
         self.counts.gaps[gap.reason] += 1
         self.counts.captured += gap.frames
@@ -256,6 +282,7 @@ class Chain:
     def _end(self, track: int) -> list[Output]:
         state = self._tracks.pop(track)
         out: list[Output] = [o for spot in state.spotter.flush() for o in self._spotted(track, state, spot)]
+        self.counts.invalid_steps += state.spotter.invalid_steps
         out.append(FaceLost(track, self._times[-1] if self._times else 0))
         return out
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,14 @@ async def _cases(folder: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str)
     hub = Hub(Journal())
     async with Echo(options(), hub=hub) as server:
         process = await asyncio.create_subprocess_exec(
-            *("kosoku", "-m", "fuzzingclient", "-o", str(folder), *arguments),
+            *(
+                str(Path(sys.executable).with_name("kosoku")),
+                "-m",
+                "fuzzingclient",
+                "-o",
+                str(folder),
+                *arguments,
+            ),
             f"127.0.0.1:{server.port}",
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
