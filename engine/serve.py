@@ -321,6 +321,7 @@ class Server:
             "limits": {
                 "message_bytes": wire.MAX_CLIENT_BYTES,
                 "event_bytes": wire.MAX_EVENT_BYTES,
+                "picture_bytes": wire.MAX_PICTURE_BYTES,
                 "messages_per_s": options.messages_per_s,
                 "backlog_events": self.hub.limits.backlog_events,
                 "backlog_bytes": self.hub.limits.backlog_bytes,

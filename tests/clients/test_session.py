@@ -18,11 +18,12 @@ from stream.hub import Hub
 from stream.journal import Journal, Retention
 from stream.subscriber import HubLimits
 from tests.engine.servers import TOKEN, options, running, until
+from tests.stream.spoken import marker, spotted
 
 
-def publish(hub: Hub, count: int, pause: float = 0.0, **data: object) -> None:
+def publish(hub: Hub, count: int, pause: float = 0.0, text: str = "question 3") -> None:
     for _ in range(count):
-        hub.publish_threadsafe("marker", "cam", data)
+        hub.publish_threadsafe("marker", "cam", marker(text))
         time.sleep(pause)
 
 
@@ -122,9 +123,9 @@ async def test_filters_and_notices() -> None:
     async with running(sources=("cam", "door")) as server, follow(server) as session:
         for source in ("cam", "door"):
             for score in (0.2, 0.9):
-                data = {"id": f"{source}{score}", "score": score}
+                data = spotted(f"{source}{score}", source, score)
                 server.hub.publish_threadsafe("expression.spotted", source, data)
-        server.hub.publish_threadsafe("marker", "cam", {})
+        server.hub.publish_threadsafe("marker", "cam", marker())
         chosen = session.events(
             sources=["cam"], types=["expression.*", "replay.done"], min_score=0.5, after="start"
         )

@@ -8,18 +8,20 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
+from unittest.mock import patch
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from engine.catalog import Catalog
-from engine.connection import Timing
+from engine.connection import Connection, Timing
 from engine.privacy import require
 from engine.serve import Server, serve
 from engine.server_options import ServerOptions
 from stream.hub import Hub
 from stream.journal import Journal
 from stream.subscriber import HubLimits
+from tests.stream.spoken import problems
 
 TOKEN = "0123456789abcdef-token"
 
@@ -42,14 +44,27 @@ async def running(
     journal: Journal | None = None,
     limits: HubLimits | None = None,
     sources: tuple[str, ...] = (),
+    previews: tuple[str, ...] = (),
+    checked: bool = True,
     **changes: Any,
 ) -> AsyncIterator[Server]:
+    """A server; each of its messages is held against the schema, unless time is measured."""
     hub = Hub(journal or Journal(), limits=limits)
+    wrong: list[str] = []
+    send = Connection._send
+
+    async def hold_up(connection: Connection, payload: bytes, *, text: bool = True) -> None:
+        wrong.extend(problems(payload, text=text))
+        await send(connection, payload, text=text)
+
     try:
-        async with serve(options(**changes), hub=hub, catalog=Catalog(sources)) as server:
-            yield server
+        with patch.object(Connection, "_send", hold_up if checked else send):
+            catalog = Catalog(sources, previews=previews)
+            async with serve(options(**changes), hub=hub, catalog=catalog) as server:
+                yield server
     finally:
         hub.journal.close()
+    assert wrong == []
 
 
 class Peer:

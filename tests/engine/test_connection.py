@@ -12,11 +12,12 @@ from engine.serve import Server
 from stream.journal import Journal
 from stream.subscriber import HubLimits
 from tests.engine.servers import TOKEN, deaf_peer, peer, running, until
+from tests.stream.spoken import marker, scored
 
 
-def publish(server: Server, count: int, **data: object) -> None:
+def publish(server: Server, count: int, text: str = "question 3") -> None:
     for _ in range(count):
-        server.hub.publish_threadsafe("marker", "cam", data)
+        server.hub.publish_threadsafe("marker", "cam", marker(text))
 
 
 async def test_greeting() -> None:
@@ -81,14 +82,14 @@ async def test_an_unknown_field_is_refused_by_name_and_the_session_goes_on() -> 
 
 async def test_markers_stand_on_the_media_clock() -> None:
     async with running(sources=("cam",)) as server, peer(server) as client:
-        server.hub.publish_threadsafe("score", "cam", {}, 7_000_000_000)
+        server.hub.publish_threadsafe("score", "cam", scored(), 7_000_000_000)
         await client.say(type="subscribe")
         await client.hear("subscribed")
         await client.say(type="marker.add", label="question 3", id="m")
         said = await client.hear("marker")
         assert (said["source"], said["data"]["label"], said["data"]["ref"]) == ("cam", "question 3", "m")
         assert 7_000_000_000 <= int(said["data"]["t_ns"]) <= 8_000_000_000
-        server.hub.publish_threadsafe("score", "door", {}, 5)
+        server.hub.publish_threadsafe("score", "door", scored(), 5)
         await client.say(type="marker.add", label="both")
         said = await client.hear("marker")
         assert said["source"] == ""

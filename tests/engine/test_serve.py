@@ -18,6 +18,7 @@ from stream.errors import UsageError
 from stream.hub import Hub
 from stream.journal import Journal
 from tests.engine.servers import TOKEN, options, peer, running, until
+from tests.stream.spoken import marker, spotted
 
 
 async def fetch(url: str, method: str = "GET", **settings: Any) -> httpx.Response:
@@ -29,7 +30,7 @@ async def fetch(url: str, method: str = "GET", **settings: Any) -> httpx.Respons
 async def test_pages_and_socket_share_the_port() -> None:
     async with running(sources=("cam",)) as server:
         server.evidence.put("e1", b"png")
-        server.hub.publish_threadsafe("expression.spotted", "cam", {"id": "e1", "score": 0.5}, 40_000_000)
+        server.hub.publish_threadsafe("expression.spotted", "cam", spotted(), 40_000_000)
         base = server.http_url
         assert (await fetch(f"{base}/healthz")).json() == {"status": "ok"}
         assert (await fetch(f"{base}/readyz")).status_code == 200
@@ -54,7 +55,7 @@ async def test_readiness_follows_catalog_journal_and_stop() -> None:
         assert (await fetch(f"{server.http_url}/readyz")).json()["reason"] == "loading models"
         server.catalog.set_ready()
         server.hub.journal.close()
-        server.hub.publish_threadsafe("marker", "", {})
+        server.hub.publish_threadsafe("marker", "", marker())
         answer = await fetch(f"{server.http_url}/readyz")
         assert (answer.status_code, answer.json()["reason"]) == (503, "the journal cannot be written")
 
@@ -131,7 +132,7 @@ async def test_a_restart_on_the_same_journal_continues_epoch_and_numbers(tmp_pat
                 resume = {"epoch": server.hub.journal.epoch, "seq": 0}
             assert server.hub.journal.epoch == resume["epoch"]
             await asyncio.to_thread(
-                lambda hub: [hub.publish_threadsafe("marker", "", {}) for _ in "ab"], server.hub
+                lambda hub: [hub.publish_threadsafe("marker", "", marker()) for _ in "ab"], server.hub
             )
             await client.say(type="subscribe", after=resume)
             last = resume["seq"] + 2
@@ -152,10 +153,10 @@ async def test_one_serialisation_serves_all_clients() -> None:
         for client in (a, b):
             await client.say(type="subscribe")
             await client.hear("subscribed")
-        record = server.hub.publish_threadsafe("marker", "", {"label": "ü"})
+        record = server.hub.publish_threadsafe("marker", "", marker("ü"))
         assert record is not None
         assert await a.socket.recv(decode=False) == await b.socket.recv(decode=False) == record.payload
-        assert json.loads(record.payload)["data"] == {"label": "ü"}
+        assert json.loads(record.payload)["data"] == marker("ü")
 
 
 async def test_a_port_in_use_is_a_usage_error() -> None:
