@@ -51,18 +51,18 @@ def picture(t: float) -> U8:
 
 
 def frames(fps: float = 30, seconds: float = SECONDS, source: str = "s", segment: int = 0) -> Iterator[Frame]:
-    """The pictures as frames."""
+    """The pictures as frames, over and over."""
     for i in range(round(seconds * fps)):
-        yield Frame(source, segment, i, round(i * 1e9 / fps), 0, picture(i / fps))
+        yield Frame(source, segment, i, round(i * 1e9 / fps), 0, picture(i / fps % SECONDS))
 
 
 def video(path: Path, fps: int = 30, seconds: float = SECONDS) -> Path:
-    """The pictures as a lossless recording."""
+    """The pictures, over and over, as a lossless recording."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=fps, options={"qp": "0", "preset": "ultrafast"})
         stream.width, stream.height, stream.pix_fmt = SIZE[1], SIZE[0], "yuv420p"
         for i in range(round(seconds * fps)):
-            frame = av.VideoFrame.from_ndarray(picture(i / fps), format="bgr24")
+            frame = av.VideoFrame.from_ndarray(picture(i / fps % SECONDS), format="bgr24")
             frame.pts, frame.time_base = i, Fraction(1, fps)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
