@@ -162,7 +162,7 @@ def recognition(
         ),
         Printed(
             "weighted F1 (noobasuna/mevqa, pong213/SAC2-Net)",
-            {"f1": sum(c.f1 * (c.tp + c.fn) for c in score.per_class.values()) / len(true)},
+            {"weighted_f1": sum(c.f1 * (c.tp + c.fn) for c in score.per_class.values()) / len(true)},
             "each class weighs as many rows as it has, so that the frequent ones decide",
         ),
     ]
