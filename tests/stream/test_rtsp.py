@@ -16,6 +16,7 @@ import pytest
 from stream.frames import Frame, Gap
 from stream.sources import open_source, probe
 from stream.supervise import SourceRunner
+from tests.reliability.figures import record
 from tests.stream.videos import make_video
 
 SERVER = Path(sys.executable).with_name("rtsp-server")
@@ -114,19 +115,21 @@ def test_killed_restarted_stalled_and_continued(server):
 
         gone = time.monotonic()
         server.kill()  # likewise
-        watch.after("offline", gone, 1.0 + SLACK_S)
+        noticed = watch.after("offline", gone, 1.0 + SLACK_S)
         time.sleep(1.0)
         began = time.monotonic()
         server.start()  # it may be found before this returns
-        watch.after("online", began, time.monotonic() - began + 2.5 + SLACK_S)
+        back = watch.after("online", began, time.monotonic() - began + 2.5 + SLACK_S)
+        record("F1", "C", noticed_s=round(noticed, 2), online_after_server_start_s=round(back, 2))
         time.sleep(0.5)
 
         server.process.send_signal(signal.SIGSTOP)
         still = time.monotonic()
-        watch.after("offline", still, 3.0 + SLACK_S)
+        noticed = watch.after("offline", still, 3.0 + SLACK_S)
         server.process.send_signal(signal.SIGCONT)
         on = time.monotonic()
-        watch.after("online", on, 2.5 + SLACK_S)
+        back = watch.after("online", on, 2.5 + SLACK_S)
+        record("F2", "C", noticed_s=round(noticed, 2), recovered_s=round(back, 2))
         time.sleep(0.3)
 
         stopping = time.monotonic()
