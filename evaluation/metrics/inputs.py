@@ -7,13 +7,13 @@ was odd and still counted.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from evaluation.metrics.errors import MetricsError
 from evaluation.metrics.files import Record, as_text, frame, interval, load, records
-from evaluation.metrics.joining import SUBJECT, VIDEO, join, listed, repeated
+from evaluation.metrics.joining import KEYS, SUBJECT, VIDEO, join, listed, repeated
 from evaluation.metrics.moments import NAMES, Moments
 from evaluation.metrics.strs import Row
 
@@ -85,6 +85,13 @@ def labels(files: Files) -> Given:
         raise MetricsError(
             "one side is a plain list and the other has rows with names", remedy="give both in one shape"
         )
+    if not any(record.has(*KEYS) for record in (*predicted.rows, *true.rows)):
+        sides = {
+            "pred": [r.first(*LABEL, *NAMES_OF["pred"]) for r in predicted.rows],
+            "gt": [r.first(*LABEL, *NAMES_OF["gt"]) for r in true.rows],
+        }
+        given = _parallel(sides, files.true, _label)
+        return replace(given, notes=("rows have no names: paired by their order",))
     joined, notes = join(predicted.rows, true.rows)
     pairs = [
         (

@@ -269,6 +269,8 @@ def _read_task(path: Path, task: str) -> tuple[tuple[Pair, ...], list[str]]:
         notes.append(
             f"{path.name}: {count} pairs have the same truth twice, where MME asks one yes and one no"
         )
+    if count := len(answers) - len({(a.image, a.question) for a in answers}):
+        notes.append(f"{path.name}: {count} lines repeat an image and its question, each counted")
     if len(pairs) != IMAGES[task]:
         notes.append(f"{path.name}: {len(pairs)} images, MME has {IMAGES[task]}")
     return pairs, notes

@@ -90,6 +90,10 @@ def _videos(path: Path, side: Side, *, strict: bool) -> Found:
     document = load(path)
     if isinstance(document, Mapping) and "videos" in document:
         return _listed_videos(records(document, path, "videos"), side, strict=strict)
+    if isinstance(document, list) and document:
+        rows = records(document, path)
+        if isinstance(rows[0].values.get(side), list):
+            return _listed_videos(rows, side, strict=strict)
     if strict:
         raise MetricsError(
             f"{path} has no list 'videos'",

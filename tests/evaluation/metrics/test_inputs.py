@@ -35,6 +35,16 @@ def test_spotting_cases(tmp_path: Path) -> None:
     assert given.notes == ()
 
 
+def test_a_plain_list_of_videos_will_do(tmp_path: Path) -> None:
+    videos = [{"video": "a", "pred": [[0, 9]], "gt": []}]
+    whole, lines = {"videos": videos}, "\n".join(map(json.dumps, videos))
+    found = [
+        spotting(Files(cases=write(tmp_path, name, content))).rows
+        for name, content in (("w.json", whole), ("v.json", videos), ("v.jsonl", lines))
+    ]
+    assert found[0] == found[1] == found[2]
+
+
 def test_spotting_from_two_files_of_different_shapes(tmp_path: Path) -> None:
     pred = write(tmp_path, "p.csv", "subject,vid,onset,offset,type\ns1,a,0,9,me\ns1,a,0,9,me\ns2,z,5,9,mae\n")
     truth = write(
@@ -132,6 +142,14 @@ def test_labels_in_two_files(tmp_path: Path) -> None:
     )
 
 
+def test_labels_without_names_meet_by_their_order(tmp_path: Path) -> None:
+    given = inputs.labels(
+        Files(write(tmp_path, "p.csv", "label\na\nb\n"), write(tmp_path, "t.csv", "emotion\nb\nb\n"))
+    )
+    assert given.rows == [("b", "a"), ("b", "b")]
+    assert given.notes == ("rows have no names: paired by their order",)
+
+
 @pytest.mark.parametrize(
     ("pred", "truth", "said"),
     [
@@ -140,7 +158,7 @@ def test_labels_in_two_files(tmp_path: Path) -> None:
         (["a"], [float("nan")], "item 1: there is no truth"),
         ([["a"]], ["a"], "is no label"),
         ([{"id": 1, "label": "a"}] * 2, [{"id": 1, "label": "a"}], "'1' occurs twice, first in item 1"),
-        ([{"label": "a"}], [{"label": "a"}], "have no name that those of the prediction share"),
+        ([{"label": "a"}], [{"id": 1, "label": "a"}], "have no name that those of the prediction share"),
         (["a"], [{"id": 1, "label": "a"}], "one side is a plain list"),
         ([{"id": 1, "label": "a"}], [{"id": 1}], "there is no truth"),
         ([], [], "no labels|no rows"),

@@ -141,6 +141,7 @@ def test_odd_pairs_are_scored_and_told(tmp_path: Path) -> None:
     notes = read_results(tmp_path).notes
     assert any("1 pairs of lines name two images (the first in line 3)" in note for note in notes)
     assert any("1 pairs have the same truth twice" in note for note in notes)
+    assert any("1 lines repeat an image and its question" in note for note in notes)
 
 
 @pytest.mark.parametrize(
