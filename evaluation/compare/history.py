@@ -1,7 +1,7 @@
 """The runs of a folder, one JSON line each, and what changed since the last one that asked the same.
 
-Numbers are compared only where the same questions of the same task were asked, and never with a run that was
-interrupted.
+Numbers are compared only where the same questions of the same task were asked, never with a run that was interrupted,
+and not for a contestant that failed to answer some of them: its scores would tell of the network.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import json
 import logging
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from evaluation.compare.types import Answers, Change, Measures, RunResult, Table
+from evaluation.compare.types import Answers, Change, Measures, RunResult, Table, TaskResult
 from stream.errors import RunError
 
 logger = logging.getLogger(__name__)
@@ -46,37 +46,44 @@ def questions_hash(answers: Answers) -> str:
     return hashlib.sha256(json.dumps(ids).encode()).hexdigest()
 
 
-def scores(tables: Sequence[Table]) -> dict[Place, float]:
-    """The finite numbers of what was run; published rows do not change."""
+def failing(answers: Answers) -> frozenset[str]:
+    """Contestants that failed to answer something."""
+    return frozenset(n for n, by_id in answers.items() if any(a.state == "failed" for a in by_id.values()))
+
+
+def scores(tables: Sequence[Table], without: Collection[str] = ()) -> dict[Place, float]:
+    """The finite numbers of what was run; published rows do not change.
+
+    :param without: rows that are left out
+    """
     return {
         (table.key, row.name, column): float(cell)
         for table in tables
         for row in table.rows
-        if not row.published
+        if not row.published and row.name not in without
         for column, cell in zip(table.columns, row.cells, strict=True)
         if isinstance(cell, int | float) and not isinstance(cell, bool) and math.isfinite(cell)
     }
 
 
-def changes(
-    records: Iterable[Record], task: str, asked: str, tables: Sequence[Table]
-) -> tuple[str | None, tuple[Change, ...]]:
+def changes(records: Iterable[Record], found: TaskResult) -> tuple[str | None, tuple[Change, ...]]:
     """What differs from the last record of the same questions.
 
     :returns: start of that run (``None`` without one); the numbers that are new or differ, in the order of the tables
     """
+    task, asked = found.task.name, questions_hash(found.answers)
     last = None
     for record in records:
         if (record.task, record.asked) == (task, asked):
             last = record
     if last is None:
         return None, ()
-    found = []
-    for (table, row, column), after in scores(tables).items():
+    changed = []
+    for (table, row, column), after in scores(found.tables, failing(found.answers)).items():
         before = last.scores.get((table, row, column))
         if before is None or not math.isclose(before, after, rel_tol=1e-9, abs_tol=1e-12):
-            found.append(Change(task, table, row, column, before, after))
-    return last.started, tuple(found)
+            changed.append(Change(task, table, row, column, before, after))
+    return last.started, tuple(changed)
 
 
 def read(folder: Path) -> tuple[Record, ...]:
@@ -132,7 +139,9 @@ def append(folder: Path, results: RunResult) -> Path:
         "tasks": {
             result.task.name: {
                 "asked": questions_hash(result.answers),
-                "scores": [[*place, value] for place, value in scores(result.tables).items()],
+                "scores": [
+                    [*place, value] for place, value in scores(result.tables, failing(result.answers)).items()
+                ],
             }
             for result in results.tasks
         },

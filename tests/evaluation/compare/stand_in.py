@@ -25,6 +25,7 @@ class StandIn:
 
     def __init__(self, *steps: Step, delay_s: float = 0.0) -> None:
         self.steps = list(steps)
+        self.delay_s = delay_s
         self.requests: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.arrived: list[float] = []
@@ -40,7 +41,7 @@ class StandIn:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 step = stand_in._arrive(body, dict(self.headers))
                 try:
-                    time.sleep(delay_s)
+                    time.sleep(stand_in.delay_s)
                     step(self, body)
                 finally:
                     stand_in._leave()

@@ -35,9 +35,7 @@ def run(started: str, value: float | str | None, count: int = 4, **changes: obje
 
 
 def changed(folder, value, count=4):
-    return history.changes(
-        history.read(folder), "t", history.questions_hash(answered(count)), (table(value),)
-    )
+    return history.changes(history.read(folder), TaskResult(FakeTask("t"), answered(count), (table(value),)))
 
 
 def test_the_first_run_has_nothing_to_compare_with(tmp_path):
@@ -68,8 +66,8 @@ def test_other_questions_interrupted_runs_and_published_rows_are_no_yardstick(tm
 
 def test_a_contestant_that_is_new_has_no_before(tmp_path):
     history.append(tmp_path, run("2026-01-01", 0.25))
-    asked = history.questions_hash(answered(4))
-    _, found = history.changes(history.read(tmp_path), "t", asked, (table(0.25), table(0.5, "b")))
+    both = TaskResult(FakeTask("t"), answered(4), (table(0.25), table(0.5, "b")))
+    _, found = history.changes(history.read(tmp_path), both)
     assert [(c.row, c.before) for c in found] == [("b", None)]
 
 
@@ -103,3 +101,12 @@ def test_folders_that_cannot_be_used(tmp_path):
     (tmp_path / history.NAME).mkdir()
     with pytest.raises(RunError, match="cannot be read"):
         history.read(tmp_path)
+
+
+def test_scores_of_a_contestant_that_failed_are_no_yardstick_either(tmp_path):
+    history.append(tmp_path, run("2026-01-01", 0.25))
+    missed = {"a": {**answered(4)["a"], "q3": Answer("a", "t", "q3", "failed", reason="timeout")}}
+    shaky = TaskResult(FakeTask("t"), missed, (table(0.1),))
+    assert history.changes(history.read(tmp_path), shaky) == ("2026-01-01", ())
+    history.append(tmp_path, run("2026-01-02", 0.1, tasks=(shaky,)))
+    assert history.read(tmp_path)[-1].scores == {}

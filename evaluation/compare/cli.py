@@ -1,0 +1,224 @@
+"""``mellm compare``: from a file to a report, with a progress bar, and what a Ctrl-C leaves behind."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from importlib import import_module
+from operator import length_hint
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from evaluation.compare import comparison, config, dry_run, history, recorded
+from evaluation.compare.cache import Cache
+from evaluation.compare.runner import Asked, Runner
+from evaluation.compare.types import Answer, Contestant, Measures, RunResult, Task
+
+ANSWERS: Final = "answers.sqlite"
+"""The cache, in the folder of the report."""
+
+STOPPED_CODE: Final = 5
+INTERRUPTED_CODE: Final = 130
+
+
+def run(
+    file: Path,
+    out: Path | None = None,
+    *,
+    only: Sequence[str] = (),
+    dry: bool = False,
+    send: bool = True,
+    as_json: bool = False,
+) -> int:
+    """Compare, or say what comparing would send.
+
+    :param out: default: ``runs/compare/<name of the file>``
+    :param only: names of the contestants that take part; default: all
+    :param send: without it nobody outside this process is asked: the cache has to do
+    :returns: exit code: 0, 5 where an endpoint was asked no more before the end, 130 after Ctrl-C
+    :raises MellmError: a file, key, task or folder that cannot be used
+    """
+    settings = comparison.only(config.load(file), only)
+    folder = out or Path("runs/compare") / file.stem
+    tasks = load_tasks(settings)
+    if dry:
+        _tell_plan(settings, tasks, folder, as_json)
+        return 0
+    started = comparison.now()
+    people = comparison.contestants(settings, keys=send)
+    earlier = history.read(folder)
+    with Cache(folder / ANSWERS) as cache, _progress(people, tasks) as told:
+        runner = Runner(tasks, people, cache, send=send, told=told)
+        asked = asyncio.run(_run(runner))
+    results = comparison.result(
+        settings,
+        tasks,
+        asked,
+        people,
+        started=started,
+        file=file.name,
+        interrupted=any(answer.reason in ("interrupted", "not_asked") for answer in _all(asked)),
+        earlier=earlier,
+    )
+    files = [recorded.save(folder / "answers.jsonl", _all(asked)), *write_report(results, folder)]
+    history.append(folder, results)
+    if as_json:
+        click.echo(json.dumps({**plain(results), "files": [str(path) for path in files]}, ensure_ascii=False))
+    else:
+        _tell(results, files)
+    if runner.interrupted and results.interrupted:
+        click.echo("mellm: interrupted; the same command goes on where this one stopped", err=True)
+        return INTERRUPTED_CODE
+    return STOPPED_CODE if any(entry.stopped for entry in results.entries) else 0
+
+
+def load_tasks(settings: config.Comparison) -> list[Task]:
+    """The tasks of the file."""
+    load = import_module("evaluation.compare.tasks").load
+    return [load(task) for task in settings.tasks]
+
+
+def write_report(results: RunResult, folder: Path) -> list[Path]:
+    """The pages and tables. :returns: the files"""
+    return list(import_module("evaluation.compare.report").write(results, folder))
+
+
+async def _run(runner: Runner) -> Asked:
+    """The first Ctrl-C ends the asking, and what is there is scored; the second ends everything at once."""
+    loop = asyncio.get_running_loop()
+
+    def interrupted() -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+        click.echo(
+            "mellm: stopping; what was answered is kept and scored (Ctrl-C again: leave at once)", err=True
+        )
+        runner.interrupt()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, interrupted)
+    try:
+        return await runner.run()
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+
+def _all(asked: Asked) -> Iterator[Answer]:
+    for by_contestant in asked.values():
+        for answers in by_contestant.values():
+            yield from answers.values()
+
+
+@contextmanager
+def _progress(people: Sequence[Contestant], tasks: Sequence[Task]) -> Iterator[Callable[[Answer], None]]:
+    """A bar for each contestant, on standard error, where that is a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    total = sum(length_hint(task, 0) for task in tasks) or None
+    columns = (
+        *(TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn()),
+        *(TimeElapsedColumn(), TextColumn("{task.fields[bad]}", markup=False)),
+    )
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        bars = {person.name: progress.add_task(person.name, total=total, bad="") for person in people}
+        bad = dict.fromkeys(bars, 0)
+
+        def told(answer: Answer) -> None:
+            bad[answer.contestant] += answer.state == "failed"
+            failed = bad[answer.contestant]
+            progress.update(bars[answer.contestant], advance=1, bad=f"{failed} failed" if failed else "")
+
+        yield told
+
+
+# -- what is said at the end ----------------------------------------------------------------------------
+
+
+def plain(results: RunResult) -> dict[str, Any]:
+    """The results as JSON data, without answers and pictures."""
+    return {
+        "started": results.started,
+        "interrupted": results.interrupted,
+        "previous": results.previous,
+        "contestants": [asdict(entry) for entry in results.entries],
+        "published": [asdict(row) for row in results.published],
+        "tasks": {
+            found.task.name: {
+                table.key: {
+                    "columns": list(table.columns),
+                    "rows": {row.name: list(row.cells) for row in table.rows},
+                    "published": [row.name for row in table.rows if row.published],
+                }
+                for table in found.tables
+            }
+            for found in results.tasks
+        },
+        "changes": [asdict(change) for change in results.changes],
+    }
+
+
+def _tell_plan(settings: config.Comparison, tasks: Sequence[Task], folder: Path, as_json: bool) -> None:
+    path = folder / ANSWERS
+    if path.is_file():
+        with Cache(path) as cache:
+            found = dry_run.dry_run(settings, tasks, cache)
+    else:
+        found = dry_run.dry_run(settings, tasks)
+    if as_json:
+        click.echo(json.dumps(found.as_dict(), ensure_ascii=False))
+        return
+    for line in dry_run.lines(found):
+        click.echo(line)
+
+
+HEADS: Final = (
+    *("contestant", "answered", "refused", "failed", "unsup.", "half", "p50 s", "p95 s"),
+    *("words", "direct", "steps", "cost"),
+)
+
+
+def _tell(results: RunResult, files: Sequence[Path]) -> None:
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Table as Shown
+
+    shown = Shown(box=SIMPLE, padding=(0, 1, 0, 0))
+    for head in HEADS:
+        shown.add_column(head, justify="left" if head == HEADS[0] else "right", no_wrap=True)
+    for entry in results.entries:
+        shown.add_row(
+            entry.name + (f" (stopped: {entry.stopped})" if entry.stopped else ""), *_cells(entry.measures)
+        )
+    console = Console(markup=False, highlight=False)
+    console.width = max(console.width, 112)
+    console.print(shown)
+    for row in results.published:
+        console.print(f"{row.name}: published, not run", soft_wrap=True)
+    if results.previous:
+        console.print(f"{len(results.changes)} numbers changed since {results.previous}", soft_wrap=True)
+    for path in files:
+        console.print(str(path), soft_wrap=True)
+
+
+def _cells(m: Measures) -> Iterator[str]:
+    for state in ("answered", "refused", "failed", "unsupported"):
+        yield str(m.states.get(state, 0))
+    yield str(m.cut)
+    for value, form in (
+        (m.latency_p50_s, "{:.2f}"),
+        (m.latency_p95_s, "{:.2f}"),
+        (m.words, "{:.0f}"),
+        (m.direct, "{:.0%}"),
+        (m.stepwise, "{:.0%}"),
+        (m.cost, "{:.4f} " + m.currency),
+    ):
+        yield "–" if value is None else form.format(value)

@@ -1,0 +1,143 @@
+"""A comparison from file to result: contestants made, questions asked, answers scored and measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+from evaluation.compare import embedded, endpoint, recorded
+from evaluation.compare.config import (
+    Comparison,
+    EmbeddedContestant,
+    OpenAIContestant,
+    PublishedContestant,
+    RecordedContestant,
+    RulesContestant,
+)
+from evaluation.compare.history import Record, changes
+from evaluation.compare.measures import Prices, measure
+from evaluation.compare.runner import Asked
+from evaluation.compare.types import Change, Contestant, Entry, Published, RunResult, Task, TaskResult
+from stream.errors import UsageError
+
+
+def only(comparison: Comparison, names: Sequence[str]) -> Comparison:
+    """The comparison with these contestants alone; all of them where none is named.
+
+    :raises UsageError: nobody of that name
+    """
+    known = [contestant.name for contestant in comparison.contestants]
+    for name in names:
+        if name not in known:
+            raise UsageError(f"there is no contestant {name!r}", remedy=f"the file has {', '.join(known)}")
+    kept = tuple(c for c in comparison.contestants if not names or c.name in names)
+    return comparison.model_copy(update={"contestants": kept})
+
+
+def contestants(comparison: Comparison, *, keys: bool = True) -> list[Contestant]:
+    """Everybody who answers. Nobody is asked yet, and no connection is made.
+
+    :param keys: whether keys are needed: not where nothing is sent
+    :raises ConfigError: a key that the environment lacks; :raises ModelError: the embedded model
+    :raises MetricsError: :raises RowError: recorded answers that cannot be read
+    """
+    made: list[Contestant] = []
+    for settings in comparison.contestants:
+        match settings:
+            case OpenAIContestant():
+                key = endpoint.key_of(settings) if keys else None
+                made.append(endpoint.EndpointContestant(settings, key))
+            case EmbeddedContestant() | RulesContestant():
+                made.append(embedded.make(settings))
+            case RecordedContestant():
+                made.append(recorded.make(settings))
+            case PublishedContestant():
+                pass
+    return made
+
+
+def published(comparison: Comparison) -> tuple[Published, ...]:
+    """The rows that are printed and not run."""
+    return tuple(
+        Published(c.name, c.model or c.name, c.task, c.scores, c.source)
+        for c in comparison.contestants
+        if isinstance(c, PublishedContestant)
+    )
+
+
+def prices(comparison: Comparison) -> Mapping[str, Prices]:
+    """Contestant's name → what its tokens cost, of those that have prices."""
+    return {
+        c.name: Prices(c.price_in, c.price_out)
+        for c in comparison.contestants
+        if isinstance(c, OpenAIContestant) and c.price_in is not None and c.price_out is not None
+    }
+
+
+def now() -> str:
+    """UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def result(
+    comparison: Comparison,
+    tasks: Sequence[Task],
+    asked: Asked,
+    took_part: Sequence[Contestant],
+    *,
+    started: str,
+    file: str,
+    interrupted: bool = False,
+    earlier: Sequence[Record] = (),
+) -> RunResult:
+    """Score and measure what was answered.
+
+    :param took_part: as :func:`contestants` made them, after the run
+    :param earlier: records of the folder's runs
+    """
+    rows = published(comparison)
+    costs = prices(comparison)
+    scored = tuple(
+        TaskResult(
+            task,
+            asked[task.name],
+            task.score(asked[task.name], tuple(row for row in rows if row.task in ("", task.name))),
+        )
+        for task in tasks
+    )
+    entries = []
+    for contestant in took_part:
+        name = contestant.name
+        by_task = {
+            task.name: measure(asked[task.name][name].values(), costs.get(name), comparison.currency)
+            for task in tasks
+        }
+        everything = (answer for task in tasks for answer in asked[task.name][name].values())
+        entries.append(
+            Entry(
+                name,
+                contestant.kind,
+                contestant.model,
+                contestant.where,
+                measure(everything, costs.get(name), comparison.currency),
+                by_task,
+                contestant.stopped,
+            )
+        )
+    previous: list[str] = []
+    changed: list[Change] = []
+    if not interrupted:
+        for found in scored:
+            since, some = changes(earlier, found)
+            previous += [since] if since else []
+            changed += some
+    return RunResult(
+        started,
+        file,
+        tuple(entries),
+        rows,
+        scored,
+        interrupted,
+        max(previous, default=None),
+        tuple(changed),
+    )
