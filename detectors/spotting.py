@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 from math import log
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -233,6 +233,24 @@ class Decoder:
     def _same(self, a: Spot, b: Spot) -> bool:
         gap = self.options.merge_gap_ms * MS
         return a.onset_ns < b.offset_ns + gap and b.onset_ns < a.offset_ns + gap
+
+
+class TrackSpotter(Protocol):
+    """What a chain asks of the spotter of one track. :class:`Spotter` is it; a recorder may stand in its place."""
+
+    @property
+    def score(self) -> Score | None:
+        """The newest score, once there is one."""
+
+    @property
+    def invalid_steps(self) -> int:
+        """Steps at which the network failed."""
+
+    def push(self, t_ns: int, features: F32 | None) -> list[Spot]:
+        """One step of the grid; ``None`` where nothing could be measured."""
+
+    def flush(self) -> list[Spot]:
+        """What is still open at the end."""
 
 
 class Spotter:

@@ -19,7 +19,7 @@ from detectors.analyzer import FaceUpdate
 from detectors.flow import FlowEstimator
 from detectors.quality import assess
 from detectors.signals import FacePair, TrackSignals
-from detectors.spotting import Score, Spot, Spotter
+from detectors.spotting import Score, Spot, TrackSpotter
 from detectors.stillness import Still, StillPicture
 from detectors.types import U8, Expression, Face, Quality
 from engine.records import expression_id
@@ -140,7 +140,7 @@ class Seen:
 @dataclass(slots=True)
 class _Track:
     signals: TrackSignals
-    spotter: Spotter
+    spotter: TrackSpotter
     quality: Quality | None = None
 
 
@@ -163,7 +163,7 @@ class Chain:
         self,
         source: str,
         analyzer: Analyzer,
-        make_spotter: Callable[[], Spotter],
+        make_spotter: Callable[[], TrackSpotter],
         build_evidence: Callable[[FacePair], Evidence],
         *,
         scores: bool = False,

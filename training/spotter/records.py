@@ -22,7 +22,7 @@ from detectors.analyzer import FaceAnalyzer
 from detectors.flow import FlowEstimator
 from detectors.regions import eye_frame
 from detectors.signals import FEATURES
-from detectors.spotting import Spot, Spotter, SpottingOptions
+from detectors.spotting import Score, Spot, Spotter, SpottingOptions, TrackSpotter
 from detectors.stepmodel import StepModel
 from detectors.types import F32
 from detectors.windows import STEP_NS
@@ -87,7 +87,8 @@ class _Tape:
     def __init__(self) -> None:
         self.times: list[int] = []
         self.rows: list[F32 | None] = []
-        self.score = None
+        self.score: Score | None = None
+        self.invalid_steps = 0
 
     def push(self, t_ns: int, features: F32 | None) -> list[Spot]:
         self.times.append(t_ns)
@@ -143,9 +144,9 @@ def measure(
     """
     tapes: list[_Tape] = []
 
-    def tape() -> Spotter:
+    def tape() -> TrackSpotter:
         tapes.append(_Tape())
-        return tapes[-1]  # type: ignore[return-value]
+        return tapes[-1]
 
     watched = _Watched(analyzer())
     chain = Chain(name, watched, tape, _nothing, flow=flow)
