@@ -213,7 +213,14 @@ def test_f12_sigterm_under_load_tells_everybody_and_balances(tmp_path: Path, cli
         server.close()
     with Journal(folder / "journal.db") as journal:
         assert journal.unfinished() == []
-    record("F12", "C", run="one signal", clients=clients, close_codes=sorted({*codes}), took_s=round(took, 2))
+    record(
+        "F12",
+        "C",
+        run="one signal",
+        clients=clients,
+        close_codes=sorted(map(str, {*codes})),
+        took_s=round(took, 2),
+    )
     assert set(codes) == {1001}
     assert took <= 10.0
 
