@@ -19,20 +19,19 @@ without loss and without repetition.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
+from collections import deque
 from collections.abc import Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
-from urllib.parse import urlsplit, urlunsplit
+from typing import Any, Final, Self
 
+from clients.link import Link, Lost, address
 from stream import client_messages as said
 from stream import wire
 from stream.errors import ProtocolError, UsageError
 from stream.events import Event, Filter, Position
-
-if TYPE_CHECKING:
-    from websockets.asyncio.client import ClientConnection
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +41,9 @@ FINAL_CODES: Final = frozenset(
 """Close codes after which coming back would only repeat the mistake."""
 
 START: Final = "start"
+MAX_HELD: Final = 4096
+"""Events that may wait while :meth:`Session.evidence` reads on for its answer."""
+
 NOTICES: Final = frozenset({wire.REPLAY_DONE, wire.REPLAY_TRUNCATED, wire.STREAM_SKIPPED})
 
 
@@ -63,7 +65,7 @@ class Session:
         backoff_s: float = 0.25,
         max_backoff_s: float = 15.0,
     ) -> None:
-        self.url = _address(url)
+        self.url = address(url)
         self.hello: dict[str, Any] = {}
         self.created: dict[str, Any] = {}
         self.position: Position | None = None
@@ -73,12 +75,14 @@ class Session:
         self._open_timeout_s = open_timeout_s
         self._backoff_s = backoff_s
         self._max_backoff_s = max_backoff_s
-        self._socket: ClientConnection | None = None
+        self._link: Link | None = None
         self._stream: EventStream | None = None
-        self._receiving = False
+        self._iterating = False
+        self._reading = asyncio.Lock()
+        self._held: deque[Event] = deque()
+        self._answers: dict[str, asyncio.Future[Event]] = {}
         self._closed = False
         self._asked = 0
-        self._error = ""
 
     async def __aenter__(self) -> Self:
         await self._open()
@@ -92,9 +96,7 @@ class Session:
     async def close(self) -> None:
         """Say goodbye. Safe to call twice."""
         self._closed = True
-        socket, self._socket = self._socket, None
-        if socket is not None:
-            await socket.close()
+        await self._drop()
 
     def events(
         self,
@@ -107,7 +109,8 @@ class Session:
         """Events as they come. A second call replaces the first.
 
         :param types: names or families (``expression.*``); also ``stream.skipped``, ``replay.done`` and
-            ``replay.truncated``, which tell of the stream itself. All when left out or empty
+            ``replay.truncated``, which tell of the stream itself. All when left out or empty, but for
+            ``preview``, which must be named
         :param after: replay what came after a :class:`~stream.events.Position`, ``"EPOCH:SEQ"`` or
             ``"start"``; without it, from now on
         :raises UsageError: when ``after`` is no place in a log
@@ -119,112 +122,111 @@ class Session:
         return self._stream
 
     async def add_marker(self, label: str, *, source: str = "", time_ns: int | None = None) -> None:
-        """Put an outside event on the media clock, now unless ``time_ns`` says when."""
-        await self._send(said.MarkerAdd(label, source, time_ns))
+        """Put an outside event on the media clock, now unless ``time_ns`` says when.
+
+        :raises ProtocolError: if there is no connection at the moment
+        """
+        try:
+            await self._linked().send(said.MarkerAdd(label, source, time_ns))
+        except Lost as lost:
+            raise lost.error from None
+
+    async def evidence(self, expression: str, *, timeout_s: float = 10.0) -> bytes | None:
+        """The motion map of an expression as PNG; ``None`` when the server has none (any more).
+
+        May be called while events are iterated, in the loop's body or beside it.
+
+        :raises ProtocolError: without the scope ``media:read`` (close code 4403), or when the connection breaks
+        :raises TimeoutError: when no answer comes
+        """
+        ref = self._ref("evidence")
+        answer = self._answers[ref] = asyncio.get_running_loop().create_future()
+        try:
+            await self._linked().send(said.EvidenceGet(expression, ref))
+            async with asyncio.timeout(timeout_s):
+                event = await self._answered(answer)
+        except Lost as lost:
+            raise lost.error from None
+        finally:
+            del self._answers[ref]
+        if event.type == wire.EVIDENCE:
+            return event.picture
+        code = event.data.get("code")
+        if code == "no_evidence":
+            return None
+        raise ProtocolError(
+            f"no motion map of {expression}: {event.data.get('message')}",
+            close_code=wire.FORBIDDEN if code == "forbidden" else wire.BAD_MESSAGE,
+        )
 
     # -- one connection -------------------------------------------------------------------------------
 
     async def _open(self) -> None:
-        """Connect, present the token, wait for ``session.created``.
+        self._link = await Link.dial(self.url, token=self._token, timeout_s=self._open_timeout_s)
+        self.hello, self.created = self._link.hello, self._link.created
 
-        :raises ProtocolError: close code 1006 when nobody answers, 4401 when the token is refused
-        """
-        from websockets.asyncio.client import connect as dial
-        from websockets.exceptions import InvalidHandshake, InvalidStatus, InvalidURI
-        from websockets.typing import Subprotocol
+    async def _drop(self) -> None:
+        link, self._link = self._link, None
+        if link is not None:
+            await link.close()
 
-        self._error = ""
-        headers = {} if self._token is None else {"Authorization": f"Bearer {self._token}"}
-        try:
-            self._socket = await dial(
-                self.url,
-                subprotocols=[Subprotocol(wire.PROTOCOL)],
-                additional_headers=headers,
-                open_timeout=self._open_timeout_s,
-                close_timeout=2.0,
-                ping_interval=10.0,
-                ping_timeout=10.0,
-                max_size=4 * wire.MAX_EVENT_BYTES,
-                compression=None,
-            )
-        except InvalidStatus as error:
-            raise _refused(self.url, error.response.status_code, error.response.body) from error
-        except (OSError, TimeoutError, InvalidHandshake, InvalidURI) as error:
-            # asyncio's own words for it name the call, not what happened
-            why = "connection refused" if isinstance(error, ConnectionRefusedError) else str(error)
-            raise ProtocolError(
-                f"cannot reach {self.url}: {why or 'no answer in time'}",
-                close_code=1006,
-                remedy="check the address, and that the server runs (mellm serve)",
-            ) from error
-        try:
-            async with asyncio.timeout(self._open_timeout_s):
-                while True:
-                    event = await self._receive()
-                    if event.type == wire.HELLO:
-                        self.hello = dict(event.data)
-                        if event.data.get("auth_needed"):
-                            raise ProtocolError(
-                                f"{self.url} asks for a token",
-                                close_code=wire.UNAUTHORISED,
-                                remedy="pass token=…, or set MELLM_TOKEN for `mellm listen`",
-                            )
-                    elif event.type == wire.SESSION_CREATED:
-                        self.created = dict(event.data)
-                        return
-        except TimeoutError as error:
-            await self._drop()
-            raise ProtocolError(f"{self.url} does not speak {wire.PROTOCOL}", close_code=1006) from error
-        except _Lost as lost:
-            await self._drop()
-            raise lost.error from None
-        except ProtocolError:
-            await self._drop()
-            raise
+    def _linked(self) -> Link:
+        if self._link is None:
+            code = 1000 if self._closed else 1006
+            raise Lost(ProtocolError("the session is not connected", close_code=code))
+        return self._link
+
+    def _ref(self, what: str) -> str:
+        self._asked += 1
+        return f"{what}-{self._asked}"
 
     async def _subscribe(self, wanted: Filter) -> str:
         """Subscribe from where the session is; the reference by which the answer is known."""
-        self._asked += 1
-        ref = f"subscribe-{self._asked}"
-        await self._send(said.Subscribe(wanted, self.position, ref))
+        ref = self._ref("subscribe")
+        await self._linked().send(said.Subscribe(wanted, self.position, ref))
         return ref
 
-    async def _receive(self) -> Event:
-        from websockets.exceptions import ConnectionClosed
+    async def _receive(self) -> Event | None:
+        """The next event for a stream; ``None`` for one that somebody else has waited for."""
+        async with self._reading:
+            return self._held.popleft() if self._held else await self._read()
 
-        if self._socket is None:
-            raise _Lost(ProtocolError("the session is closed", close_code=1000))
-        if self._receiving:
-            raise UsageError(
-                "this session is being iterated already", remedy="open a second one with connect()"
-            )
-        self._receiving = True
+    async def _read(self) -> Event | None:
         try:
-            return wire.decode(await self._socket.recv())
-        except ProtocolError as error:
-            raise ProtocolError(f"{self.url} does not speak {wire.PROTOCOL}: {error.message}") from error
-        except ConnectionClosed as error:
-            frame = error.rcvd or error.sent
-            code = frame.code if frame is not None else 1006
-            why = self._error or (frame.reason if frame is not None and frame.reason else "connection lost")
-            raise _Lost(ProtocolError(f"{self.url} closed: {why} ({code})", close_code=code)) from error
+            event = await self._linked().receive()
+        except Lost as lost:
+            for answer in self._answers.values():
+                if not answer.done():
+                    answer.set_exception(lost)
+            raise
+        if event.type in (wire.EVIDENCE, wire.ERROR):
+            asked = self._answers.get(str(event.data.get("ref")))
+            if asked is not None and not asked.done():
+                asked.set_result(event)
+                return None
+        return event
+
+    async def _answered(self, answer: asyncio.Future[Event]) -> Event:
+        """Wait for an answer: whoever iterates reads it, or else we do, and put by what comes before it."""
+
+        async def read_on() -> None:
+            async with self._reading:
+                while not answer.done() and len(self._held) < MAX_HELD:
+                    event = await self._read()
+                    if event is not None:
+                        self._held.append(event)
+
+        reading = asyncio.create_task(read_on())
+        try:
+            waiting: tuple[asyncio.Future[Any], ...] = (answer, reading)
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            if reading.done() and not answer.done():
+                reading.result()  # what broke the reading is the answer; without a fault somebody else may read on
+            return await answer
         finally:
-            self._receiving = False
-
-    async def _send(self, message: said.ClientMessage) -> None:
-        from websockets.exceptions import ConnectionClosed
-
-        if self._socket is None:
-            raise ProtocolError("the session is closed", close_code=1000)
-        try:
-            await self._socket.send(said.encode_client(message))
-        except ConnectionClosed:
-            pass  # whoever receives finds out why
-
-    async def _drop(self) -> None:
-        socket, self._socket = self._socket, None
-        if socket is not None:
-            await socket.close()
+            reading.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Lost, ProtocolError):
+                await reading
 
     # -- many connections -----------------------------------------------------------------------------
 
@@ -306,6 +308,20 @@ class EventStream:
 
     async def __anext__(self) -> Event:
         session = self._session
+        if session._stream is not self:
+            raise UsageError("a later call of events() has replaced this stream")
+        if session._iterating:
+            raise UsageError(
+                "this session is being iterated already", remedy="open a second one with connect()"
+            )
+        session._iterating = True
+        try:
+            return await self._next()
+        finally:
+            session._iterating = False
+
+    async def _next(self) -> Event:
+        session = self._session
         while True:
             if session._stream is not self:
                 raise UsageError("a later call of events() has replaced this stream")
@@ -313,10 +329,11 @@ class EventStream:
                 if self._ref is None:
                     self._subscribed = False
                     self._ref = await session._subscribe(self._wanted)
-                event = self._sort(await session._receive())
-            except _Lost as lost:
+                received = await session._receive()
+            except Lost as lost:
                 error = lost.error
             else:
+                event = None if received is None else self._sort(received)
                 if event is not None:
                     return event
                 continue
@@ -334,10 +351,10 @@ class EventStream:
         """The event, if it is for the caller and new."""
         session = self._session
         if event.type == wire.ERROR:
-            session._error = str(event.data.get("message", ""))
+            message = event.data.get("message", "")
             if event.data.get("ref") == self._ref:
-                raise ProtocolError(f"the subscription was refused: {session._error}")
-            logger.warning("%s: %s", session.url, session._error)
+                raise ProtocolError(f"the subscription was refused: {message}")
+            logger.warning("%s: %s", session.url, message)
         elif event.type == wire.SUBSCRIBED and event.data.get("ref") == self._ref:
             self._subscribed = True
             if session.position is None:
@@ -358,42 +375,8 @@ class EventStream:
         return event
 
 
-class _Lost(Exception):
-    """The connection ended; ``error`` says how."""
-
-    def __init__(self, error: ProtocolError) -> None:
-        super().__init__(str(error))
-        self.error = error
-
-
-def _refused(url: str, status: int, body: bytes | bytearray | None) -> ProtocolError:
-    """An HTTP answer instead of a WebSocket, as the close code it stands for."""
-    said = bytes(body or b"")[:200].decode(errors="replace").strip()
-    code = {401: wire.UNAUTHORISED, 403: wire.FORBIDDEN, 503: wire.OVERLOADED}.get(status, 1006)
-    remedy = "check the token" if status == 401 else ""
-    return ProtocolError(f"{url} answered HTTP {status}: {said}", close_code=code, remedy=remedy)
-
-
 def _position(value: Any) -> Position | None:
     try:
         return Position(value["epoch"], value["seq"])
     except (KeyError, TypeError, ValueError):
         return None
-
-
-def _address(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname
-    except ValueError as error:
-        raise UsageError(f"{url!r} is no address: {error}") from None
-    scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
-    if scheme not in ("ws", "wss") or not host:
-        raise UsageError(f"{url!r} is no WebSocket address", remedy="write it as ws://host:port")
-    if parts.username or parts.password or parts.query:
-        # not echoed: it may hold a secret
-        raise UsageError(
-            f"the address of {host} holds a password or query", remedy="pass the token separately"
-        )
-    path = parts.path if parts.path.strip("/") else "/v1/stream"
-    return urlunsplit((scheme, parts.netloc, path, "", ""))

@@ -1,6 +1,8 @@
 """The client against real servers that break, restart and refuse."""
 
 import asyncio
+import contextlib
+import random
 import subprocess
 import sys
 import threading
@@ -12,6 +14,8 @@ import pytest
 
 from clients.session import Session, connect
 from engine.serve import Server, serve
+from engine.tokens import Token
+from stream.access import Principal, Scope
 from stream.errors import ProtocolError, UsageError
 from stream.events import Event, Position
 from stream.hub import Hub
@@ -19,6 +23,8 @@ from stream.journal import Journal, Retention
 from stream.subscriber import HubLimits
 from tests.engine.servers import TOKEN, options, running, until
 from tests.stream.spoken import marker, spotted
+
+PNG = b"\x89PNG\r\n\x1a\n motion map"
 
 
 def publish(hub: Hub, count: int, pause: float = 0.0, text: str = "question 3") -> None:
@@ -175,6 +181,102 @@ async def test_markers_go_in_and_come_back() -> None:
         await session.add_marker("question 3", source="cam", time_ns=5)
         event = await anext(stream)
         assert (event.data["label"], event.data["t_ns"]) == ("question 3", "5")
+
+
+async def test_motion_maps_are_asked_for_in_and_beside_the_loop() -> None:
+    async with running(sources=("cam",)) as server, follow(server) as session:
+        for number in range(3):
+            server.hub.publish_threadsafe("expression.spotted", "cam", spotted(f"e{number}", "cam", 0.9))
+        server.evidence.put("e1", PNG)
+        stream = session.events(after="start")
+        pictures = []
+        async with asyncio.timeout(10):
+            async for event in stream:
+                if event.seq is None:
+                    break
+                pictures.append(await session.evidence(event.id))
+        assert pictures == [None, PNG, None]
+        # nobody reads: the answer is read past an event, which is kept
+        publish(server.hub, 1)
+        assert await session.evidence("e1") == PNG
+        assert (await anext(stream)).type == "marker"
+        # somebody reads elsewhere
+        waiting = asyncio.ensure_future(anext(stream))
+        await asyncio.sleep(0.05)
+        assert await asyncio.gather(session.evidence("e1"), session.evidence("e2")) == [PNG, None]
+        publish(server.hub, 1)
+        assert (await waiting).seq == 5
+
+
+async def test_a_motion_map_that_cannot_come_is_an_error() -> None:
+    narrow = Token.of(TOKEN, Principal("watcher", frozenset({Scope.EVENTS_READ})))
+    async with running(tokens=(narrow,)) as server:
+        async with follow(server, token=TOKEN) as session:
+            with pytest.raises(ProtocolError, match="media:read") as caught:
+                await session.evidence("e1")
+            assert caught.value.close_code == 4403
+            asking = asyncio.create_task(session.evidence("e2"))
+            await server.stop()
+            with pytest.raises(ProtocolError):
+                await asking
+        with pytest.raises(ProtocolError, match="not connected"):
+            await session.evidence("e1")
+
+
+async def test_previews_come_with_their_picture_when_named() -> None:
+    async with running(sources=("cam",), previews=("cam",)) as server, follow(server) as session:
+        stream = session.events(types=["preview", "marker"])
+        waiting = asyncio.ensure_future(anext(stream))
+        await until(lambda: server.hub.wants_preview("cam"))
+        data = {"media_type": "image/jpeg", "bytes": 3, "width": 1, "height": 1}
+        server.hub.publish_threadsafe("preview", "cam", data, 5, picture=b"jpg")
+        event = await waiting
+        assert (event.picture, event.data["width"], event.data["t_ns"]) == (b"jpg", 1, "5")
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_a_network_that_cuts_anywhere_costs_no_event(seed: int) -> None:
+    draw = random.Random(seed)
+    cuts = 0
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, budget: list[int]) -> None:
+        nonlocal cuts
+        while data := await reader.read(draw.randrange(1, 900)):
+            budget[0] -= len(data)
+            writer.write(data[: max(0, len(data) + min(0, budget[0]))])
+            await writer.drain()
+            if budget[0] <= 0:
+                cuts += 1
+                break
+
+    async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # a WebSocket handshake takes 700 bytes and a greeting 2000: some cuts fall into them
+        budget = [draw.randrange(300, 20_000) if cuts < 12 else 1 << 40]
+        there, back = await asyncio.open_connection("127.0.0.1", server.port)
+        ways = [asyncio.create_task(carry(*way, budget)) for way in ((reader, back), (there, writer))]
+        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        for way in ways:
+            way.cancel()
+        await asyncio.gather(*ways, return_exceptions=True)
+        for end in (writer, back):
+            end.transport.abort()
+
+    async with running() as server:
+        listener = await asyncio.start_server(proxy, "127.0.0.1", 0)
+        port = listener.sockets[0].getsockname()[1]
+        publish(server.hub, 200)
+        session = connect(f"ws://127.0.0.1:{port}", backoff_s=0.01, max_backoff_s=0.02)
+        for _ in range(15):
+            with contextlib.suppress(ProtocolError):  # the first connection is the caller's to repeat
+                await session.__aenter__()
+                break
+        thread = threading.Thread(target=publish, args=(server.hub, 200, 0.002))
+        thread.start()
+        assert await numbers(session.events(after="start"), 400) == list(range(1, 401))
+        thread.join()
+        await session.close()
+        listener.close()
+    assert cuts >= 5
 
 
 async def test_a_refused_token_is_not_tried_again() -> None:
