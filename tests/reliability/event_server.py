@@ -1,7 +1,7 @@
 """A whole server whose cameras and describer are scripted, so that expressions come fast: made to be killed.
 
-``python -m tests.reliability.event_server PORT FOLDER RUN``. Prints "ready" when it listens; stops on SIGTERM. It is
-put together as ``mellm serve`` is: journal, hub, spool, recovery, live engine.
+``python -m tests.reliability.event_server PORT FOLDER RUN [CAMERAS [MODEL_URL]]``. Prints "ready" when it
+listens; stops on SIGTERM. It is put together as ``mellm serve`` is: journal, hub, spool, recovery, live engine.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from engine.catalog import Catalog
+from engine.describe.base import Describer
+from engine.describe.openai import OpenAIDescriber
 from engine.describe.scripted import ScriptedDescriber
 from engine.http import EvidenceStore
 from engine.live import LiveEngine
@@ -33,7 +35,6 @@ from stream.supervise import SourceRunner
 from tests.engine.moving import SECONDS, SIZE, chain, picture
 
 FPS = 30
-CAMERAS = 2
 DESCRIBE_S = 0.3
 
 
@@ -53,17 +54,21 @@ def runner(source: str) -> SourceRunner:
     return SourceRunner("scripted:", id=source, opener=lambda segment: ScriptedSource(info, frames(source)))
 
 
-async def main(port: int, folder: Path, run: str) -> None:
+async def main(port: int, folder: Path, run: str, count: int = 2, model_url: str = "") -> None:
     with Journal(folder / "journal.db") as journal:
         hub, evidence, spool = Hub(journal), EvidenceStore(), Spool(folder / "open")
         left_open = recover(journal.unfinished(), spool)
-        cameras = [
-            f"camera-{run}-{i}" for i in range(CAMERAS)
-        ]  # a camera's clock never counts the same twice
+        # a camera's clock never counts the same twice
+        cameras = [f"camera-{run}-{i}" for i in range(count)]
+        describer: Describer = (
+            OpenAIDescriber(model_url, "m", timeout_s=10)
+            if model_url
+            else ScriptedDescriber(delay_s=DESCRIBE_S)
+        )
         engine = LiveEngine(
             [runner(camera) for camera in cameras],
             chain,
-            ScriptedDescriber(delay_s=DESCRIBE_S),
+            describer,
             HubSink(hub, evidence),
             spool=spool,
         )
@@ -82,4 +87,5 @@ async def main(port: int, folder: Path, run: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]))
+    port, folder, run, *more = sys.argv[1:]
+    asyncio.run(main(int(port), Path(folder), run, int(more[0]) if more else 2, *more[1:]))

@@ -24,16 +24,27 @@ from tests.reliability.figures import REPO, percentile, record
 class EventServer:
     """The scripted server as a process."""
 
-    def __init__(self, port: int, folder: Path, run: int) -> None:
+    def __init__(self, port: int, folder: Path, run: int, *more: object) -> None:
         started = time.monotonic()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.reliability.event_server", str(port), str(folder), str(run)],
+            [sys.executable, "-m", "tests.reliability.event_server", *map(str, (port, folder, run, *more))],
             stdout=subprocess.PIPE,
             cwd=REPO,
         )
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == b"ready\n"
         self.start_s = time.monotonic() - started
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def kill(self) -> None:
+        """Whatever it does; also when it has ended."""
+        self._process.kill()
+        self._process.wait(20)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
 
     def end(self, number: signal.Signals) -> int:
         self._process.send_signal(number)
