@@ -33,6 +33,10 @@ VERBS: dict[str, tuple[str, str]] = {
     "dataset": ("clients.cli.dataset", "Build and check instruction data (extra `train`)."),
     "train": ("clients.cli.train", "Train the spotter on synthetic faces (extra `train`)."),
     "eval": ("clients.cli.evaluate", "Measure spotters against known truth (extras `train`, `eval`)."),
+    "compare": (
+        "clients.cli.compare",
+        "Put the same questions to many multimodal models, side by side (extra `eval`).",
+    ),
     "schema": ("clients.cli.schema", "Print the JSON Schema or AsyncAPI document of the protocol."),
     "bench": ("clients.cli.bench", "Measure speed and latency on this machine."),
     "doctor": ("clients.cli.doctor", "Check this installation."),
