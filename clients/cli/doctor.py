@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+import os
+from dataclasses import asdict
 from importlib.metadata import distributions
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from clients.checkup import Finding, check_server
 from clients.cli.common import json_flag
 from stream.errors import MellmError
 
@@ -23,15 +25,6 @@ CV2_WHEELS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of the doctor's report."""
-
-    what: str
-    state: Literal["ok", "warning", "error"]
-    said: str
-
-
 @click.command()
 @click.option(
     "--device",
@@ -39,21 +32,34 @@ class Finding:
     default="auto",
     help="Device to check [auto].",
 )
+@click.option("--server", "url", metavar="URL", help="Check a running server instead: health and accounts.")
+@click.option(
+    "--token-env",
+    default="MELLM_TOKEN",
+    metavar="NAME",
+    help="Variable that holds the server's token [MELLM_TOKEN].",
+)
 @json_flag
-def doctor(device: Device, as_json: bool) -> int:
-    """Check libraries, models and devices. Exit code 4 when something is broken."""
-    found = [*_libraries(), *_models(), _provider(device)]
+def doctor(device: Device, url: str | None, token_env: str, as_json: bool) -> int:
+    """Check libraries, models and devices, or a running server. Exit code 4 when something is broken."""
+    if url is not None:
+        found = check_server(url, os.environ.get(token_env) or None)
+    else:
+        found = [*_libraries(), *_models(), _provider(device)]
     if as_json:
         for finding in found:
             click.echo(json.dumps(asdict(finding), ensure_ascii=False))
     else:
         from rich.console import Console
+        from rich.markup import escape
         from rich.table import Table
 
         table = Table(box=None, show_header=False, pad_edge=False)
         colours = {"ok": "green", "warning": "yellow", "error": "red"}
         for finding in found:
-            table.add_row(finding.what, f"[{colours[finding.state]}]{finding.state}[/]", finding.said)
+            table.add_row(
+                escape(finding.what), f"[{colours[finding.state]}]{finding.state}[/]", escape(finding.said)
+            )
         Console().print(table)
     return 4 if any(finding.state == "error" for finding in found) else 0
 
