@@ -49,7 +49,6 @@ TARGETS = {
 ELSEWHERE = {
     "F5": "asserted without a figure: tests/stream/test_timestamps.py (properties)",
     "F6": "asserted without a figure: tests/stream/test_rtsp.py, tests/stream/test_file.py",
-    "B5": "see [data sets](how-to/datasets.md)",
 }
 
 
