@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import signal
 import sys
 import time
@@ -54,6 +55,13 @@ def runner(source: str) -> SourceRunner:
     return SourceRunner("scripted:", id=source, opener=lambda segment: ScriptedSource(info, frames(source)))
 
 
+async def end_with(parent: int) -> None:
+    """A test that was itself killed leaves no server behind."""
+    while os.getppid() == parent:  # noqa: ASYNC110 - the kernel tells nobody
+        await asyncio.sleep(1.0)
+    os._exit(1)
+
+
 async def main(port: int, folder: Path, run: str, count: int = 2, model_url: str = "") -> None:
     with Journal(folder / "journal.db") as journal:
         hub, evidence, spool = Hub(journal), EvidenceStore(), Spool(folder / "open")
@@ -81,7 +89,9 @@ async def main(port: int, folder: Path, run: str, count: int = 2, model_url: str
             engine.start()
             sys.stdout.write("ready\n")
             sys.stdout.flush()
+            orphaned = asyncio.create_task(end_with(os.getppid()))
             await stop.wait()
+            orphaned.cancel()
             await asyncio.to_thread(engine.stop)
             assert server.metrics.imbalances() == []
 

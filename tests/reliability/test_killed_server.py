@@ -77,14 +77,17 @@ async def _killed(folder: Path, seed: int, kills: int, tier: str) -> None:
                 seen.append(event)  # noqa: PERF401 - one at a time, to be there when the task is cancelled
 
     client = asyncio.create_task(follow())
-    for run in range(1, kills + 1):
-        await asyncio.sleep(rng.uniform(0.2, 2.5))
-        assert not client.done(), client
-        await asyncio.to_thread(server.end, signal.SIGKILL)
-        server = await asyncio.to_thread(EventServer, port, folder, run)
-        restarts.append(server.start_s)
-    await asyncio.sleep(2.0)
-    assert await asyncio.to_thread(server.end, signal.SIGTERM) == 0
+    try:
+        for run in range(1, kills + 1):
+            await asyncio.sleep(rng.uniform(0.2, 2.5))
+            assert not client.done(), client
+            await asyncio.to_thread(server.end, signal.SIGKILL)
+            server = await asyncio.to_thread(EventServer, port, folder, run)
+            restarts.append(server.start_s)
+        await asyncio.sleep(2.0)
+        assert await asyncio.to_thread(server.end, signal.SIGTERM) == 0
+    finally:
+        server.kill()
     await asyncio.sleep(0.3)
     client.cancel()
     await asyncio.gather(client, return_exceptions=True)
