@@ -78,18 +78,20 @@ class _Verbs(click.Group):
 )
 @click.version_option(package_name="mellm-live", prog_name="mellm")
 @click.option("-v", "--verbose", is_flag=True, help="Log what happens, to standard error.")
-def mellm(verbose: bool) -> None:
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    help="Log lines for people, or one JSON object each [text].",
+)
+def mellm(verbose: bool, log_format: str) -> None:
     """Spot and describe facial micro-expressions, live and in recordings.
 
     A measurement of facial motion with uncertainty; no lie detector, no basis for decisions about people.
     """
-    import logging
+    from clients.cli.logs import start
 
-    logging.basicConfig(
-        level=logging.INFO if verbose else logging.ERROR,
-        format="%(asctime)s %(levelname).1s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
+    start(verbose=verbose, structured=log_format == "json")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -113,7 +113,8 @@ def retention(settings: Settings) -> Retention | None:
 
 async def _serve(settings: Settings, options: ServerOptions) -> int:
     from clients.cli.live import build
-    from engine import systemd
+    from clients.cli.logs import show_states
+    from engine import systemd, tracing
     from engine.catalog import Catalog
     from engine.http import EvidenceStore
     from engine.loop import calm
@@ -122,15 +123,21 @@ async def _serve(settings: Settings, options: ServerOptions) -> int:
     from engine.serve import serve as listening
     from engine.sinks import HubSink
     from engine.spool import Spool
+    from engine.state_log import StateLog
     from engine.watchdog import Watchdog
     from stream.hub import Hub
     from stream.journal import Journal
 
+    show_states()
+    spans = tracing.from_environment()
     with (
         Journal(journal_path(settings), retention=retention(settings)) as journal,
         Watchdog(on_alive=systemd.alive) as watchdog,
     ):
         hub = Hub(journal)
+        hub.observe(StateLog())
+        if spans is not None:
+            hub.observe(spans)
         evidence = EvidenceStore()
         previews = [source.id for source in settings.sources if source.preview]
         catalog = Catalog([source.id for source in settings.sources], previews=previews)
