@@ -7,15 +7,14 @@ import json
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from importlib import import_module
 from operator import length_hint
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 
-from evaluation.compare import comparison, config, dry_run, history, recorded
+from evaluation.compare import comparison, config, dry_run, history, recorded, report
 from evaluation.compare.cache import Cache
 from evaluation.compare.runner import Asked, Runner
 from evaluation.compare.types import Answer, Contestant, Measures, RunResult, Task
@@ -69,7 +68,9 @@ def run(
     files = [recorded.save(folder / "answers.jsonl", _all(asked)), *write_report(results, folder)]
     history.append(folder, results)
     if as_json:
-        click.echo(json.dumps({**plain(results), "files": [str(path) for path in files]}, ensure_ascii=False))
+        click.echo(
+            json.dumps({**report.plain(results), "files": [str(path) for path in files]}, ensure_ascii=False)
+        )
     else:
         _tell(results, files)
     if runner.interrupted and results.interrupted:
@@ -86,7 +87,7 @@ def load_tasks(settings: config.Comparison) -> list[Task]:
 
 def write_report(results: RunResult, folder: Path) -> list[Path]:
     """The pages and tables. :returns: the files"""
-    return list(import_module("evaluation.compare.report").write(results, folder))
+    return report.write(results, folder)
 
 
 async def _run(runner: Runner) -> Asked:
@@ -141,29 +142,6 @@ def _progress(people: Sequence[Contestant], tasks: Sequence[Task]) -> Iterator[C
 
 
 # -- what is said at the end ----------------------------------------------------------------------------
-
-
-def plain(results: RunResult) -> dict[str, Any]:
-    """The results as JSON data, without answers and pictures."""
-    return {
-        "started": results.started,
-        "interrupted": results.interrupted,
-        "previous": results.previous,
-        "contestants": [asdict(entry) for entry in results.entries],
-        "published": [asdict(row) for row in results.published],
-        "tasks": {
-            found.task.name: {
-                table.key: {
-                    "columns": list(table.columns),
-                    "rows": {row.name: list(row.cells) for row in table.rows},
-                    "published": [row.name for row in table.rows if row.published],
-                }
-                for table in found.tables
-            }
-            for found in results.tasks
-        },
-        "changes": [asdict(change) for change in results.changes],
-    }
 
 
 def _tell_plan(settings: config.Comparison, tasks: Sequence[Task], folder: Path, as_json: bool) -> None:

@@ -9,6 +9,7 @@ from evaluation.compare import embedded, endpoint, recorded
 from evaluation.compare.config import (
     Comparison,
     EmbeddedContestant,
+    MmeTask,
     OpenAIContestant,
     PublishedContestant,
     RecordedContestant,
@@ -16,6 +17,7 @@ from evaluation.compare.config import (
 )
 from evaluation.compare.history import Record, changes
 from evaluation.compare.measures import Prices, measure
+from evaluation.compare.published import defaults
 from evaluation.compare.runner import Asked
 from evaluation.compare.types import Change, Contestant, Entry, Published, RunResult, Task, TaskResult
 from stream.errors import UsageError
@@ -57,12 +59,13 @@ def contestants(comparison: Comparison, *, keys: bool = True) -> list[Contestant
 
 
 def published(comparison: Comparison) -> tuple[Published, ...]:
-    """The rows that are printed and not run."""
-    return tuple(
+    """The rows that are printed and not run. Where the file names none, MME has those of the survey beside it."""
+    named = tuple(
         Published(c.name, c.model or c.name, c.task, c.scores, c.source)
         for c in comparison.contestants
         if isinstance(c, PublishedContestant)
     )
+    return named or (defaults() if any(isinstance(task, MmeTask) for task in comparison.tasks) else ())
 
 
 def prices(comparison: Comparison) -> Mapping[str, Prices]:
