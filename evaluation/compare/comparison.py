@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from evaluation.compare import embedded, endpoint, recorded
@@ -65,7 +66,12 @@ def published(comparison: Comparison) -> tuple[Published, ...]:
         for c in comparison.contestants
         if isinstance(c, PublishedContestant)
     )
-    return named or (defaults() if any(isinstance(task, MmeTask) for task in comparison.tasks) else ())
+    if named or not any(isinstance(task, MmeTask) for task in comparison.tasks):
+        return named
+    taken = {c.name for c in comparison.contestants}
+    return tuple(
+        replace(row, name=f"{row.name} (published)") if row.name in taken else row for row in defaults()
+    )
 
 
 def prices(comparison: Comparison) -> Mapping[str, Prices]:
