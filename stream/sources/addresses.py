@@ -48,7 +48,7 @@ def scheme_of(uri: str) -> Scheme:
     if re.fullmatch(r"\d{1,3}", uri) or re.fullmatch(r"/dev/(video\d+|v4l/.+)", uri):
         return "camera"
     match = _SCHEME.match(uri)
-    if match is None or Path(uri).exists():
+    if match is None or _exists(uri):
         return "path"
     name = match[1].lower()
     if name in _SCHEMES:
@@ -60,6 +60,13 @@ def scheme_of(uri: str) -> Scheme:
     )
 
 
+def _exists(name: str) -> bool:
+    try:
+        return Path(name).exists()
+    except OSError:  # too long for a name
+        return False
+
+
 def redact(uri: str) -> str:
     """The address without user, password and query values that look like secrets.
 
@@ -68,7 +75,7 @@ def redact(uri: str) -> str:
     """
     match = _SCHEME.match(uri)
     if match is None or "//" not in uri:
-        return uri
+        return _typo(uri)
     # by hand: urlsplit gives up on odd hosts, and a secret must not show because of that
     head, _, rest = uri.partition("//")
     cut = min((i for i in map(rest.find, "/?#") if i >= 0), default=len(rest))
@@ -85,6 +92,13 @@ def redact(uri: str) -> str:
         shown = [(k, "***" if _SECRET.search(k) else v) for k, v in pairs]
         query = urlencode(shown, safe="*/:,") if shown else query
     return f"{head}//{host}{path}{mark}{query}"
+
+
+def _typo(uri: str) -> str:
+    """What is no address may be one with a slip of the pen: ``rtsp//me:pass@cam``, ``me:pass@cam/1``."""
+    head, mark, rest = uri.partition("//") if "//" in uri else ("", "", uri)
+    before, at, after = rest.rpartition("@")
+    return f"{head}{mark}***@{after}" if at and ":" in before else uri
 
 
 @dataclass(frozen=True, slots=True)

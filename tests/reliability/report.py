@@ -44,6 +44,7 @@ TARGETS = {
     "B5": "500 mutated annotation sheets: right or a typed error",
     "B6": "80 forbidden addresses: no connection",
     "B7": "200 mutated configurations: typed error that names the key",
+    "fuzz": "codec, messages, session, stamps, addresses, annotations, answers: 60 s each by coverage, no crash",
 }
 
 ELSEWHERE = {

@@ -38,6 +38,12 @@ def test_unknown_schemes_are_refused_with_the_known_ones(uri):
         scheme_of(uri)
 
 
+@pytest.mark.parametrize("uri", ["f:/" + 300 * "x", "f:" + "/x" * 5000, "f:\0/x"])
+def test_what_can_be_no_file_name_is_refused_too(uri):
+    with pytest.raises(SourceUnsupported):
+        scheme_of(uri)
+
+
 def test_a_file_with_a_colon_is_a_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "concat:a.mp4").touch()
@@ -54,6 +60,10 @@ def test_a_file_with_a_colon_is_a_file(tmp_path, monkeypatch):
         ("http://cam/v.cgi?user=secret&pwd=secret&res=720", "http://cam/v.cgi?user=***&pwd=***&res=720"),
         ("rtsp://cam/user=secret_password=secret_channel=1.sdp", "rtsp://cam/***"),
         ("rtsp://[::1]:554/1", "rtsp://[::1]:554/1"),
+        ("rtsp//admin:secret@cam/1", "rtsp//***@cam/1"),
+        ("://admin:secret@cam/1", "://***@cam/1"),
+        ("admin:secret@cam/1", "***@cam/1"),
+        ("me@home.mp4", "me@home.mp4"),
         ("clip.mp4", "clip.mp4"),
         ("synthetic:?fps=30", "synthetic:?fps=30"),
     ],
