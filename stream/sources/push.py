@@ -1,0 +1,222 @@
+"""Pictures that a client sends: a browser's camera, a phone, a program of the user's own.
+
+A :class:`PushInlet` stands between the connection, which must never wait, and the reader of a
+:class:`~stream.supervise.SourceRunner`, which may. It holds a few encoded pictures; when the reader is slower than
+the sender the oldest goes, and is counted.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import cv2
+import numpy as np
+
+from stream.clock import Clock, MonotonicClock
+from stream.errors import SourceTooLarge, SourceUnreachable
+from stream.frames import Item, SourceInfo
+from stream.sources.base import Closing, EndReport, SourceOptions
+from stream.sources.headers import HEAD_BYTES, picture_size
+from stream.sources.timeline import Timeline
+from stream.sources.timestamps import StampMender
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+ADDRESS: Final = "push:"
+DEPTH: Final = 8
+"""Encoded pictures that may wait for the reader: a quarter of a second, 8 MiB at the most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """An encoded picture as it arrived.
+
+    :param time_ns: the sender's clock at capture
+    """
+
+    jpeg: bytes
+    time_ns: int
+
+
+class PushInlet:
+    """Where one sender at a time may put pictures for one source. Thread-safe."""
+
+    def __init__(self, id: str, *, clock: Clock | None = None) -> None:
+        self.id = id
+        self._clock = clock or MonotonicClock()
+        self._changed = threading.Condition()
+        self._sender: str | None = None
+        self._waiting: deque[Pushed] = deque()
+        self._overrun = 0
+        self._reader = 0
+        self._shut = False
+
+    # -- for whoever sends ----------------------------------------------------------------------------
+
+    def begin(self, sender: str) -> bool:
+        """Take the inlet; ``False`` while somebody else has it."""
+        with self._changed:
+            if self._sender not in (None, sender) or self._shut:
+                return False
+            self._sender = sender
+            self._waiting.clear()
+            self._changed.notify_all()
+            return True
+
+    def offer(self, sender: str, picture: Pushed) -> bool:
+        """Put a picture in; never waits. ``False`` if this sender has not (or no longer) the inlet."""
+        with self._changed:
+            if self._sender != sender:
+                return False
+            if len(self._waiting) >= DEPTH:
+                self._waiting.popleft()
+                self._overrun += 1
+            self._waiting.append(picture)
+            self._changed.notify_all()
+            return True
+
+    def finish(self, sender: str) -> None:
+        """Leave the inlet to others; what waits is still read."""
+        with self._changed:
+            if self._sender == sender:
+                self._sender = None
+                self._changed.notify_all()
+
+    def shut(self) -> None:
+        """Nobody sends or reads any more."""
+        with self._changed:
+            self._shut = True
+            self._sender = None
+            self._changed.notify_all()
+
+    # -- for whoever reads ----------------------------------------------------------------------------
+
+    def open(self, first_segment: int, options: SourceOptions | None = None) -> PushSource:
+        """Wait until somebody sends, however long it takes.
+
+        :raises SourceError: the inlet was shut, or another reader came
+        """
+        with self._changed:
+            self._reader += 1
+            reader = self._reader
+            self._changed.notify_all()
+        first = self.take(reader, patient=True)
+        return PushSource(self, reader, first, options or SourceOptions(), self._clock, first_segment)
+
+    def take(self, reader: int, *, patient: bool = False) -> tuple[Pushed, int]:
+        """The oldest picture and how many were overrun before it; waits for one.
+
+        :param patient: wait for a sender too
+        :raises SourceUnreachable: the sender has gone
+        """
+        with self._changed:
+            while not self._waiting:
+                if self._shut or reader != self._reader:
+                    raise SourceUnreachable(f"{ADDRESS}{self.id} was closed")
+                if self._sender is None and not patient:
+                    raise SourceUnreachable(f"{ADDRESS}{self.id}: nobody sends", remedy="send pictures again")
+                self._changed.wait()
+            if reader != self._reader:
+                raise SourceUnreachable(f"{ADDRESS}{self.id} was closed")
+            overrun, self._overrun = self._overrun, 0
+            return self._waiting.popleft(), overrun
+
+
+class PushSource(Closing):
+    """One stretch of pictures from one sender. Made by :meth:`PushInlet.open`.
+
+    Media time is the sender's clock, from 0. A picture that is damaged is lost and counted; one that is too large ends
+    the stretch with an error.
+    """
+
+    def __init__(
+        self,
+        inlet: PushInlet,
+        reader: int,
+        first: tuple[Pushed, int],
+        options: SourceOptions,
+        clock: Clock,
+        first_segment: int,
+    ) -> None:
+        width, height = picture_size(first[0].jpeg[:HEAD_BYTES]) or (0, 0)
+        info = SourceInfo(
+            inlet.id,
+            f"{ADDRESS}{inlet.id}",
+            "push",
+            width,
+            height,
+            live=True,
+            codec="jpeg",
+            mirrored=options.mirrored,
+        )
+        # a browser's clock neither wraps nor starts at 0
+        self._timeline = Timeline(info, StampMender(from_zero=True, wrap_ns=None), clock, first_segment)
+        self._inlet = inlet
+        self._reader = reader
+        self._next: tuple[Pushed, int] | None = first
+        self._max_pixels = options.max_pixels
+        self._items: Iterator[Item] = iter(())
+
+    @property
+    def info(self) -> SourceInfo:
+        """Facts as they are now."""
+        return self._timeline.info
+
+    @property
+    def end(self) -> EndReport | None:
+        """Live sources have none."""
+        return None
+
+    @property
+    def pixel_format(self) -> str:
+        """Of what OpenCV decodes to."""
+        return "bgr24"
+
+    def read(self) -> Item | None:
+        """The next frame or gap; waits for it.
+
+        :raises SourceTooLarge: a picture over the bound of pixels
+        :raises SourceUnreachable: the sender has gone
+        """
+        while True:
+            item = next(self._items, None)
+            if item is not None:
+                return item
+            picture, overrun = self._next or self._inlet.take(self._reader)
+            self._next = None
+            if overrun:
+                self._timeline.lose(overrun)
+            image = self._decode(picture.jpeg)
+            if image is None:
+                self._timeline.lose()
+            else:
+                self._items = self._timeline.place(image, picture.time_ns)
+
+    def close(self) -> None:
+        """Nothing is held; the inlet is the server's."""
+
+    def _decode(self, jpeg: bytes) -> NDArray[np.uint8] | None:
+        size = picture_size(jpeg[:HEAD_BYTES])
+        # a cut-off picture would be filled with grey, or with an older picture
+        if size is None or not jpeg.startswith(b"\xff\xd8") or b"\xff\xd9" not in jpeg[-64:]:
+            return None
+        if size[0] * size[1] > self._max_pixels:
+            raise SourceTooLarge(
+                f"{ADDRESS}{self._inlet.id}: {size[0]}×{size[1]} pixels, more than {self._max_pixels}",
+                remedy="send smaller pictures",
+            )
+        try:
+            image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+        except cv2.error:
+            return None
+        return None if image is None or not image.size else np.asarray(image, np.uint8)
+
+
+def is_push(uri: str) -> bool:
+    """Whether a source's address says that clients send it."""
+    return uri == ADDRESS
