@@ -6,6 +6,7 @@
     ├── UsageError                 a flag, setting or call that cannot be obeyed
     │   ├── ConfigError            a configuration key or value
     │   ├── PurposeRefused         a purpose that the project does not serve
+    │   ├── ConsentMissing         a source whose people are not known to have agreed
     │   └── MissingExtra           an optional dependency is not installed
     ├── SourceError                a camera, stream or recording
     │   ├── SourceNotFound         nothing at that path or device
@@ -29,6 +30,7 @@
     │   ├── DescriberRejected      4xx: the request itself is wrong
     │   └── AnswerInvalid          an answer that is not what was asked for
     ├── JournalError               the event log on disk
+    ├── AuditError                 an audit log that cannot be written, or does not hold together
     ├── RunError                   a run folder that cannot be written, read or resumed
     └── ProtocolError              a WebSocket peer; carries the close code
 """
@@ -74,6 +76,12 @@ class PurposeRefused(UsageError):
     """The stated purpose is one this project does not serve."""
 
     code = "purpose_refused"
+
+
+class ConsentMissing(UsageError):
+    """Nobody has stated that the people before this camera agreed, or they have withdrawn."""
+
+    code = "consent_missing"
 
 
 class MissingExtra(UsageError):
@@ -232,6 +240,13 @@ class JournalError(MellmError):
     """The event log on disk cannot be opened, read or written."""
 
     code = "journal"
+    exit_code = 6
+
+
+class AuditError(MellmError):
+    """The audit log cannot be opened or written, or it does not hold together."""
+
+    code = "audit"
     exit_code = 6
 
 

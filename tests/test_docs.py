@@ -13,7 +13,7 @@ from engine.config import Settings, TokenSettings, load
 
 REPO = Path(__file__).resolve().parents[1]
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
-GROUPS = "(?:models |train |dataset |eval )?"
+GROUPS = "(?:models |train |dataset |eval |audit )?"
 VERB = re.compile(rf"(?<![\w/])(?:\.venv/bin/|\$\(BIN\)/)?mellm ({GROUPS}[a-z]+)((?: [^`\n|]*)?)")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
 

@@ -38,6 +38,7 @@ VERBS: dict[str, tuple[str, str]] = {
         "Put the same questions to many multimodal models, side by side (extra `eval`).",
     ),
     "schema": ("clients.cli.schema", "Print the JSON Schema or AsyncAPI document of the protocol."),
+    "audit": ("clients.cli.audit", "Check the log of who did what."),
     "bench": ("clients.cli.bench", "Measure speed and latency on this machine."),
     "doctor": ("clients.cli.doctor", "Check this installation."),
 }

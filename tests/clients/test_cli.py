@@ -9,7 +9,12 @@ import pytest
 from clients.cli import VERBS, run
 from tests.clients.processes import REPO, mellm, start
 
-HELPS = [[], *[[verb] for verb in VERBS], *[["models", verb] for verb in ("pull", "list", "verify")]]
+HELPS = [
+    [],
+    *[[verb] for verb in VERBS],
+    *[["models", verb] for verb in ("pull", "list", "verify")],
+    ["audit", "verify"],
+]
 
 LIGHT = """
 import sys
