@@ -27,6 +27,7 @@ EXPRESSION_DESCRIBED: Final = "expression.described"
 EXPRESSION_ABSTAINED: Final = "expression.abstained"
 EXPRESSION_DROPPED: Final = "expression.dropped"
 MARKER: Final = "marker"
+EVENTS_ERASED: Final = "events.erased"
 SCORE: Final = "score"
 STATS: Final = "stats"
 PREVIEW: Final = "preview"
@@ -46,6 +47,7 @@ RELIABLE: Final = frozenset(
         EXPRESSION_ABSTAINED,
         EXPRESSION_DROPPED,
         MARKER,
+        EVENTS_ERASED,
     }
 )
 LOSSY: Final = frozenset({SCORE, STATS, PREVIEW})
@@ -108,6 +110,7 @@ class Event:
 class Filter:
     """Which events a subscriber wants. ``None`` means all; previews, which cost much, must be named.
 
+    :param types: ``events.erased`` passes any choice: whoever counts events must hear that some are gone
     :param min_score: expressions below it are passed over, in all their stages
     :param whole_server: whether events about the whole server (empty source) pass
     """
@@ -119,7 +122,8 @@ class Filter:
 
     def matches(self, type: str, source: str, score: float | None) -> bool:
         """Whether an event passes. Events about the whole server (empty source) pass every choice of sources."""
-        if type == PREVIEW if self.types is None else type not in self.types:
+        chosen = type != PREVIEW if self.types is None else type in self.types or type == EVENTS_ERASED
+        if not chosen:
             return False
         if self.sources is not None and source and source not in self.sources:
             return False

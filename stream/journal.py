@@ -16,14 +16,23 @@ import sqlite3
 import threading
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Final, Self
 
 from stream import wire
+from stream.erasure import Erased, Selection, bury, select, wipe
 from stream.errors import JournalError
-from stream.events import EXPRESSION_ENDS, EXPRESSION_SPOTTED, Event, Filter, Position, score_of
+from stream.events import (
+    EVENTS_ERASED,
+    EXPRESSION_ENDS,
+    EXPRESSION_SPOTTED,
+    Event,
+    Filter,
+    Position,
+    score_of,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -117,6 +126,7 @@ class Journal:
             self._db = self._reader = _connect(self.path)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+            self._db.execute("PRAGMA secure_delete=ON")  # what is forgotten is overwritten
             self._db.executescript(_TABLES)
             self._open_epoch(self._db)
             if not in_memory:
@@ -205,8 +215,9 @@ class Journal:
         where, values = ["seq > ?", "seq <= ?"], [after, self._last if upto is None else upto]
         query: list[object] = list(values)
         if wanted.types is not None:
-            where.append(f"type IN ({_marks(wanted.types)})")
-            query += sorted(wanted.types)
+            chosen = wanted.types | {EVENTS_ERASED}
+            where.append(f"type IN ({_marks(chosen)})")
+            query += sorted(chosen)
         if wanted.sources is not None:
             where.append(f"(source = '' OR source IN ({_marks(wanted.sources)}))")
             query += sorted(wanted.sources)
@@ -266,12 +277,53 @@ class Journal:
                 gone = db.execute("DELETE FROM events WHERE seq <= ?", (upto,)).rowcount
                 db.execute("UPDATE meta SET value = ? WHERE key = 'forgotten'", (str(upto),))
                 db.execute("COMMIT")
+                self._forgotten = upto
+                if gone and self.path != MEMORY:
+                    with self._read_lock:
+                        wipe(db, vacuum=False)
             except sqlite3.Error as error:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
                 raise self._failed("prune", error) from error
-            self._forgotten = upto
             return int(gone)
+
+    def erase(self, what: Selection, *, reason: str, dry_run: bool = False, vacuum: bool = False) -> Erased:
+        """Erase events and leave tombstones, see :mod:`stream.erasure`. Their bytes are overwritten in the file.
+
+        Publishers wait meanwhile, seconds for 100 000 events.
+
+        :param reason: stands in the tombstones; :param dry_run: only tell what would go
+        :param vacuum: rebuild the file too, which takes as long as copying it
+        """
+        with self._lock:
+            db = self._open()
+            try:
+                rows, found = select(db, what)
+                if dry_run:
+                    return found
+                if rows:
+                    bury(db, self._epoch, rows, reason)
+                if (rows or vacuum) and self.path != MEMORY:
+                    with self._read_lock:  # a reader in the old state of the file would keep it
+                        found = replace(found, wiped=wipe(db, vacuum=vacuum))
+            except sqlite3.Error as error:
+                raise self._failed("erase from", error) from error
+            return found
+
+    def note(self, key: str, value: str | None = None) -> str | None:
+        """Keep a fact about the log beside it, or (without a value) look it up.
+
+        :raises JournalError: if the file cannot be read or written
+        """
+        with self._lock:
+            db = self._open()
+            try:
+                if value is not None:
+                    db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (f"note:{key}", value))
+                row = db.execute("SELECT value FROM meta WHERE key = ?", (f"note:{key}",)).fetchone()
+            except sqlite3.Error as error:
+                raise self._failed("write" if value is not None else "read", error) from error
+        return None if row is None else str(row[0])
 
     def close(self) -> None:
         """Close the file. Safe to call twice."""

@@ -276,6 +276,15 @@ SAID: Final[Mapping[str, Said]] = {
         },
         frozenset({"clocks", "t_ns", "t_ms"}),
     ),
+    events.EVENTS_ERASED: Said(
+        "Events of this source were erased; delete your copies too.",
+        {
+            "reason": _of("string", "purge or withdrawal"),
+            "events": _of("integer", "how many of those numbered from_seq to to_seq", minimum=1),
+            "from_seq": COUNT,
+            "to_seq": COUNT,
+        },
+    ),
     events.SCORE: Said(
         "What the spotter makes of a face at a moment.",
         {"track": COUNT, "me": SCORE, "apex": SCORE, "macro": SCORE, **_media("t")},
