@@ -46,7 +46,9 @@ class Question:
     :param system: system message, empty for none
     :param shots: solved examples, asked and answered before the question
     :param evidence: motion evidence of a micro-expression: what embedded describers answer from; others never see it
-    :param meta: what the task and its report want to know again, JSON data; never sent
+    :param meta: what the task and its report want to know again, JSON data; never sent. Names with a meaning:
+        ``domain``, ``subtask``, ``title`` and ``points`` (list of what a good answer says) place and explain it on the
+        page, ``subtask`` and ``image`` (file name) find it in recorded MME results, ``duration_ms`` is the expression's
     """
 
     task: str
