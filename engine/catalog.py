@@ -18,6 +18,7 @@ class Catalog:
 
     :param sources: ids that are configured; others are added when they first say something
     :param previews: those of which clients may ask for previews
+    :param pushes: those whose pictures clients may send
     :param models: name → facts (file, hash, provider), for ``session.created``
     :param ready: ``False`` where start-up calls :meth:`set_ready` when everything is loaded
     """
@@ -27,12 +28,14 @@ class Catalog:
         sources: Iterable[str] = (),
         *,
         previews: Iterable[str] = (),
+        pushes: Iterable[str] = (),
         models: Mapping[str, Mapping[str, Any]] | None = None,
         ready: bool = True,
     ) -> None:
         self._lock = threading.Lock()
         self._sources: dict[str, dict[str, Any]] = {}
         self._previews = frozenset(previews)
+        self._pushes = frozenset(pushes)
         for id in sources:
             self._sources[id] = self._unheard(id)
         self._clocks: dict[str, tuple[int, int]] = {}  # source → media time, monotonic time it was told
@@ -74,7 +77,7 @@ class Catalog:
             return [dict(facts) for facts in self._sources.values()]
 
     def _unheard(self, id: str) -> dict[str, Any]:
-        return {"id": id, "state": "offline", "preview": id in self._previews}
+        return {"id": id, "state": "offline", "preview": id in self._previews, "push": id in self._pushes}
 
     def models(self) -> dict[str, dict[str, Any]]:
         """The models in use."""

@@ -12,7 +12,8 @@ import logging
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
@@ -33,12 +34,18 @@ from stream.session import (
     Send,
     ServerSession,
     SessionRules,
+    StartPush,
     StartStream,
+    StopPush,
     StopStream,
+    TakePicture,
 )
+from stream.sources.push import Pushed, PushInlet
 from stream.subscriber import ReplayDone, ReplayTruncated, Skipped, SlowConsumer, Subscriber
 
 logger = logging.getLogger(__name__)
+
+EMPTY: Final[Mapping[str, PushInlet]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +85,7 @@ class Connection:
         metrics: Metrics,
         timing: Timing,
         clock_ns: Callable[[], int],
+        inlets: Mapping[str, PushInlet] = EMPTY,
     ) -> None:
         self.id = uuid.uuid4().hex[:12]
         self.session = ServerSession(rules)
@@ -89,6 +97,9 @@ class Connection:
         self._metrics = metrics
         self._timing = timing
         self._clock_ns = clock_ns
+        self._inlets = inlets
+        self._pushing: PushInlet | None = None
+        self._pushed = 0
         self._loop = asyncio.get_running_loop()
         self._end: asyncio.Future[Ending] = self._loop.create_future()
         self._writer: asyncio.Task[None] | None = None
@@ -108,6 +119,7 @@ class Connection:
             resume = self.subscriber.position if self.subscriber is not None else None
             await _stop(reader)
             await self._stop_stream()
+            self._leave_inlet()
             self.session.closed()
         if ending.polite:
             await self._close(ending, resume)
@@ -157,6 +169,13 @@ class Connection:
                     await self._mark(action)
                 case FetchEvidence(expression=expression, ref=ref):
                     await self._send_evidence(expression, ref)
+                case StartPush(source=source, ref=ref):
+                    await self._start_push(source, ref)
+                case TakePicture(jpeg=jpeg, time_ns=time_ns):
+                    if self._pushing is not None and self._pushing.offer(self.id, Pushed(jpeg, time_ns)):
+                        self._pushed += 1
+                case StopPush(ref=ref):
+                    await self._stop_push(ref)
                 case Hangup(code=code, reason=reason):
                     self.finish(Ending(code, reason))
 
@@ -190,6 +209,28 @@ class Connection:
             return
         data = {"ref": ref, "expression": expression, "media_type": "image/png", "bytes": len(png)}
         await self._send(wire.encode_picture(self._event(wire.EVIDENCE, data, png)), text=False)
+
+    async def _start_push(self, source: str, ref: str | None) -> None:
+        inlet = self._inlets[source]
+        if not inlet.begin(self.id):
+            self.session.push_refused()
+            message = f"somebody else sends the pictures of {source!r}"
+            await self._say(wire.ERROR, {"code": "busy", "message": message, "ref": ref})
+            return
+        self._pushing, self._pushed = inlet, 0
+        limits = {"picture_bytes": wire.MAX_PICTURE_BYTES, "pictures_per_s": self.session.pictures_per_s}
+        await self._say(wire.PUSH_ACCEPTED, {"ref": ref, "pushed": source, **limits})
+
+    async def _stop_push(self, ref: str | None) -> None:
+        if self._pushing is not None:
+            source = self._pushing.id
+            self._leave_inlet()
+            await self._say(wire.PUSH_ENDED, {"ref": ref, "pushed": source, "pictures": self._pushed})
+
+    def _leave_inlet(self) -> None:
+        inlet, self._pushing = self._pushing, None
+        if inlet is not None:
+            inlet.finish(self.id)
 
     async def _mark(self, marker: AddMarker) -> None:
         source = marker.source

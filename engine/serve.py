@@ -16,7 +16,7 @@ import logging
 import socket as network
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Final, Self
@@ -29,7 +29,7 @@ from websockets.typing import Subprotocol
 
 from engine.auth import Authenticator, OriginPolicy, bearer, is_loopback
 from engine.catalog import Catalog
-from engine.connection import Connection, Ending
+from engine.connection import EMPTY, Connection, Ending
 from engine.http import Answer, EvidenceStore, Pages, forbidden, to_response, unauthorised
 from engine.library import Library
 from engine.metrics import Metrics
@@ -38,16 +38,19 @@ from engine.server_options import ServerOptions, tls_context
 from engine.watchdog import Watchdog
 from stream import wire
 from stream.access import Principal
+from stream.client_messages import MAX_PUSH_HEAD
 from stream.errors import JournalError, UsageError
 from stream.events import STATS
 from stream.hub import Hub
 from stream.session import SessionRules
+from stream.sources.push import PushInlet
 from stream.subscriber import Totals
 
 logger = logging.getLogger(__name__)
 
 PATH: Final = "/v1/stream"
 HOUSEKEEPING_S: Final = 60.0
+MAX_PUSH_BYTES: Final = 4 + MAX_PUSH_HEAD + wire.MAX_PICTURE_BYTES
 
 SEND_BUFFER: Final = 64 * 1024
 """Bytes the kernel may hold for one client. Left to itself it grows to megabytes, and a client that reads
@@ -67,9 +70,11 @@ class Server:
         evidence: EvidenceStore | None = None,
         audit: Audit = log_audit,
         watchdog: Watchdog | None = None,
+        inlets: Mapping[str, PushInlet] = EMPTY,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self.options = options
+        self._inlets = inlets
         self._watchdog = watchdog
         self.hub = hub
         self.catalog = catalog or Catalog()
@@ -97,6 +102,7 @@ class Server:
             created=self._created,
             authenticate=self._authenticator.check,
             sources=self.catalog.ids,
+            pushable=lambda: frozenset(inlets),
             messages_per_s=options.messages_per_s,
             burst=max(1, int(2 * options.messages_per_s)),
         )
@@ -134,7 +140,8 @@ class Server:
                 ping_interval=options.heartbeat_s,
                 ping_timeout=options.heartbeat_s,
                 close_timeout=options.timing.grace,
-                max_size=wire.MAX_CLIENT_BYTES,
+                # the session holds text to its own, smaller bound
+                max_size=MAX_PUSH_BYTES if self._inlets else wire.MAX_CLIENT_BYTES,
                 max_queue=16,
                 logger=logging.getLogger(f"{__name__}.websockets"),
                 ssl=self._tls,
@@ -277,6 +284,7 @@ class Server:
                 metrics=self.metrics,
                 timing=self.options.timing,
                 clock_ns=self._clock_ns,
+                inlets=self._inlets,
             )
             self._connections.add(connection)
             self._empty.clear()
@@ -385,8 +393,12 @@ def serve(
     evidence: EvidenceStore | None = None,
     audit: Audit = log_audit,
     watchdog: Watchdog | None = None,
+    inlets: Mapping[str, PushInlet] = EMPTY,
 ) -> Server:
-    """A server to enter with ``async with``."""
+    """A server to enter with ``async with``.
+
+    :param inlets: where clients may send pictures, by source
+    """
     return Server(
         options,
         hub=hub,
@@ -395,6 +407,7 @@ def serve(
         evidence=evidence,
         audit=audit,
         watchdog=watchdog,
+        inlets=inlets,
     )
 
 

@@ -66,7 +66,13 @@ def asyncapi() -> dict[str, Any]:
 def _message(name: str) -> dict[str, Any]:
     payload = {"$ref": f"#/components/schemas/{name}"}
     if name in MESSAGES:
-        return {"name": name, "payload": payload}
+        found: dict[str, Any] = {"name": name, "payload": payload}
+        if name == "push.start":
+            found["description"] = (
+                "After push.accepted, pictures follow as binary messages: four bytes, big-endian, that hold the length "
+                'of a head; the head, {"time_ns": "…"}; a JPEG.'
+            )
+        return found
     said = SAID[name]
     kind = "control" if name in CONTROL else "lossy" if name in LOSSY else "reliable"
     found = {"name": name, "summary": said.summary, "tags": [{"name": kind}], "payload": payload}

@@ -1,8 +1,8 @@
 """What a client may say: flat JSON, read strictly.
 
-``{"type": "subscribe", "sources": […]}``. An unknown field is refused by name, because a misspelt filter that is
-silently ignored looks like a server that loses events. :data:`MESSAGES` holds each field once, with its reader and
-its JSON Schema (:mod:`stream.schema`).
+``{"type": "subscribe", "sources": […]}``; after ``push.start`` also binary messages with pictures. An unknown field is
+refused by name, because a misspelt filter that is silently ignored looks like a server that loses events.
+:data:`MESSAGES` holds each field once, with its reader and its JSON Schema (:mod:`stream.schema`).
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ MAX_NAME_CHARS: Final = 128
 MAX_LABEL_CHARS: Final = 200
 MAX_TOKEN_CHARS: Final = 4096
 MAX_NS: Final = 2**63 - 1
+MAX_PUSH_HEAD: Final = 64
+"""Bytes before a pushed picture."""
 
 EXPRESSION_ID: Final = r"[A-Za-z0-9._-]{1,128}"
 
@@ -83,13 +85,30 @@ class EvidenceGet:
 
 
 @dataclass(frozen=True, slots=True)
+class PushStart:
+    """``push.start``: binary messages with pictures of this source follow."""
+
+    source: str
+    id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PushStop:
+    """``push.stop``: no more pictures."""
+
+    id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Close:
     """``session.close``: the client is done."""
 
     id: str | None = None
 
 
-ClientMessage: TypeAlias = Auth | Subscribe | Unsubscribe | MarkerAdd | EvidenceGet | Close
+ClientMessage: TypeAlias = (
+    Auth | Subscribe | Unsubscribe | MarkerAdd | EvidenceGet | PushStart | PushStop | Close
+)
 
 
 def encode_client(message: ClientMessage) -> str:
@@ -118,6 +137,10 @@ def encode_client(message: ClientMessage) -> str:
                 out["time_ns"] = str(time_ns)
         case EvidenceGet(expression=expression):
             out = {"type": "evidence.get", "expression": expression}
+        case PushStart(source=source):
+            out = {"type": "push.start", "source": source}
+        case PushStop():
+            out = {"type": "push.stop"}
         case Close():
             out = {"type": "session.close"}
     if message.id is not None:
@@ -140,6 +163,32 @@ def decode_client(payload: str | bytes) -> ClientMessage:
     except Refused as error:
         error.ref = ref
         raise
+
+
+def encode_push(jpeg: bytes, time_ns: int) -> bytes:
+    """The binary message of a pushed picture.
+
+    :param time_ns: the sender's clock at capture
+    """
+    head = json.dumps({"time_ns": str(time_ns)}, separators=(",", ":")).encode()
+    return len(head).to_bytes(4, "big") + head + jpeg
+
+
+def decode_push(payload: bytes) -> tuple[bytes, int]:
+    """Read the binary message of a pushed picture: the picture, unchecked, and its time in nanoseconds.
+
+    :raises ProtocolError: if it is none
+    """
+    length = int.from_bytes(payload[:4], "big")
+    head = payload[4 : 4 + length]
+    if not 0 < length <= MAX_PUSH_HEAD or len(head) != length:
+        raise ProtocolError(
+            "a binary message is four bytes with the length of its head, the head, the picture"
+        )
+    message = parse_object(head)
+    if message.keys() != {"time_ns"}:
+        raise ProtocolError("the head of a pushed picture has one field, time_ns")
+    return payload[4 + length :], _read_ns(message["time_ns"])
 
 
 def expand_types(names: list[str]) -> frozenset[str]:
@@ -195,6 +244,10 @@ def _read_client(message: dict[str, Any], ref: str | None) -> ClientMessage:
             return EvidenceGet(values["expression"], ref)
         case "unsubscribe":
             return Unsubscribe(ref)
+        case "push.start":
+            return PushStart(values["source"], ref)
+        case "push.stop":
+            return PushStop(ref)
         case _:
             return Close(ref)
 
@@ -363,6 +416,10 @@ MESSAGES: Final[Mapping[str, Mapping[str, Field]]] = {
             True,
         )
     },
+    "push.start": {
+        "source": Field(_read_source, _string(MAX_NAME_CHARS, "id of a source whose address is push:"), True)
+    },
+    "push.stop": {},
     "session.close": {},
 }
 """The fields of each message, ``type`` and ``id`` apart."""

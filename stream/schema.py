@@ -80,6 +80,7 @@ _SOURCE = {
     "id": TEXT,
     "state": {"enum": ["online", "offline", "reconnecting", "ended"]},
     "preview": _of("boolean", "whether the scope media:read may watch it"),
+    "push": _of("boolean", "whether the scope sources:write may send its pictures"),
 }
 _STATUS: dict[str, Schema] = {
     "uri": _of("string", "without credentials"),
@@ -216,6 +217,13 @@ SAID: Final[Mapping[str, Said]] = {
         "The motion map of an expression, as asked for.",
         {"ref": ASKED_REF, "expression": TEXT, **_PICTURE},
         picture=True,
+    ),
+    wire.PUSH_ACCEPTED: Said(
+        "Send pictures: JPEG, each in a binary message after a head of its own.",
+        {"ref": ASKED_REF, "pushed": TEXT, "picture_bytes": COUNT, "pictures_per_s": NUMBER},
+    ),
+    wire.PUSH_ENDED: Said(
+        "No more pictures are taken.", {"ref": ASKED_REF, "pushed": TEXT, "pictures": COUNT}
     ),
     wire.ERROR: Said(
         "A message of yours that cannot be obeyed, or why the session ends.",

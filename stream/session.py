@@ -79,6 +79,29 @@ class FetchEvidence:
 
 
 @dataclass(frozen=True, slots=True)
+class StartPush:
+    """Take the source's inlet for this client and answer; :meth:`ServerSession.push_refused` if it is taken."""
+
+    source: str
+    ref: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class TakePicture:
+    """A pushed picture, not looked at yet."""
+
+    jpeg: bytes
+    time_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class StopPush:
+    """Leave the inlet to others and answer."""
+
+    ref: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Hangup:
     """Send ``session.closed`` and close the connection with this code."""
 
@@ -86,7 +109,9 @@ class Hangup:
     reason: str
 
 
-Action: TypeAlias = Send | StartStream | StopStream | AddMarker | FetchEvidence | Hangup
+Action: TypeAlias = (
+    Send | StartStream | StopStream | AddMarker | FetchEvidence | StartPush | TakePicture | StopPush | Hangup
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +121,9 @@ class SessionRules:
     :param hello: data of ``hello``; :param created: makes the data of ``session.created``
     :param authenticate: token → whoever holds it, ``None`` if nobody does
     :param sources: ids that exist now; empty where nobody keeps a list
+    :param pushable: ids of sources whose pictures clients may send
     :param messages_per_s, burst: how fast a client may talk
+    :param pictures_per_s: how fast it may send pictures
     :param max_errors: refused messages until the session is closed
     """
 
@@ -104,8 +131,10 @@ class SessionRules:
     created: Callable[[Principal], Mapping[str, Any]]
     authenticate: Callable[[str], Principal | None]
     sources: Callable[[], frozenset[str]]
+    pushable: Callable[[], frozenset[str]] = frozenset
     messages_per_s: float = 20.0
     burst: int = 40
+    pictures_per_s: float = 120.0
     max_errors: int = 8
 
 
@@ -115,10 +144,11 @@ class ServerSession:
     def __init__(self, rules: SessionRules) -> None:
         self._rules = rules
         self._errors = 0
-        self._allowance = float(rules.burst)
-        self._heard_s: float | None = None
+        self._words = _Bucket(rules.messages_per_s, rules.burst)
+        self._pictures = _Bucket(rules.pictures_per_s, rules.pictures_per_s)
         self.state = State.OPENING
         self.principal: Principal | None = None
+        self.pushing: str | None = None
 
     def open(self, principal: Principal | None) -> list[Action]:
         """Greet.
@@ -140,10 +170,10 @@ class ServerSession:
         """
         if self.state in (State.CLOSED, State.OPENING):
             return []
-        if not self._within_rate(now_s):
-            return self._hang_up(wire.TOO_MANY_MESSAGES, "rate", "too many messages")
         if isinstance(payload, bytes):
-            return self._hang_up(wire.BAD_MESSAGE, "bad_message", "clients send text messages only")
+            return self._picture(payload, now_s)
+        if not self._words.take(now_s):
+            return self._hang_up(wire.TOO_MANY_MESSAGES, "rate", "too many messages")
         if len(payload) > wire.MAX_CLIENT_BYTES:
             return self._hang_up(wire.BAD_MESSAGE, "too_large", f"over {wire.MAX_CLIENT_BYTES} bytes")
         try:
@@ -152,6 +182,15 @@ class ServerSession:
             return self._refuse(error)
         except ProtocolError as error:
             return self._hang_up(error.close_code, "bad_message", error.message)
+
+    @property
+    def pictures_per_s(self) -> float:
+        """How fast pictures may come."""
+        return self._rules.pictures_per_s
+
+    def push_refused(self) -> None:
+        """Somebody else has the inlet."""
+        self.pushing = None
 
     def auth_expired(self) -> list[Action]:
         """The time to present a token is over; nothing happens once the session is past that."""
@@ -197,6 +236,13 @@ class ServerSession:
             case said.EvidenceGet(expression=expression):
                 _need(self.principal, Scope.MEDIA_READ, message.id)
                 return [FetchEvidence(expression, message.id)]
+            case said.PushStart(source=source):
+                return self._push(source, self.principal, message.id)
+            case said.PushStop():
+                if self.pushing is None:
+                    raise Refused("not_pushing", "no pictures are being sent", ref=message.id)
+                self.pushing = None
+                return [StopPush(message.id)]
 
     def _admit(self, principal: Principal) -> list[Action]:
         self.principal = principal
@@ -214,6 +260,27 @@ class ServerSession:
         self._known(wanted.sources or frozenset(), principal, message.id)
         self.state = State.STREAMING
         return [StartStream(wanted, principal.narrow(wanted), message.after, message.id)]
+
+    def _push(self, source: str, principal: Principal, ref: str | None) -> list[Action]:
+        _need(principal, Scope.SOURCES_WRITE, ref)
+        self._known(frozenset({source}), principal, ref)
+        if source not in self._rules.pushable():
+            raise Refused("not_pushable", f"the address of {source!r} is not push:", ref=ref)
+        if self.pushing is not None:
+            raise Refused("busy", f"you send pictures of {self.pushing!r} already", ref=ref)
+        self.pushing = source
+        return [StartPush(source, ref)]
+
+    def _picture(self, payload: bytes, now_s: float) -> list[Action]:
+        if self.pushing is None:
+            return self._hang_up(wire.BAD_MESSAGE, "bad_message", "pictures come after push.start only")
+        if not self._pictures.take(now_s):
+            return self._hang_up(wire.TOO_MANY_MESSAGES, "rate", "too many pictures")
+        try:
+            jpeg, time_ns = said.decode_push(payload)
+        except ProtocolError as error:
+            return self._hang_up(error.close_code, "bad_message", error.message)
+        return [TakePicture(jpeg, time_ns)]
 
     def _mark(self, message: said.MarkerAdd, principal: Principal) -> list[Action]:
         _need(principal, Scope.SOURCES_WRITE, message.id)
@@ -246,13 +313,21 @@ class ServerSession:
         self.state = State.CLOSED
         return [Send(wire.ERROR, {"code": code, "message": message, "ref": ref}), Hangup(close_code, code)]
 
-    def _within_rate(self, now_s: float) -> bool:
-        """A bucket that holds ``burst`` messages and refills at ``messages_per_s``."""
-        since = 0.0 if self._heard_s is None else max(0.0, now_s - self._heard_s)
-        self._heard_s = now_s
-        refill = since * self._rules.messages_per_s
-        self._allowance = min(float(self._rules.burst), self._allowance + refill) - 1.0
-        return self._allowance >= 0
+
+class _Bucket:
+    """Holds ``size`` messages and refills at ``per_s``."""
+
+    def __init__(self, per_s: float, size: float) -> None:
+        self._per_s = per_s
+        self._size = self._left = float(size)
+        self._at_s: float | None = None
+
+    def take(self, now_s: float) -> bool:
+        """Whether one more may come now."""
+        since = 0.0 if self._at_s is None else max(0.0, now_s - self._at_s)
+        self._at_s = now_s
+        self._left = min(self._size, self._left + since * self._per_s) - 1.0
+        return self._left >= 0
 
 
 def _need(principal: Principal, scope: Scope, ref: str | None) -> None:

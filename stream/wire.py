@@ -27,6 +27,8 @@ REPLAY_DONE: Final = "replay.done"
 REPLAY_TRUNCATED: Final = "replay.truncated"
 STREAM_SKIPPED: Final = "stream.skipped"
 EVIDENCE: Final = "evidence"
+PUSH_ACCEPTED: Final = "push.accepted"
+PUSH_ENDED: Final = "push.ended"
 ERROR: Final = "error"
 SESSION_CLOSED: Final = "session.closed"
 
@@ -40,6 +42,8 @@ CONTROL: Final = frozenset(
         REPLAY_TRUNCATED,
         STREAM_SKIPPED,
         EVIDENCE,
+        PUSH_ACCEPTED,
+        PUSH_ENDED,
         ERROR,
         SESSION_CLOSED,
     }

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from clients.cli.common import make_describer
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from engine.spool import Spool
     from engine.watchdog import Watchdog
     from stream.frames import Frame
+    from stream.sources.push import PushInlet
     from stream.supervise import RunnerOptions
 
 
@@ -46,30 +49,35 @@ def build(
     spool: Spool | None = None,
     watchdog: Watchdog | None = None,
     on_frame: Callable[[Frame], None] | None = None,
+    inlets: Mapping[str, PushInlet] | None = None,
 ) -> LiveEngine:
     """A live engine for these sources, not started.
 
     :param options: how sources are kept alive; by default they may be down at the start
     :param spool: keeps describe jobs over a crash; :param watchdog: is told that sources go on
     :param on_frame: sees each frame, see :class:`engine.live.LiveEngine`
+    :param inlets: where clients' pictures arrive, for sources whose address is ``push:``
     """
     from engine.chains import ChainFactory
     from engine.live import LiveEngine
     from stream.sources import SourceOptions
-    from stream.supervise import SourceRunner
+    from stream.supervise import RunnerOptions, SourceRunner
 
     describer = make_describer(settings)
     factory = ChainFactory(settings, describer.recipe)
-    runners = [
-        SourceRunner(
-            source.uri,
-            id=source.id,
-            fps=source.fps,
-            source_options=SourceOptions(mirrored=source.mirrored),
-            options=options,
-        )
-        for source in sources
-    ]
+
+    def runner(source: SourceSettings) -> SourceRunner:
+        chosen = SourceOptions(mirrored=source.mirrored)
+        if inlets is not None and source.id in inlets:
+            inlet = inlets[source.id]
+            # nobody has to send: waiting for it is no failure to open
+            patient = replace(options or RunnerOptions(), open_s=math.inf)
+            return SourceRunner(
+                source.uri, id=source.id, options=patient, opener=lambda first: inlet.open(first, chosen)
+            )
+        return SourceRunner(source.uri, id=source.id, fps=source.fps, source_options=chosen, options=options)
+
+    runners = [runner(source) for source in sources]
     mirrored = {source.id for source in sources if source.mirrored}
     chosen = settings.describer
     return LiveEngine(

@@ -127,6 +127,7 @@ async def _serve(settings: Settings, options: ServerOptions) -> int:
     from engine.watchdog import Watchdog
     from stream.hub import Hub
     from stream.journal import Journal
+    from stream.sources.push import PushInlet, is_push
 
     show_states()
     spans = tracing.from_environment()
@@ -140,19 +141,22 @@ async def _serve(settings: Settings, options: ServerOptions) -> int:
             hub.observe(spans)
         evidence = EvidenceStore()
         previews = [source.id for source in settings.sources if source.preview]
-        catalog = Catalog([source.id for source in settings.sources], previews=previews)
+        inlets = {source.id: PushInlet(source.id) for source in settings.sources if is_push(source.uri)}
+        catalog = Catalog([source.id for source in settings.sources], previews=previews, pushes=inlets)
         keep = settings.server.keep_evidence
         spool = Spool(keep / "open") if keep else None
         left_open = recover(journal.unfinished(), spool)
         sink = HubSink(hub, evidence, keep)
         watching = Previews(hub, previews)
-        engine = build(settings, settings.sources, sink, spool=spool, watchdog=watchdog, on_frame=watching)
+        engine = build(
+            settings, settings.sources, sink, spool=spool, watchdog=watchdog, on_frame=watching, inlets=inlets
+        )
         loop, stop = asyncio.get_running_loop(), asyncio.Event()
         calm(loop)
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, _ask, stop)
         async with listening(
-            options, hub=hub, catalog=catalog, evidence=evidence, watchdog=watchdog
+            options, hub=hub, catalog=catalog, evidence=evidence, watchdog=watchdog, inlets=inlets
         ) as server:
             click.echo(f"{options.declaration.notice}", err=True)
             click.echo(f"listening on {server.url}   (mellm listen {server.url})", err=True)
@@ -162,6 +166,8 @@ async def _serve(settings: Settings, options: ServerOptions) -> int:
             await stop.wait()
             systemd.stopping()
             click.echo("stopping …", err=True)
+            for inlet in inlets.values():
+                inlet.shut()
             await asyncio.to_thread(engine.stop)
     return 0
 

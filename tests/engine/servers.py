@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 from unittest.mock import patch
@@ -20,6 +20,7 @@ from engine.serve import Server, serve
 from engine.server_options import ServerOptions
 from stream.hub import Hub
 from stream.journal import Journal
+from stream.sources.push import PushInlet
 from stream.subscriber import HubLimits
 from tests.stream.spoken import problems
 
@@ -45,6 +46,7 @@ async def running(
     limits: HubLimits | None = None,
     sources: tuple[str, ...] = (),
     previews: tuple[str, ...] = (),
+    inlets: Mapping[str, PushInlet] | None = None,
     checked: bool = True,
     **changes: Any,
 ) -> AsyncIterator[Server]:
@@ -59,8 +61,8 @@ async def running(
 
     try:
         with patch.object(Connection, "_send", hold_up if checked else send):
-            catalog = Catalog(sources, previews=previews)
-            async with serve(options(**changes), hub=hub, catalog=catalog) as server:
+            catalog = Catalog(sources, previews=previews, pushes=inlets or ())
+            async with serve(options(**changes), hub=hub, catalog=catalog, inlets=inlets or {}) as server:
                 yield server
     finally:
         hub.journal.close()

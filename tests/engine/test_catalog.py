@@ -5,14 +5,14 @@ from engine.catalog import MAX_DRIFT_NS, Catalog
 
 def test_sources_are_known_before_they_speak_and_keep_the_facts_of_their_last_word() -> None:
     catalog = Catalog(["cam"], models={"spotter": {"sha256": "ab"}})
-    assert catalog.sources() == [{"id": "cam", "state": "offline", "preview": False}]
+    assert catalog.sources() == [{"id": "cam", "state": "offline", "preview": False, "push": False}]
     catalog.observe("source.online", "cam", {"width": 640, "state": "x", "id": "y"})
     catalog.observe("source.gap", "cam", {"reason": "decode"})
     catalog.observe("source.online", "door", {})
     catalog.observe("stats", "", {})
     assert catalog.sources() == [
-        {"id": "cam", "state": "online", "preview": False, "width": 640},
-        {"id": "door", "state": "online", "preview": False},
+        {"id": "cam", "state": "online", "preview": False, "push": False, "width": 640},
+        {"id": "door", "state": "online", "preview": False, "push": False},
     ]
     catalog.observe("source.reconnecting", "cam", {"attempt": 1})
     assert catalog.sources()[0]["state"] == "reconnecting"

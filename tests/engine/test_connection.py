@@ -29,7 +29,7 @@ async def test_greeting() -> None:
     assert hello["data"]["auth_needed"] is False
     assert hello["data"]["purpose"] == "self-use"
     assert "must not decide about people" in hello["data"]["notice"]
-    assert created["data"]["sources"] == [{"id": "cam", "state": "offline", "preview": False}]
+    assert created["data"]["sources"] == [{"id": "cam", "state": "offline", "preview": False, "push": False}]
     assert created["data"]["replay"] == {"epoch": server.hub.journal.epoch, "from_seq": 1, "to_seq": 0}
 
 

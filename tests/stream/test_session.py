@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from stream import client_messages as said
 from stream import wire
 from stream.access import Principal, Scope
 from stream.events import MARKER, Filter, Position
@@ -19,9 +20,12 @@ from stream.session import (
     Send,
     ServerSession,
     SessionRules,
+    StartPush,
     StartStream,
     State,
+    StopPush,
     StopStream,
+    TakePicture,
 )
 
 LOCAL = Principal("local")
@@ -285,6 +289,8 @@ class Sessions(RuleBasedStateMachine):
                 {"type": "session.auth", "token": "wrong"},
                 {"type": "subscribe"},
                 {"type": "subscribe", "sources": ["door"]},
+                {"type": "push.start", "source": "cam"},
+                {"type": "push.stop"},
                 {"type": "subscribe", "nope": 1},
                 {"type": "unsubscribe"},
                 {"type": "subscribe", "types": ["preview"]},
@@ -314,3 +320,71 @@ class Sessions(RuleBasedStateMachine):
 
 
 TestSessions = Sessions.TestCase
+
+
+# -- pictures that clients send -----------------------------------------------------------------------
+
+PICTURE = said.encode_push(b"jpeg", 5)
+
+
+def pushing(**changes: Any) -> ServerSession:
+    session = opened(pushable=lambda: frozenset({"cam"}), **changes)
+    assert say(session, type="push.start", source="cam", id="p") == [StartPush("cam", "p")]
+    return session
+
+
+def test_pictures_follow_a_push_start() -> None:
+    session = pushing()
+    assert session.receive(PICTURE, 0.0) == [TakePicture(b"jpeg", 5)]
+    assert say(session, type="push.stop", id="q") == [StopPush("q")]
+    (error, hangup) = session.receive(PICTURE, 0.0)
+    assert isinstance(error, Send)
+    assert hangup == Hangup(4400, "bad_message")
+
+
+@pytest.mark.parametrize(
+    ("principal", "pushable", "source", "code"),
+    [
+        (LOCAL, {"cam"}, "door", "unknown_source"),
+        (LOCAL, set(), "cam", "not_pushable"),
+        (Principal("r", frozenset({Scope.EVENTS_READ})), {"cam"}, "cam", "forbidden"),
+        (Principal("r", sources=frozenset({"door"})), {"cam"}, "cam", "unknown_source"),
+    ],
+)
+def test_who_may_not_push_is_told(principal: Principal, pushable: set[str], source: str, code: str) -> None:
+    session = opened(principal, pushable=lambda: frozenset(pushable))
+    (error,) = say(session, type="push.start", source=source)
+    assert isinstance(error, Send)
+    assert error.data["code"] == code
+    assert session.pushing is None
+
+
+def test_one_push_a_client_and_again_after_a_refusal() -> None:
+    session = pushing()
+    (error,) = say(session, type="push.start", source="cam")
+    assert isinstance(error, Send)
+    assert error.data["code"] == "busy"
+    session.push_refused()
+    assert say(session, type="push.start", source="cam") == [StartPush("cam", None)]
+
+
+def test_pictures_have_a_rate_of_their_own() -> None:
+    session = pushing(pictures_per_s=30.0, burst=4)
+    for number in range(300):
+        assert session.receive(PICTURE, number / 30) != []
+        assert session.state is State.READY
+    for _ in range(40):
+        last = session.receive(PICTURE, 10.0)
+    assert (session.state, last) == (State.CLOSED, [])
+
+
+@given(st.binary(max_size=80))
+def test_what_is_no_picture_ends_the_session_and_raises_nothing(payload: bytes) -> None:
+    session = pushing()
+    actions = session.receive(payload, 0.0)
+    assert isinstance(actions[0], TakePicture) or actions[-1] == Hangup(4400, "bad_message")
+
+
+@given(st.binary(max_size=200), st.integers(0, 2**63 - 1))
+def test_pushed_pictures_round_trip(jpeg: bytes, time_ns: int) -> None:
+    assert said.decode_push(said.encode_push(jpeg, time_ns)) == (jpeg, time_ns)
