@@ -23,6 +23,7 @@ from pydantic import (
     model_validator,
 )
 
+from engine.consent import reference
 from stream.access import Scope
 from stream.errors import ConfigError
 
@@ -86,6 +87,11 @@ class SourceSettings(_Section):
     consent: str | None = None
     preview: bool = False
 
+    @field_validator("consent")
+    @classmethod
+    def _reference(cls, consent: str | None) -> str | None:
+        return None if consent is None else reference(consent)
+
 
 class TokenSettings(_Section):
     """Who may connect, and what for. The secret itself stands elsewhere."""
@@ -110,6 +116,7 @@ class Settings(_Section):
 
     purpose: str | None = None
     medical_or_safety_basis: str | None = None
+    consent_required: bool | None = None
     describer: DescriberSettings = DescriberSettings()
     spotting: SpottingSettings = SpottingSettings()
     faces: FaceSettings = FaceSettings()

@@ -7,6 +7,7 @@
     │   ├── ConfigError            a configuration key or value
     │   ├── PurposeRefused         a purpose that the project does not serve
     │   ├── ConsentMissing         a source whose people are not known to have agreed
+    │   │   └── ConsentWithdrawn   … or do not agree any more
     │   └── MissingExtra           an optional dependency is not installed
     ├── SourceError                a camera, stream or recording
     │   ├── SourceNotFound         nothing at that path or device
@@ -79,9 +80,15 @@ class PurposeRefused(UsageError):
 
 
 class ConsentMissing(UsageError):
-    """Nobody has stated that the people before this camera agreed, or they have withdrawn."""
+    """Nobody has stated that the people before this camera agreed."""
 
     code = "consent_missing"
+
+
+class ConsentWithdrawn(ConsentMissing):
+    """The people before this camera do not agree any more."""
+
+    code = "consent_withdrawn"
 
 
 class MissingExtra(UsageError):

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
 from stream.errors import JournalError
-from stream.events import EVENT_TYPES, LOSSY, PREVIEW, Event, Filter, Position, media_time
+from stream.events import EVENT_TYPES, EVENTS_ERASED, LOSSY, PREVIEW, Event, Filter, Position, media_time
 from stream.journal import Journal, Record
 from stream.subscriber import HubLimits, Subscriber
 
@@ -42,6 +42,7 @@ class Hub:
         self.journal_failing = False
         self._clock_ns = clock_ns
         self._observers: list[Observer] = []
+        self._consents: dict[str, str] = {}
         # publishers number and queue one at a time, and may wait for the disk meanwhile; the loop takes the
         # second lock only, which nobody holds for long
         self._order = threading.Lock()
@@ -74,6 +75,11 @@ class Hub:
         journalled. Register before publishing starts; observers must be thread-safe and quick."""
         self._observers.append(observer)
 
+    def consent(self, source: str, reference: str) -> None:
+        """From now on this reference stands as ``consent`` in every journalled event of the source, so that they can
+        be found by it. Register before publishing starts."""
+        self._consents[source] = reference
+
     def publish_threadsafe(
         self,
         type: str,
@@ -103,6 +109,8 @@ class Hub:
             data = {**data, **media_time("t", time_ns)}
         if id is None and isinstance(data.get("id"), str):
             id = data["id"]
+        if source in self._consents and type not in LOSSY and type != EVENTS_ERASED:
+            data = {**data, "consent": self._consents[source]}
         for observer in self._observers:
             observer(type, source, data)
         now = self._clock_ns() // 1000 * 1000

@@ -63,6 +63,7 @@ SCORE: Final = _of("number", minimum=0, maximum=1)
 COUNTS: Final = _of("object", "by reason or type", additionalProperties=COUNT)
 TEXT_OR_NOT: Final = _of(["string", "null"])
 ASKED_REF: Final = _of(["string", "null"], "the id of your message")
+CONSENT: Final = _of("string", "the operator's reference to the consent of those before this camera")
 PLACE: Final = _record({"epoch": TEXT, "seq": COUNT})
 NAMES_OR_ALL: Final = _of(["array", "null"], "null: all", items=TEXT)
 MEDIA_TYPE: Final = {"enum": ["image/png", "image/jpeg"]}
@@ -190,7 +191,9 @@ SAID: Final[Mapping[str, Said]] = {
             ),
             "sources": _of(
                 "array",
-                items=_record({**_SOURCE, **_STATUS}, optional=frozenset(_STATUS)),
+                items=_record(
+                    {**_SOURCE, **_STATUS, "consent": CONSENT}, optional=frozenset(_STATUS) | {"consent"}
+                ),
             ),
             "models": _of("object", "in use, by name"),
             "replay": _record({"epoch": TEXT, "from_seq": COUNT, "to_seq": COUNT}),
@@ -376,7 +379,10 @@ def _envelope(name: str, said: Said, strict: bool) -> Schema:
         fields["seq"] = _of("null", "not in the log")
     if name in CONTROL:
         fields["source"] = {"const": ""}
-    fields["data"] = _record(said.data, optional=said.optional)
+    data, optional = dict(said.data), said.optional
+    if name in events.RELIABLE and name != events.EVENTS_ERASED:
+        data["consent"], optional = CONSENT, optional | {"consent"}
+    fields["data"] = _record(data, optional=optional)
     if strict:
         whole["additionalProperties"] = fields["data"]["additionalProperties"] = False
     return {"description": said.summary, **whole}

@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--source", "sources", multiple=True, metavar="ID=URI", help="A source; may be repeated.")
 @click.option("--mirrored", multiple=True, metavar="ID", help="This source's picture is a mirror image.")
+@click.option(
+    "--consent",
+    "consents",
+    multiple=True,
+    metavar="ID=REF",
+    help="Reference to the consent of those before this source; needed for research and clinical.",
+)
+@click.option("--no-consent-gate", is_flag=True, hidden=True)
 @click.option("--host", metavar="ADDRESS", help="Address to listen on [127.0.0.1].")
 @click.option("--port", type=int, metavar="N", help="Port to listen on, 0 for any free one [8765].")
 @click.option("--token-env", metavar="NAME", help="Variable that holds the clients' token [MELLM_TOKEN].")
@@ -40,6 +48,8 @@ if TYPE_CHECKING:
 def serve(
     sources: tuple[str, ...],
     mirrored: tuple[str, ...],
+    consents: tuple[str, ...],
+    no_consent_gate: bool,
     host: str | None,
     port: int | None,
     token_env: str | None,
@@ -57,7 +67,13 @@ def serve(
     configuration. Ctrl-C stops: clients are told where to resume.
     """
     from clients.cli.live import parse_sources
+    from engine.consent import with_references
+    from stream.errors import ConsentMissing
 
+    if no_consent_gate:
+        raise ConsentMissing(
+            "there is no way round the consent gate", remedy="give --consent ID=REF for each source"
+        )
     given = {
         "sources": parse_sources(sources, mirrored) or None,
         "server.host": host,
@@ -73,6 +89,7 @@ def serve(
     settings = settings_from(flags, given)
     if not settings.sources:
         raise click.UsageError("no source: give --source ID=URI, or [[sources]] in the configuration")
+    settings = with_references(settings, consents)
     return asyncio.run(_serve(settings, _options(settings)))
 
 
@@ -114,7 +131,7 @@ def retention(settings: Settings) -> Retention | None:
 async def _serve(settings: Settings, options: ServerOptions) -> int:
     from clients.cli.live import build
     from clients.cli.logs import show_states
-    from engine import systemd, tracing
+    from engine import consent, systemd, tracing
     from engine.catalog import Catalog
     from engine.http import EvidenceStore
     from engine.loop import calm
@@ -125,6 +142,7 @@ async def _serve(settings: Settings, options: ServerOptions) -> int:
     from engine.spool import Spool
     from engine.state_log import StateLog
     from engine.watchdog import Watchdog
+    from stream.events import SOURCE_OFFLINE
     from stream.hub import Hub
     from stream.journal import Journal
     from stream.sources.push import PushInlet, is_push
@@ -139,9 +157,14 @@ async def _serve(settings: Settings, options: ServerOptions) -> int:
         hub.observe(StateLog())
         if spans is not None:
             hub.observe(spans)
+        withheld = consent.gate(settings, options.declaration, journal)
+        allowed = [source for source in settings.sources if source.id not in withheld]
+        for source in allowed:
+            if source.consent is not None:
+                hub.consent(source.id, source.consent)
         evidence = EvidenceStore()
         previews = [source.id for source in settings.sources if source.preview]
-        inlets = {source.id: PushInlet(source.id) for source in settings.sources if is_push(source.uri)}
+        inlets = {source.id: PushInlet(source.id) for source in allowed if is_push(source.uri)}
         catalog = Catalog([source.id for source in settings.sources], previews=previews, pushes=inlets)
         keep = settings.server.keep_evidence
         spool = Spool(keep / "open") if keep else None
@@ -149,7 +172,7 @@ async def _serve(settings: Settings, options: ServerOptions) -> int:
         sink = HubSink(hub, evidence, keep)
         watching = Previews(hub, previews)
         engine = build(
-            settings, settings.sources, sink, spool=spool, watchdog=watchdog, on_frame=watching, inlets=inlets
+            settings, allowed, sink, spool=spool, watchdog=watchdog, on_frame=watching, inlets=inlets
         )
         loop, stop = asyncio.get_running_loop(), asyncio.Event()
         calm(loop)
@@ -161,6 +184,10 @@ async def _serve(settings: Settings, options: ServerOptions) -> int:
             click.echo(f"{options.declaration.notice}", err=True)
             click.echo(f"listening on {server.url}   (mellm listen {server.url})", err=True)
             take_over(left_open, engine, hub, server.metrics)
+            for source_id, refusal in withheld.items():
+                hub.publish_threadsafe(
+                    SOURCE_OFFLINE, source_id, {"code": refusal.code, "message": str(refusal)}
+                )
             engine.start()
             systemd.ready()
             await stop.wait()

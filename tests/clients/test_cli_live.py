@@ -9,6 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 
 import httpx
 
@@ -58,7 +59,11 @@ def test_the_log_is_kept_for_a_month_unless_told_otherwise(tmp_path, monkeypatch
 @contextmanager
 def serving(*arguments: object) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """A server on a free port, and its address."""
-    process = start("serve", *arguments, "--port", "0", "--purpose", "research", stderr=subprocess.PIPE)
+    named = [str(each).partition("=")[0] for flag, each in pairwise(arguments) if flag == "--source"]
+    consents = [word for name in named for word in ("--consent", f"{name}=study-7/p-{name}")]
+    process = start(
+        *("serve", *arguments, *consents, "--port", "0", "--purpose", "research"), stderr=subprocess.PIPE
+    )
     try:
         said = b""
         while b"listening on" not in said:
@@ -101,6 +106,7 @@ async def test_serve_and_a_client(cut, models):
         assert (spotted.type, described.type) == ("expression.spotted", "expression.described")
         assert spotted.data["id"] == described.data["id"]
         assert abs(described.data["apex_ms"] - 800) < 100
+        assert spotted.data["consent"] == described.data["consent"] == "study-7/p-film"
 
         # a second client asks for what came after the first event: the second one comes again, the first does not
         async with asyncio.timeout(20), connect(url) as session:
