@@ -73,8 +73,10 @@ class ServerSettings(_Section):
     tls_key: Path | None = None
     origins: tuple[str, ...] = ()
     journal: Path | None = None
+    audit: Path | None = None
     retention_days: float = Field(default=30.0, gt=0, le=36_500)
     keep_evidence: Path | None = None
+    evidence_days: float = Field(default=30.0, gt=0, le=36_500)
 
 
 class SourceSettings(_Section):

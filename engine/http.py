@@ -81,6 +81,11 @@ class EvidenceStore:
             self._kept.move_to_end(id)
             return found[1]
 
+    def forget(self, id: str) -> None:
+        """Drop a motion map now, from any thread."""
+        with self._lock:
+            self._forget(id)
+
     def __len__(self) -> int:
         return len(self._kept)
 

@@ -92,7 +92,7 @@ class RunFolder:
     def _forget_failed(self) -> None:
         """Sources that failed are tried again: their lines go, the answers among them are kept for reuse."""
         sources: dict[str, Any] = self.state["sources"]
-        failed = {name for name, summary in sources.items() if summary.get("state") != "done"}
+        failed = {name for name, summary in sources.items() if summary.get("state") not in ("done", "erased")}
         if not failed:
             return
         self.answered |= {r["id"]: r for r in _lines(self.path / EXPRESSIONS, 0) if r["source"] in failed}
@@ -106,9 +106,16 @@ class RunFolder:
             del sources[name]
 
     def is_done(self, source: str) -> bool:
-        """Whether that source was finished in an earlier session of this run."""
-        done: bool = self.state["sources"].get(source, {}).get("state") == "done"
-        return done
+        """Whether that source was finished in an earlier session of this run.
+
+        :raises RunError: its results were erased here: making them again would undo that without a word
+        """
+        state = self.state["sources"].get(source, {}).get("state")
+        if state == "erased":
+            raise RunError(
+                f"{self.path}: the results of {source!r} were erased", remedy="name another folder with --out"
+            )
+        return bool(state == "done")
 
     def event(self, record: Mapping[str, Any]) -> None:
         """Append to ``events.jsonl``."""

@@ -45,6 +45,11 @@ class Selection:
         if "" in (self.source, self.consent, self.expression):
             raise ValueError("a selection by an empty name would take what belongs to nobody")
 
+    @property
+    def only_age(self) -> bool:
+        """Whether nothing but age is asked for."""
+        return self.source is None and self.consent is None and self.expression is None
+
 
 @dataclass(frozen=True, slots=True)
 class Erased:

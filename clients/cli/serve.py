@@ -119,6 +119,14 @@ def journal_path(settings: Settings) -> Path | str:
     return state / "mellm-live" / "journal.db"
 
 
+def audit_path(settings: Settings) -> Path | None:
+    """Where is written who did what: beside the event log; nowhere when that is in memory and no file is named."""
+    if settings.server.audit is not None:
+        return settings.server.audit
+    journal = journal_path(settings)
+    return None if isinstance(journal, str) else journal.with_suffix(".audit.jsonl")
+
+
 def retention(settings: Settings) -> Retention | None:
     """How long a log on disk is kept; in memory, the journal's own bound holds."""
     from stream.journal import Retention
