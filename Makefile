@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: setup setup-dev demo test lint test-slow test-vllm soak bench clean
+.PHONY: setup setup-dev demo test lint test-slow test-vllm soak bench docs clean
 
 $(VENV)/.base: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -48,5 +48,9 @@ soak: setup-dev
 bench: setup
 	$(BIN)/mellm bench
 
+docs: setup-dev
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
 clean:
-	rm -rf $(VENV) .venv-vllm runs
+	rm -rf $(VENV) .venv-vllm runs docs/_build

@@ -3,6 +3,7 @@
 import ast
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -105,3 +106,48 @@ def test_the_configuration_page_names_every_key_with_its_default(tmp_path):
     assert shown.model_fields_set == set(Settings.model_fields)
     assert shown.sources[0].model_fields_set == set(type(shown.sources[0]).model_fields)
     assert set().union(*(token.model_fields_set for token in shown.tokens)) == set(TokenSettings.model_fields)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The documentation site; a warning of the build is an error."""
+    out = tmp_path_factory.mktemp("site")
+    command = [
+        sys.executable,
+        "-m",
+        "sphinx",
+        "-q",
+        "-W",
+        "--keep-going",
+        "-b",
+        "html",
+        "-d",
+        str(out / "read"),
+    ]
+    done = subprocess.run(
+        [*command, "docs", str(out / "html")],
+        cwd=REPO,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=110,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return out / "html"
+
+
+def test_the_site_has_every_page_and_the_reference_from_the_code(site):
+    pages = {path.relative_to(site).with_suffix("").as_posix() for path in site.rglob("*.html")}
+    written = {
+        d.relative_to(REPO / "docs").with_suffix("").as_posix() for d in documents() if "docs" in d.parts
+    }
+    assert written - {"schema/README"} <= pages
+    assert "push.start" in (site / "reference" / "messages.html").read_text()
+    assert "mellm-analyze" in (site / "reference" / "command-line.html").read_text()
+    assert "add_marker" in (site / "reference" / "python.html").read_text()
+
+
+def test_the_site_asks_no_other_address(site):
+    loaded = re.compile(r'<(?:script|img|iframe)[^>]+src="(https?:[^"]+)|<link[^>]+href="(https?:[^"]+)"')
+    found = {match for page in site.rglob("*.html") for match in loaded.findall(page.read_text())}
+    assert not found
