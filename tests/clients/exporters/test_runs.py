@@ -1,0 +1,81 @@
+"""Reading run folders: whole ones, cut ones, damaged ones."""
+
+import json
+
+import pytest
+
+from clients.exporters import runs
+from clients.exporters.runs import Marker, Span, read_run
+from stream.errors import RunError, UsageError
+from tests.clients.exporters.made import RECORDS, run_folder
+
+
+def test_a_run_is_read_with_its_spans(made):
+    assert made.sources == ("talk",)
+    assert [r["id"][0] for r in made.expressions] == list("abcde")
+    assert made.markers == (Marker(3000.0, "question 1 <b>", "talk"),)
+    assert runs.faces(made) == {1: [Span(0, 30_000, "face")], 2: [Span(2000, 9000, "face")]}
+    assert runs.gaps(made) == [Span(15_000, 16_200, "decode")]
+    assert runs.still_pictures(made) == [Span(17_000, 18_500, "frozen")]
+    assert runs.duration_ms(made, "talk") == 30_000
+
+
+def test_a_half_written_last_line_is_passed_over(tmp_path):
+    folder = run_folder(tmp_path / "run")
+    lines = folder / "expressions.jsonl"
+    lines.write_bytes(lines.read_bytes() + b'{"id":"cut')
+    assert len(read_run(folder).expressions) == len(RECORDS)
+
+
+def test_a_face_or_picture_that_never_came_back_lasts_to_the_end(tmp_path):
+    folder = run_folder(tmp_path / "run")
+    events = folder / "events.jsonl"
+    kept = [
+        line
+        for line in events.read_text().splitlines(keepends=True)
+        if "lost" not in line and "live" not in line
+    ]
+    events.write_text("".join(kept))
+    run = read_run(folder)
+    assert runs.faces(run)[2] == [Span(2000, 30_000, "face")]
+    assert runs.still_pictures(run) == [Span(17_000, 30_000, "frozen")]
+
+
+def test_recordings_are_told_apart(tmp_path):
+    run = read_run(run_folder(tmp_path / "run", sources=("left", "right")))
+    parts = dict(run.each())
+    assert {r["source"] for r in parts["left"].expressions} == {"left"}
+    assert len(run.expressions) == 2 * len(parts["left"].expressions)
+    with pytest.raises(UsageError, match=r"no source 'centre'.*left, right"):
+        run.only("centre")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("run.json", "{", "cannot be read"),
+        ("run.json", "[]", "of format 'list'"),
+        ("run.json", json.dumps({"format": 99}), "format 99"),
+        ("expressions.jsonl", "nonsense\n", "line 1: no JSON"),
+        ("expressions.jsonl", '{"id": "x"}\n', "line 1: has no source"),
+        ("events.jsonl", "5\n", "line 1"),
+    ],
+)
+def test_damage_is_named(tmp_path, name, content, said):
+    folder = run_folder(tmp_path / "run")
+    (folder / name).write_text(content)
+    with pytest.raises(RunError, match=said):
+        read_run(folder)
+
+
+def test_no_run_is_told(tmp_path):
+    with pytest.raises(RunError, match="holds no run"):
+        read_run(tmp_path)
+
+
+def test_the_recording_is_found_beside_the_run_when_it_moved_with_it(folder, made):
+    assert runs.recording(made, "talk").as_posix() == "recordings/talk.mp4"
+    beside = folder / "talk.mp4"
+    beside.touch()
+    assert runs.recording(made, "talk") == beside
+    beside.unlink()
