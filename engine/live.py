@@ -55,6 +55,9 @@ SCORE_EVERY_NS = 100_000_000
 WORKER_LIMIT_S = 2.5
 """Between two looks at a source: a frame takes milliseconds to analyse, an expression's evidence tens of them."""
 
+WITHDRAWAL_S = 30.0
+"""How long a source that must be silent is waited for."""
+
 LATENCIES_KEPT = 6000
 """Two minutes of grid steps."""
 
@@ -153,6 +156,13 @@ class LiveEngine:
         self._queue.drain(drain_s)
         self._queue.close()
 
+    def withdraw(self, source: str) -> None:
+        """Stop this source for good and end its jobs; the others go on. Waits until nothing more of it will be said,
+        half a minute at the most."""
+        if source in self.sources:
+            self.sources[source].stop(WITHDRAWAL_S)
+        self._queue.withdraw(source)
+
     def drain(self, timeout_s: float | None = None) -> bool:
         """Wait for pending descriptions."""
         return self._queue.drain(timeout_s)
@@ -213,12 +223,12 @@ class LiveSource:
         self._runner.start()
         self._thread.start()
 
-    def stop(self) -> None:
-        """Stop both; returns within about a second."""
+    def stop(self, wait_s: float = 2.0) -> None:
+        """Stop both; returns within about a second, and after ``wait_s`` if the thread stands still."""
         self._stopping.set()
         self._runner.stop()
         if self._thread.is_alive():
-            self._thread.join(2.0)
+            self._thread.join(wait_s)
 
     @property
     def finished(self) -> bool:

@@ -28,6 +28,9 @@ logger = logging.getLogger(__name__)
 HOLD_S = 0.5
 """How long to wait before a job is tried again when the error does not say."""
 
+WITHDRAWN = "withdrawn"
+"""Reason of a job whose source's consent was withdrawn."""
+
 State: TypeAlias = Literal["described", "abstained", "dropped"]
 Policy: TypeAlias = Literal["live", "offline"]
 
@@ -101,7 +104,9 @@ class DescribeQueue:
         self._deadline_ns = int(deadline_s * 1e9)
         self._clock_ns = clock_ns
         self._waiting: list[Job] = []
-        self._running = 0
+        self._running: set[Job] = set()
+        self._ending: set[Job] = set()
+        self._withdrawn: set[str] = set()
         self._closing = False
         self._changed = threading.Condition()
         self._submitted = self._described = self._abstained = 0
@@ -125,7 +130,9 @@ class DescribeQueue:
             self._submitted += 1
             if self._policy == "offline":
                 self._changed.wait_for(lambda: len(self._waiting) < self._capacity or self._closing)
-            if self._closing:
+            if job.expression.source in self._withdrawn:
+                victim, refused = job, WITHDRAWN
+            elif self._closing:
                 victim = job
             else:
                 self._waiting.append(job)
@@ -137,6 +144,20 @@ class DescribeQueue:
                 self._changed.notify_all()
         if victim is not None:
             self._finish(victim, Outcome("dropped", refused, None))
+
+    def withdraw(self, source: str) -> None:
+        """End all jobs of this source, now and from now on (reason ``withdrawn``). Nobody hears what a call that runs
+        will answer; ends that are being told are waited for."""
+        with self._changed:
+            self._withdrawn.add(source)
+            ended = [job for job in (*self._waiting, *self._running) if job.expression.source == source]
+            self._waiting = [job for job in self._waiting if job.expression.source != source]
+            self._running.difference_update(ended)
+            self._changed.notify_all()
+        for job in ended:
+            self._finish(job, Outcome("dropped", WITHDRAWN, None))
+        with self._changed:
+            self._changed.wait_for(lambda: all(job.expression.source != source for job in self._ending))
 
     def stats(self) -> QueueStats:
         """A consistent snapshot of the counts."""
@@ -174,7 +195,7 @@ class DescribeQueue:
 
     def _idle(self) -> bool:
         done = self._described + self._abstained + sum(self._dropped.values())
-        return done == self._submitted and not self._running
+        return done == self._submitted and not self._running and not self._ending
 
     def _work(self) -> None:
         while True:
@@ -183,16 +204,26 @@ class DescribeQueue:
                 if found is None:
                     return
                 job, late = found
-                self._running += 1
+                self._running.add(job)
                 self._changed.notify_all()
             try:
                 outcome = Outcome("dropped", "deadline", None) if late else self._run(job)
-                if outcome is not None:
+                if outcome is not None and self._claim(job):
                     self._finish(job, outcome)
             finally:
                 with self._changed:
-                    self._running -= 1
+                    self._running.discard(job)
+                    self._ending.discard(job)
                     self._changed.notify_all()
+
+    def _claim(self, job: Job) -> bool:
+        """Whether it is for this worker to end the job: :meth:`withdraw` may have done so."""
+        with self._changed:
+            if job not in self._running:
+                return False
+            self._running.remove(job)
+            self._ending.add(job)
+            return True
 
     def _next(self) -> tuple[Job, bool] | None:
         """Wait for a job, called with the lock held: one whose time is over, else the next to describe.
@@ -275,8 +306,11 @@ class DescribeQueue:
             self._held_until_ns = max(self._held_until_ns, now + min(pause_ns, self._deadline_ns))
             since = job.born_ns if self._policy == "live" else self._gone_since_ns
             asked = job.asked + error.reached
+            if job not in self._running:
+                return False  # it has been withdrawn
             if self._closing or asked > 1 or now + pause_ns >= since + self._deadline_ns:
                 return False
+            self._running.remove(job)
             self._waiting.append(replace(job, asked=asked))
             self._changed.notify_all()
             return True

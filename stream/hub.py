@@ -14,7 +14,17 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
 from stream.errors import JournalError
-from stream.events import EVENT_TYPES, EVENTS_ERASED, LOSSY, PREVIEW, Event, Filter, Position, media_time
+from stream.events import (
+    EVENT_TYPES,
+    EVENTS_ERASED,
+    LOSSY,
+    PREVIEW,
+    SOURCE_OFFLINE,
+    Event,
+    Filter,
+    Position,
+    media_time,
+)
 from stream.journal import Journal, Record
 from stream.subscriber import HubLimits, Subscriber
 
@@ -22,6 +32,9 @@ logger = logging.getLogger(__name__)
 
 BATCH: Final = 32
 """Events handed out in one turn of the loop; less than a backlog, so that writers run in between."""
+
+AFTERWARDS: Final = frozenset({EVENTS_ERASED, SOURCE_OFFLINE})
+"""What is still told of a source that was silenced."""
 
 Observer: TypeAlias = Callable[[str, str, Mapping[str, Any]], None]
 
@@ -43,6 +56,7 @@ class Hub:
         self._clock_ns = clock_ns
         self._observers: list[Observer] = []
         self._consents: dict[str, str] = {}
+        self._silent: frozenset[str] = frozenset()
         # publishers number and queue one at a time, and may wait for the disk meanwhile; the loop takes the
         # second lock only, which nobody holds for long
         self._order = threading.Lock()
@@ -80,6 +94,12 @@ class Hub:
         be found by it. Register before publishing starts."""
         self._consents[source] = reference
 
+    def silence(self, source: str) -> None:
+        """Take nothing more of this source but that it is gone (:data:`AFTERWARDS`). Waits for what is being
+        written."""
+        with self._order:
+            self._silent |= {source}
+
     def publish_threadsafe(
         self,
         type: str,
@@ -97,7 +117,7 @@ class Hub:
             and id
         :param picture: of a preview; lossy events only
         :returns: what was published; ``None`` when the journal could not be written (logged, counted in
-            :attr:`unjournalled`): a full disk must not stop the camera
+            :attr:`unjournalled`): a full disk must not stop the camera; or when the source is silenced
         :raises ValueError: unknown type, NaN in the data, or an event over the size bound
         :raises TypeError: data that JSON does not have, such as arrays
         """
@@ -111,6 +131,8 @@ class Hub:
             id = data["id"]
         if source in self._consents and type not in LOSSY and type != EVENTS_ERASED:
             data = {**data, "consent": self._consents[source]}
+        if self._is_silent(type, source):
+            return None
         for observer in self._observers:
             observer(type, source, data)
         now = self._clock_ns() // 1000 * 1000
@@ -119,6 +141,8 @@ class Hub:
                 name = id or (f"{type}:{source}" if source else type)
                 record = Record.of(Event(type, name, None, self.journal.epoch, source, now, data, picture))
             else:
+                if self._is_silent(type, source):
+                    return None
                 try:
                     record = self.journal.append(type, source, data, time=now, id=id)
                     self.journal_failing = False
@@ -128,6 +152,9 @@ class Hub:
             with self._lock:
                 self._enqueue(record)
         return record
+
+    def _is_silent(self, type: str, source: str) -> bool:
+        return source in self._silent and type not in AFTERWARDS
 
     def subscribe(self, wanted: Filter | None = None, *, after: Position | None = None) -> Subscriber:
         """A new reader, from ``after`` (through the journal) or from now. On the loop only."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -209,3 +210,46 @@ def test_close_ends_what_is_held() -> None:
     queue.close()
     assert done.outcomes["e0"] == Outcome("dropped", "shutdown", None)
     assert queue.stats().pending == 0
+
+
+def of(source: str, each: Job) -> Job:
+    return replace(each, expression=replace(each.expression, source=source))
+
+
+def test_withdrawn_jobs_end_at_once_once_and_unheard_and_the_others_go_on() -> None:
+    done, gate = Done(), Gate()
+    queue = DescribeQueue(ScriptedDescriber([gate]), done, policy="live", capacity=8)
+    queue.submit(of("a", job(0)))
+    assert gate.entered.wait(5)
+    queue.submit(of("a", job(1)))
+    queue.submit(of("b", job(2)))
+    queue.withdraw("a")
+    gone = Outcome("dropped", "withdrawn", None)
+    assert done.outcomes == {"e0": gone, "e1": gone}  # while the call is still running
+    queue.submit(of("a", job(3)))
+    assert done.outcomes["e3"] == gone
+    gate.open.set()
+    assert queue.drain(10)
+    assert done.outcomes["e2"].state == "described"
+    stats = queue.stats()
+    assert (stats.submitted, stats.described, stats.dropped) == (4, 1, {"withdrawn": 3})
+    queue.close()
+    assert done.outcomes["e0"] == gone
+
+
+def test_a_job_that_is_to_be_held_is_not_when_its_source_was_withdrawn() -> None:
+    done, gate = Done(), Gate()
+
+    def refuse(evidence: Evidence, context: DescribeContext) -> Description:
+        gate(evidence, context)
+        raise DescriberUnavailable("away", retry_after=0.01)
+
+    queue = DescribeQueue(ScriptedDescriber([refuse]), done, policy="live", deadline_s=60)
+    queue.submit(job(0))
+    assert gate.entered.wait(5)
+    queue.withdraw("s")
+    gate.open.set()
+    assert queue.drain(10)
+    assert queue.stats().dropped == {"withdrawn": 1}
+    queue.close()
+    assert len(done.order) == 1

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream.errors import JournalError
-from stream.events import EXPRESSION_SPOTTED, MARKER, SCORE, Filter, Position
+from stream.events import EXPRESSION_SPOTTED, MARKER, SCORE, SOURCE_OFFLINE, Filter, Position
 from stream.hub import Hub
 from stream.journal import Journal, Record, Retention
 from stream.subscriber import HubLimits, ReplayDone, ReplayTruncated, Skipped, SlowConsumer, Subscriber
@@ -329,3 +329,17 @@ def test_whatever_happens_in_whatever_order_a_reader_misses_nothing(steps: list[
         hub.journal.close()
 
     asyncio.run(play())
+
+
+def test_of_a_silenced_source_only_its_end_is_told() -> None:
+    with Journal() as journal:
+        hub = Hub(journal)
+        seen: list[tuple[str, str]] = []
+        hub.observe(lambda type, source, data: seen.append((type, source)))
+        hub.silence("a")
+        assert hub.publish_threadsafe(MARKER, "a", {"label": "x"}) is None
+        assert hub.publish_threadsafe(SCORE, "a", {"me": 0.1}) is None
+        assert hub.publish_threadsafe(MARKER, "b", {"label": "x"}) is not None
+        assert hub.publish_threadsafe(SOURCE_OFFLINE, "a", {}) is not None
+        assert seen == [(MARKER, "b"), (SOURCE_OFFLINE, "a")]
+        assert journal.last_seq == 2
