@@ -10,6 +10,7 @@ import click
 
 from clients.cli.common import json_flag, one_line
 from clients.cli.happenings import Happenings
+from clients.terminal import LIVE_TYPES, Screen
 
 
 @click.command()
@@ -58,14 +59,24 @@ async def _listen(
     # a server that went away is news for whoever sits there
     logging.getLogger("clients.session").setLevel(logging.INFO)
     happenings = Happenings()
+    screen = Screen(enabled=False if as_json else None)
+    wanted = types or (() if as_json else ("expression.*", "source.*", "stream.skipped"))
+    unseen: tuple[str, ...] = ()
+    if screen.enabled and not types:
+        unseen = ("face.appeared", "face.lost", *LIVE_TYPES)
     async with connect(url, token=token) as session:
-        wanted = types or (() if as_json else ("expression.*", "source.*", "stream.skipped"))
-        async for event in session.events(sources=sources, types=wanted, min_score=min_score, after=after):
-            if as_json:
-                click.echo(encode(event))
-            elif event.type.startswith("expression."):
-                click.echo(
-                    f"{event.type.removeprefix('expression.'):9}  " + one_line(dict(event.data), source=True)
-                )
-            elif said := happenings.line(event.type, event.source or "", event.data):
-                click.echo(said)
+        stream = session.events(sources=sources, types=(*wanted, *unseen), min_score=min_score, after=after)
+        with screen:
+            async for event in stream:
+                if as_json:
+                    screen.data(encode(event).decode())
+                    continue
+                if screen.enabled:
+                    screen.board.observe(event.type, event.source, event.data)
+                if event.type in unseen:
+                    continue
+                if event.type.startswith("expression."):
+                    stage = event.type.removeprefix("expression.")
+                    screen.data(f"{stage:9}  " + one_line(dict(event.data), source=True))
+                elif said := happenings.line(event.type, event.source or "", event.data):
+                    screen.data(said)

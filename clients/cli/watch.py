@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import threading
 from typing import Any
 
@@ -11,6 +10,7 @@ import click
 
 from clients.cli.common import json_flag, one_line, settings_flags, settings_from
 from clients.cli.happenings import Happenings
+from clients.terminal import Screen
 
 
 @click.command()
@@ -30,10 +30,11 @@ def watch(uri: str, fps: float | None, mirrored: bool, as_json: bool, **flags: A
 
     source = {"id": "watch", "uri": uri, "fps": fps, "mirrored": mirrored}
     settings = settings_from(flags, {"sources": [source]}, purpose="self-use")
-    printer = Printer(as_json)
+    screen = Screen(enabled=False if as_json else None)
+    printer = Printer(as_json, screen)
     # somebody is sitting there: an address that does not work is told at once, not tried for ever
     engine = build(settings, settings.sources, printer, RunnerOptions(must_open=True))
-    with until_signal() as stop, quietly("stream.supervise", "engine.live"):
+    with until_signal() as stop, quietly("stream.supervise", "engine.live"), screen:
         engine.start()
         try:
             while not stop.wait(0.1) and not engine.finished and not printer.gone:
@@ -50,17 +51,21 @@ def watch(uri: str, fps: float | None, mirrored: bool, as_json: bool, **flags: A
 class Printer:
     """A sink that prints.
 
+    :param screen: where lines go, and the live view
     :ivar gone: whether nobody reads standard output any more
     """
 
-    def __init__(self, as_json: bool) -> None:
+    def __init__(self, as_json: bool, screen: Screen) -> None:
         self.gone = False
         self._json = as_json
+        self._screen = screen
         self._happenings = Happenings()
         self._lock = threading.Lock()
 
     def publish(self, kind: str, source: str, data: dict[str, Any], t_ns: int | None = None) -> None:
         """See :class:`engine.live.Sink`."""
+        if self._screen.enabled:
+            self._screen.board.observe(kind, source, data)
         if self._json:
             if kind != "score":
                 self._write(json.dumps({"type": kind, "source": source, "data": data}, ensure_ascii=False))
@@ -79,12 +84,11 @@ class Printer:
             if self.gone:
                 return
             try:
-                sys.stdout.write(text + "\n")
-                sys.stdout.flush()
+                self._screen.data(text)
             except BrokenPipeError:
                 self.gone = True
 
     def _talk(self, text: str | None) -> None:
         with self._lock:
             if text:
-                click.echo(text, err=True)
+                self._screen.talk(text)
