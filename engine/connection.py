@@ -21,6 +21,8 @@ from websockets.exceptions import ConnectionClosed
 from engine.catalog import Catalog
 from engine.library import Library
 from engine.metrics import Metrics
+from engine.privacy import Audit, log_audit
+from engine.withdrawal import WithdrawalFailed, Withdraws, nothing_to_withdraw
 from stream import wire
 from stream.access import Principal
 from stream.errors import JournalError
@@ -39,6 +41,7 @@ from stream.session import (
     StopPush,
     StopStream,
     TakePicture,
+    Withdraw,
 )
 from stream.sources.push import Pushed, PushInlet
 from stream.subscriber import ReplayDone, ReplayTruncated, Skipped, SlowConsumer, Subscriber
@@ -86,6 +89,8 @@ class Connection:
         timing: Timing,
         clock_ns: Callable[[], int],
         inlets: Mapping[str, PushInlet] = EMPTY,
+        withdrawal: Withdraws = nothing_to_withdraw,
+        audit: Audit = log_audit,
     ) -> None:
         self.id = uuid.uuid4().hex[:12]
         self.session = ServerSession(rules)
@@ -98,6 +103,8 @@ class Connection:
         self._timing = timing
         self._clock_ns = clock_ns
         self._inlets = inlets
+        self._withdrawal = withdrawal
+        self._audit = audit
         self._pushing: PushInlet | None = None
         self._pushed = 0
         self._loop = asyncio.get_running_loop()
@@ -160,7 +167,7 @@ class Connection:
                 case Send(type=type, data=data):
                     await self._say(type, data)
                     if type == wire.SESSION_CREATED:
-                        self._watch_expiry()
+                        self._admitted()
                 case StartStream():
                     await self._start_stream(action)
                 case StopStream():
@@ -176,6 +183,8 @@ class Connection:
                         self._pushed += 1
                 case StopPush(ref=ref):
                     await self._stop_push(ref)
+                case Withdraw(source=source, ref=ref):
+                    await self._withdraw(source, ref)
                 case Hangup(code=code, reason=reason):
                     self.finish(Ending(code, reason))
 
@@ -189,9 +198,12 @@ class Connection:
 
         self._timers.append(self._loop.call_later(delay_s, now))
 
-    def _watch_expiry(self) -> None:
+    def _admitted(self) -> None:
         principal = self.session.principal
-        if principal is not None and principal.expires_ns is not None:
+        assert principal is not None
+        facts = {"session": self.id, "principal": principal.name, "scopes": principal.scopes}
+        self._audit("session.admitted", facts)
+        if principal.expires_ns is not None:
             left_s = (principal.expires_ns - self._clock_ns()) / 1e9
             self._later(max(0.0, left_s), self.session.token_expired)
 
@@ -227,6 +239,17 @@ class Connection:
             self._leave_inlet()
             await self._say(wire.PUSH_ENDED, {"ref": ref, "pushed": source, "pictures": self._pushed})
 
+    async def _withdraw(self, source: str, ref: str | None) -> None:
+        by = self.session.principal
+        assert by is not None
+        try:
+            gone = await asyncio.to_thread(self._withdrawal, source, by.name)
+        except WithdrawalFailed as error:
+            await self._say(wire.ERROR, {"code": error.code, "message": error.message, "ref": ref})
+            return
+        counts = {"events": gone.events, "expressions": len(gone.expressions), "files": gone.files}
+        await self._say(wire.CONSENT_WITHDRAWN, {"ref": ref, "withdrawn": source, **counts})
+
     def _leave_inlet(self) -> None:
         inlet, self._pushing = self._pushing, None
         if inlet is not None:
@@ -260,6 +283,10 @@ class Connection:
             Ending(error.close_code, "slow_consumer", error.resume)
         )
         wanted = start.wanted
+        if start.after is not None:
+            by, place = self.session.principal, {"from_seq": subscriber.start.seq}
+            facts = {"session": self.id, "principal": by.name if by else None, **place}
+            self._audit("events.replayed", {**facts, "sources": start.granted.sources})
         await self._say(
             wire.SUBSCRIBED,
             {

@@ -21,6 +21,7 @@ NEEDED_FOR: Final = frozenset({Purpose.RESEARCH, Purpose.CLINICAL}) | PROHIBITED
 """Purposes under which somebody else than the operator is before the camera."""
 
 MAX_CHARS: Final = 200
+_PREFIX: Final = "withdrawn:"
 
 
 def required(declaration: Declaration, chosen: bool | None = None) -> bool:
@@ -110,12 +111,26 @@ def with_references(settings: Settings, pairs: Sequence[str]) -> Settings:
     return settings.model_copy(update={"sources": sources})
 
 
-def remember_withdrawal(journal: Journal, source: str, consent: str, moment: str) -> None:
+def remember_withdrawal(
+    journal: Journal, source: str, consent: str, moment: str, *, erased: bool = False
+) -> None:
     """Keep beside the log that this consent does not hold any more, for every later start.
 
+    :param erased: whether what was recorded under it is gone; until then :func:`not_erased` names it
     :raises JournalError: if it cannot be written
     """
-    journal.note(_key(source, consent), moment)
+    journal.note(_key(source, consent), f"{moment} {'erased' if erased else 'open'}")
+
+
+def not_erased(journal: Journal) -> list[tuple[str, str]]:
+    """Sources and consent references (empty for none) that were withdrawn and whose data may be left: the process
+    ended, or the disk refused."""
+    found = []
+    for key, value in journal.notes(_PREFIX).items():
+        source, _, consent = key.removeprefix(_PREFIX).partition(":")
+        if value.endswith(" open"):
+            found.append((source, consent))
+    return found
 
 
 def was_withdrawn(journal: Journal, source: str, consent: str) -> bool:
@@ -124,4 +139,4 @@ def was_withdrawn(journal: Journal, source: str, consent: str) -> bool:
 
 
 def _key(source: str, consent: str) -> str:
-    return f"withdrawn:{source}:{consent}"
+    return f"{_PREFIX}{source}:{consent}"  # ids of sources have no colon

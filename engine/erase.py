@@ -10,7 +10,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,8 @@ class Gone:
     unknown: int = 0
     wiped: bool = True
     sources: frozenset[str] = field(default_factory=frozenset)
+    from_seq: int | None = None
+    to_seq: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """For the audit log and for scripts; sources are named, expressions counted."""
@@ -88,14 +90,17 @@ class Keeper:
                 if self._memory is not None:
                     self._memory.forget(id)
             found = self._events(what, found, reason, vacuum)
-        return Gone(found.events, found.expressions, len(old), unknown, found.wiped, found.sources)
+        first, last = found.from_seq, found.to_seq
+        return Gone(
+            found.events, found.expressions, len(old), unknown, found.wiped, found.sources, first, last
+        )
 
     def _events(self, what: Selection, foreseen: Erased, reason: str, vacuum: bool) -> Erased:
         if what.before_ns is not None and what.only_age:
             # the old end of the log is forgotten whole; nothing needs to stand there
             self.journal.prune(Retention(max_age_s=1e-9), now=what.before_ns)
             rest = self.journal.erase(what, reason=reason, vacuum=vacuum)
-            return Erased(foreseen.events, foreseen.expressions, foreseen.sources, wiped=rest.wiped)
+            return replace(foreseen, wiped=rest.wiped)
         return self.journal.erase(what, reason=reason, vacuum=vacuum)
 
     def sweep(self, *, evidence_before_ns: int) -> int:

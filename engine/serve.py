@@ -36,6 +36,7 @@ from engine.metrics import Metrics
 from engine.privacy import Audit, log_audit
 from engine.server_options import ServerOptions, tls_context
 from engine.watchdog import Watchdog
+from engine.withdrawal import Withdraws, nothing_to_withdraw
 from stream import wire
 from stream.access import Principal
 from stream.client_messages import MAX_PUSH_HEAD
@@ -71,10 +72,14 @@ class Server:
         audit: Audit = log_audit,
         watchdog: Watchdog | None = None,
         inlets: Mapping[str, PushInlet] = EMPTY,
+        withdrawal: Withdraws = nothing_to_withdraw,
+        sweep: Callable[[], None] | None = None,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self.options = options
         self._inlets = inlets
+        self._withdrawal = withdrawal
+        self._sweep = sweep or self._forget_old_events
         self._watchdog = watchdog
         self.hub = hub
         self.catalog = catalog or Catalog()
@@ -155,7 +160,7 @@ class Server:
         self._chores = asyncio.create_task(self._keep_house())
         if self._watchdog is not None:
             self._beating = asyncio.create_task(self._watchdog.follow_loop())
-        self._audit("server.started", {"url": self.url, "purpose": str(options.declaration.purpose)})
+        self._audit("server.started", {"url": self.url, **options.declaration.as_dict()})
 
     async def stop(self) -> None:
         """Let clients read what waits, tell them where to resume, close with 1001. Safe to call twice."""
@@ -216,7 +221,7 @@ class Server:
         return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
 
     async def _keep_house(self) -> None:
-        pruned = time.monotonic()
+        pruned = time.monotonic() - HOUSEKEEPING_S  # whoever restarts often must forget too
         while True:
             await asyncio.sleep(self.options.stats_s)
             # from a thread, as every publisher: the lock may be held by one that waits for the disk
@@ -224,9 +229,12 @@ class Server:
             if time.monotonic() - pruned >= HOUSEKEEPING_S:
                 pruned = time.monotonic()
                 try:
-                    await asyncio.to_thread(self.hub.journal.prune, now=self._clock_ns())
+                    await asyncio.to_thread(self._sweep)
                 except JournalError as error:
                     logger.warning("%s", error)
+
+    def _forget_old_events(self) -> None:
+        self.hub.journal.prune(now=self._clock_ns())
 
     # -- requests -------------------------------------------------------------------------------------
 
@@ -285,6 +293,8 @@ class Server:
                 timing=self.options.timing,
                 clock_ns=self._clock_ns,
                 inlets=self._inlets,
+                withdrawal=self._withdrawal,
+                audit=self._audit,
             )
             self._connections.add(connection)
             self._empty.clear()
@@ -394,10 +404,15 @@ def serve(
     audit: Audit = log_audit,
     watchdog: Watchdog | None = None,
     inlets: Mapping[str, PushInlet] = EMPTY,
+    withdrawal: Withdraws = nothing_to_withdraw,
+    sweep: Callable[[], None] | None = None,
 ) -> Server:
     """A server to enter with ``async with``.
 
     :param inlets: where clients may send pictures, by source
+    :param audit: is told who does what; by default one log line each
+    :param withdrawal: carries out ``consent.withdraw``
+    :param sweep: called every minute, from a thread; by default the journal forgets what is too old
     """
     return Server(
         options,
@@ -408,6 +423,8 @@ def serve(
         audit=audit,
         watchdog=watchdog,
         inlets=inlets,
+        withdrawal=withdrawal,
+        sweep=sweep,
     )
 
 

@@ -21,7 +21,7 @@ class Scope(enum.StrEnum):
     MEDIA_READ = "media:read"
     """Pictures: motion maps and previews."""
     SOURCES_WRITE = "sources:write"
-    """Adding to the record of a source: markers."""
+    """The record of a source: markers, pictures that are sent, and withdrawal, which stops and erases."""
     ADMIN = "admin"
     """The server itself: ``/metrics``."""
 

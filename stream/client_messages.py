@@ -100,6 +100,14 @@ class PushStop:
 
 
 @dataclass(frozen=True, slots=True)
+class ConsentWithdraw:
+    """``consent.withdraw``: whoever is before this source does not agree any more. Stop it, erase what it showed."""
+
+    source: str
+    id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Close:
     """``session.close``: the client is done."""
 
@@ -107,7 +115,7 @@ class Close:
 
 
 ClientMessage: TypeAlias = (
-    Auth | Subscribe | Unsubscribe | MarkerAdd | EvidenceGet | PushStart | PushStop | Close
+    Auth | Subscribe | Unsubscribe | MarkerAdd | EvidenceGet | PushStart | PushStop | ConsentWithdraw | Close
 )
 
 
@@ -141,6 +149,8 @@ def encode_client(message: ClientMessage) -> str:
             out = {"type": "push.start", "source": source}
         case PushStop():
             out = {"type": "push.stop"}
+        case ConsentWithdraw(source=source):
+            out = {"type": "consent.withdraw", "source": source}
         case Close():
             out = {"type": "session.close"}
     if message.id is not None:
@@ -248,6 +258,8 @@ def _read_client(message: dict[str, Any], ref: str | None) -> ClientMessage:
             return PushStart(values["source"], ref)
         case "push.stop":
             return PushStop(ref)
+        case "consent.withdraw":
+            return ConsentWithdraw(values["source"], ref)
         case _:
             return Close(ref)
 
@@ -420,6 +432,11 @@ MESSAGES: Final[Mapping[str, Mapping[str, Field]]] = {
         "source": Field(_read_source, _string(MAX_NAME_CHARS, "id of a source whose address is push:"), True)
     },
     "push.stop": {},
+    "consent.withdraw": {
+        "source": Field(
+            _read_source, _string(MAX_NAME_CHARS, "id of a source: it stops, its data is erased"), True
+        )
+    },
     "session.close": {},
 }
 """The fields of each message, ``type`` and ``id`` apart."""

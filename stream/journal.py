@@ -325,6 +325,16 @@ class Journal:
                 raise self._failed("write" if value is not None else "read", error) from error
         return None if row is None else str(row[0])
 
+    def notes(self, prefix: str) -> dict[str, str]:
+        """All facts that :meth:`note` keeps under keys that begin so."""
+        with self._lock:
+            try:
+                rows = self._open().execute("SELECT key, value FROM meta ORDER BY key").fetchall()
+            except sqlite3.Error as error:
+                raise self._failed("read", error) from error
+        start = f"note:{prefix}"
+        return {key.removeprefix("note:"): value for key, value in rows if key.startswith(start)}
+
     def close(self) -> None:
         """Close the file. Safe to call twice."""
         with self._lock:

@@ -228,6 +228,10 @@ SAID: Final[Mapping[str, Said]] = {
     wire.PUSH_ENDED: Said(
         "No more pictures are taken.", {"ref": ASKED_REF, "pushed": TEXT, "pictures": COUNT}
     ),
+    wire.CONSENT_WITHDRAWN: Said(
+        "The source was stopped, and what it showed under this consent is erased.",
+        {"ref": ASKED_REF, "withdrawn": TEXT, "events": COUNT, "expressions": COUNT, "files": COUNT},
+    ),
     wire.ERROR: Said(
         "A message of yours that cannot be obeyed, or why the session ends.",
         {"code": _of("string", "stable"), "message": _of("string", "for people"), "ref": ASKED_REF},

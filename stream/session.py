@@ -102,6 +102,14 @@ class StopPush:
 
 
 @dataclass(frozen=True, slots=True)
+class Withdraw:
+    """Stop a source, erase what it showed, and answer."""
+
+    source: str
+    ref: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Hangup:
     """Send ``session.closed`` and close the connection with this code."""
 
@@ -110,7 +118,16 @@ class Hangup:
 
 
 Action: TypeAlias = (
-    Send | StartStream | StopStream | AddMarker | FetchEvidence | StartPush | TakePicture | StopPush | Hangup
+    Send
+    | StartStream
+    | StopStream
+    | AddMarker
+    | FetchEvidence
+    | StartPush
+    | TakePicture
+    | StopPush
+    | Withdraw
+    | Hangup
 )
 
 
@@ -243,6 +260,10 @@ class ServerSession:
                     raise Refused("not_pushing", "no pictures are being sent", ref=message.id)
                 self.pushing = None
                 return [StopPush(message.id)]
+            case said.ConsentWithdraw(source=source):
+                _need(self.principal, Scope.SOURCES_WRITE, message.id)
+                self._known(frozenset({source}), self.principal, message.id)
+                return [Withdraw(source, message.id)]
 
     def _admit(self, principal: Principal) -> list[Action]:
         self.principal = principal

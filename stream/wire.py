@@ -29,6 +29,7 @@ STREAM_SKIPPED: Final = "stream.skipped"
 EVIDENCE: Final = "evidence"
 PUSH_ACCEPTED: Final = "push.accepted"
 PUSH_ENDED: Final = "push.ended"
+CONSENT_WITHDRAWN: Final = "consent.withdrawn"
 ERROR: Final = "error"
 SESSION_CLOSED: Final = "session.closed"
 
@@ -44,6 +45,7 @@ CONTROL: Final = frozenset(
         EVIDENCE,
         PUSH_ACCEPTED,
         PUSH_ENDED,
+        CONSENT_WITHDRAWN,
         ERROR,
         SESSION_CLOSED,
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -140,25 +141,32 @@ async def _serve(settings: Settings, options: ServerOptions) -> int:
     from clients.cli.live import build
     from clients.cli.logs import show_states
     from engine import consent, systemd, tracing
+    from engine.audit import AuditLog
     from engine.catalog import Catalog
+    from engine.erase import Keeper
     from engine.http import EvidenceStore
     from engine.loop import calm
     from engine.previews import Previews
+    from engine.privacy import log_audit
     from engine.recovery import recover, take_over
+    from engine.retention import Sweeper
     from engine.serve import serve as listening
     from engine.sinks import HubSink
     from engine.spool import Spool
     from engine.state_log import StateLog
     from engine.watchdog import Watchdog
+    from engine.withdrawal import Withdrawal, finish
     from stream.events import SOURCE_OFFLINE
     from stream.hub import Hub
     from stream.journal import Journal
     from stream.sources.push import PushInlet, is_push
 
     show_states()
+    audited = audit_path(settings)
     spans = tracing.from_environment()
     with (
         Journal(journal_path(settings), retention=retention(settings)) as journal,
+        nullcontext(log_audit) if audited is None else AuditLog(audited) as audit,
         Watchdog(on_alive=systemd.alive) as watchdog,
     ):
         hub = Hub(journal)
@@ -167,27 +175,40 @@ async def _serve(settings: Settings, options: ServerOptions) -> int:
             hub.observe(spans)
         withheld = consent.gate(settings, options.declaration, journal)
         allowed = [source for source in settings.sources if source.id not in withheld]
-        for source in allowed:
-            if source.consent is not None:
-                hub.consent(source.id, source.consent)
+        consents = {source.id: source.consent for source in allowed if source.consent is not None}
+        for name, reference in consents.items():
+            hub.consent(name, reference)
         evidence = EvidenceStore()
         previews = [source.id for source in settings.sources if source.preview]
         inlets = {source.id: PushInlet(source.id) for source in allowed if is_push(source.uri)}
         catalog = Catalog([source.id for source in settings.sources], previews=previews, pushes=inlets)
         keep = settings.server.keep_evidence
         spool = Spool(keep / "open") if keep else None
+        keeper = Keeper(journal, keep, evidence)
+        finish(hub, keeper, audit)
+        sweep = Sweeper(keeper, evidence_s=settings.server.evidence_days * 86_400, audit=audit)
         left_open = recover(journal.unfinished(), spool)
         sink = HubSink(hub, evidence, keep)
         watching = Previews(hub, previews)
         engine = build(
             settings, allowed, sink, spool=spool, watchdog=watchdog, on_frame=watching, inlets=inlets
         )
+        withdrawal = Withdrawal(engine, hub, keeper, consents, audit, inlets=inlets)
+        audit("analysis.configured", {**facts(settings), "withheld": sorted(withheld)})
         loop, stop = asyncio.get_running_loop(), asyncio.Event()
         calm(loop)
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, _ask, stop)
         async with listening(
-            options, hub=hub, catalog=catalog, evidence=evidence, watchdog=watchdog, inlets=inlets
+            options,
+            hub=hub,
+            catalog=catalog,
+            evidence=evidence,
+            audit=audit,
+            watchdog=watchdog,
+            inlets=inlets,
+            withdrawal=withdrawal,
+            sweep=sweep,
         ) as server:
             click.echo(f"{options.declaration.notice}", err=True)
             click.echo(f"listening on {server.url}   (mellm listen {server.url})", err=True)
@@ -205,6 +226,21 @@ async def _serve(settings: Settings, options: ServerOptions) -> int:
                 inlet.shut()
             await asyncio.to_thread(engine.stop)
     return 0
+
+
+def facts(settings: Settings) -> dict[str, Any]:
+    """What a run is made of, for the audit log: sources with their consent, versions, models with their hashes."""
+    from engine.chains import ChainFactory
+    from engine.facts import versions
+    from stream.sources.addresses import redact
+
+    chosen = settings.describer
+    return {
+        "sources": {each.id: {"uri": redact(each.uri), "consent": each.consent} for each in settings.sources},
+        "version": versions()["mellm"],
+        "describer": {"kind": chosen.kind, "model": chosen.model, "profile": chosen.profile},
+        **ChainFactory(settings).facts(),
+    }
 
 
 def _ask(stop: asyncio.Event) -> None:

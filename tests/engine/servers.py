@@ -15,9 +15,10 @@ from websockets.typing import Subprotocol
 
 from engine.catalog import Catalog
 from engine.connection import Connection, Timing
-from engine.privacy import require
+from engine.privacy import Audit, log_audit, require
 from engine.serve import Server, serve
 from engine.server_options import ServerOptions
+from engine.withdrawal import Withdraws, nothing_to_withdraw
 from stream.hub import Hub
 from stream.journal import Journal
 from stream.sources.push import PushInlet
@@ -48,6 +49,8 @@ async def running(
     previews: tuple[str, ...] = (),
     inlets: Mapping[str, PushInlet] | None = None,
     checked: bool = True,
+    audit: Audit = log_audit,
+    withdrawal: Withdraws = nothing_to_withdraw,
     **changes: Any,
 ) -> AsyncIterator[Server]:
     """A server; each of its messages is held against the schema, unless time is measured."""
@@ -62,7 +65,8 @@ async def running(
     try:
         with patch.object(Connection, "_send", hold_up if checked else send):
             catalog = Catalog(sources, previews=previews, pushes=inlets or ())
-            async with serve(options(**changes), hub=hub, catalog=catalog, inlets=inlets or {}) as server:
+            parts = {"catalog": catalog, "inlets": inlets or {}, "audit": audit, "withdrawal": withdrawal}
+            async with serve(options(**changes), hub=hub, **parts) as server:
                 yield server
     finally:
         hub.journal.close()

@@ -55,7 +55,7 @@ def test_by_subject_all_of_one_person_goes_and_nobody_else(kept: Any) -> None:
     foreseen = keeper.erase(what, reason="purge", dry_run=True)
     assert b"map of bob0" in everything(folder)
     gone = keeper.erase(what, reason="purge", vacuum=True)
-    assert gone == foreseen == Gone(3, ("bob0", "bob1"), 3, 1, True, frozenset({"bob"}))
+    assert gone == foreseen == Gone(3, ("bob0", "bob1"), 3, 1, True, frozenset({"bob"}), 4, 6)
     left = everything(folder)
     for trace in (b"bob0", b"bob1", b"ref-bob", b"job of bob"):
         assert trace not in left

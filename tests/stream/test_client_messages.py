@@ -36,6 +36,7 @@ messages = st.one_of(
     st.builds(said.Unsubscribe, ids),
     st.builds(said.MarkerAdd, names, st.just("") | names, st.none() | st.integers(0, said.MAX_NS), ids),
     st.builds(said.EvidenceGet, st.from_regex(said.EXPRESSION_ID, fullmatch=True), ids),
+    st.builds(said.ConsentWithdraw, names, ids),
     st.builds(said.Close, ids),
 )
 

@@ -26,6 +26,7 @@ from stream.session import (
     StopPush,
     StopStream,
     TakePicture,
+    Withdraw,
 )
 
 LOCAL = Principal("local")
@@ -237,6 +238,22 @@ def test_evidence_is_looked_for() -> None:
     assert say(opened(), type="evidence.get", expression="e1", id="7") == [FetchEvidence("e1", "7")]
 
 
+def test_consent_is_withdrawn_by_whoever_may_write_and_sees_the_source() -> None:
+    sources = {"sources": lambda: frozenset({"cam", "door"})}
+    asked = {"type": "consent.withdraw", "source": "cam", "id": "9"}
+    assert say(opened(**sources), **asked) == [Withdraw("cam", "9")]
+    for principal, code in (
+        (ALL_BUT[Scope.SOURCES_WRITE], "forbidden"),
+        (Principal("lab", sources=frozenset({"door"})), "unknown_source"),
+    ):
+        (refused,) = say(opened(principal, **sources), **asked)
+        assert isinstance(refused, Send)
+        assert refused.data["code"] == code
+    (refused,) = say(opened(**sources), type="consent.withdraw")
+    assert isinstance(refused, Send)
+    assert refused.data["code"] == "missing_field"
+
+
 def test_a_token_that_expires_ends_the_session() -> None:
     session = opened()
     assert session.token_expired()[-1] == Hangup(wire.UNAUTHORISED, "expired")
@@ -272,8 +289,8 @@ class Sessions(RuleBasedStateMachine):
             elif isinstance(action, StopStream):
                 assert self.streaming
                 self.streaming = False
-            elif isinstance(action, (AddMarker, FetchEvidence)):
-                scope = Scope.SOURCES_WRITE if isinstance(action, AddMarker) else Scope.MEDIA_READ
+            elif isinstance(action, (AddMarker, FetchEvidence, Withdraw)):
+                scope = Scope.MEDIA_READ if isinstance(action, FetchEvidence) else Scope.SOURCES_WRITE
                 assert self.session.principal is not None
                 assert self.session.principal.may(scope)
 
@@ -296,6 +313,7 @@ class Sessions(RuleBasedStateMachine):
                 {"type": "subscribe", "types": ["preview"]},
                 {"type": "marker.add", "label": "x"},
                 {"type": "evidence.get", "expression": "e1"},
+                {"type": "consent.withdraw", "source": "cam"},
                 {"type": "session.close"},
             ]
         )
