@@ -241,7 +241,8 @@ class _Reader:
 
     def subject(self, row: Row, name: str) -> tuple[int, str]:
         text = row.text("subject")
-        numbers = re.findall(r"\d+", text)
+        # a text file may hold 1.0 where the release has 1
+        numbers = re.findall(r"\d+", re.sub(r"(?<=\d)\.0+$", "", text))
         inside = (
             re.search(self.spec.subject_in_name, name, re.IGNORECASE) if self.spec.subject_in_name else None
         )
