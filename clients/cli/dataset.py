@@ -1,4 +1,4 @@
-"""``mellm dataset``: needs the extra ``train``."""
+"""``mellm dataset``: needs the extras ``train`` and ``eval``."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from clients.cli.forward import forward
 
 @click.group()
 def dataset() -> None:
-    """Build and check instruction data (extra `train`)."""
+    """Build and check instruction data, look at data sets (extras `train`, `eval`)."""
 
 
 forward(dataset, "build", "training.instruct.cli", "Build instruction data.", "build")
 forward(dataset, "lint", "training.instruct.cli", "Check them.", "lint")
+forward(dataset, "inspect", "evaluation.datasets.cli", "Say what a data set holds.", extra="eval")
