@@ -13,6 +13,7 @@ from clients.cli.common import clock, json_flag, make_describer, one_line, setti
 from stream.errors import DescriberError
 
 if TYPE_CHECKING:
+    from clients.exporters.runs import Marker
     from engine.config import Settings
     from engine.offline import RunResult
     from stream.frames import SourceInfo
@@ -25,10 +26,25 @@ if TYPE_CHECKING:
 )
 @click.option("--fps", type=float, metavar="RATE", help="Frame rate of image folders, which carry none.")
 @click.option("--no-evidence", is_flag=True, help="Keep no motion maps.")
+@click.option("--report", is_flag=True, help="Write report.html into the folder, with pictures of the face.")
+@click.option("--no-faces", is_flag=True, help="Leave pictures of the face out of the report.")
+@click.option(
+    "--markers",
+    type=click.Path(path_type=Path),
+    help="For the report: a table with time_s and label, or an .eaf.",
+)
 @json_flag
 @settings_flags
 def analyze(
-    paths: tuple[str, ...], out: Path, fps: float | None, no_evidence: bool, as_json: bool, **flags: Any
+    paths: tuple[str, ...],
+    out: Path,
+    fps: float | None,
+    no_evidence: bool,
+    report: bool,
+    no_faces: bool,
+    markers: Path | None,
+    as_json: bool,
+    **flags: Any,
 ) -> int:
     """Analyse recordings (mp4, mkv, mov, avi, webm, gif, or a folder of images with --fps).
 
@@ -37,6 +53,7 @@ def analyze(
     were found and the describer answered for none of them.
     """
     settings = settings_from(flags, purpose="self-use")
+    known = _markers(markers)  # a file that cannot be read is told before an hour of analysis, not after it
     try:
         result = run(paths, out, settings, fps=fps, keep_evidence=not no_evidence, as_json=as_json)
     except KeyboardInterrupt:
@@ -50,6 +67,8 @@ def analyze(
         click.echo(f"mellm: warning: {warning}", err=True)
     if len(result.failures) < len(paths):
         click.echo(f"{result.expressions} expressions; {out}/expressions.jsonl", err=True)
+        if report:
+            _report(out, known, no_faces=no_faces or no_evidence)
     if result.failures:
         return result.failures[0][1].exit_code
     lost = result.undescribed.total()
@@ -57,6 +76,24 @@ def analyze(
         why = ", ".join(f"{count} {reason}" for reason, count in sorted(result.undescribed.items()))
         click.echo(f"mellm: {lost} of {result.expressions} expressions have no description ({why})", err=True)
     return DescriberError.exit_code if lost and lost == result.expressions else 0
+
+
+def _markers(path: Path | None) -> list[Marker]:
+    if path is None:
+        return []
+    from clients.exporters.corrections import read_markers
+
+    return read_markers(path)
+
+
+def _report(out: Path, markers: list[Marker], *, no_faces: bool) -> None:
+    from clients.cli.export import page
+    from clients.exporters.formats import WHOLE, write
+    from clients.exporters.runs import read_run
+
+    target = out / WHOLE["html"]
+    write(target, page(read_run(out).with_markers(markers), no_faces=no_faces))
+    click.echo(f"report: {target}", err=True)
 
 
 def run(

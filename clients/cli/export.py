@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from clients.cli.common import clock
 
 if TYPE_CHECKING:
     from clients.exporters.runs import Run
@@ -16,14 +20,20 @@ _PATH = click.Path(path_type=Path)
 @click.command()
 @click.argument("run", type=_PATH)
 @click.option(
-    "--to", required=True, type=click.Choice(["csv", "jsonl", "eaf", "vtt", "srt"]), help="Format to write."
+    "--to",
+    required=True,
+    type=click.Choice(["csv", "jsonl", "eaf", "vtt", "srt", "html"]),
+    help="Format to write.",
 )
 @click.option("--out", metavar="PATH", help="File, or folder (one file a recording) [standard output].")
 @click.option("--source", metavar="NAME", help="Of several recordings in the run, this one [all].")
 @click.option(
     "--markers", type=_PATH, help="Outside events: a table with time_s or time_ms and label, or an .eaf file."
 )
-def export(run: Path, to: str, out: str | None, source: str | None, markers: Path | None) -> None:
+@click.option("--no-faces", is_flag=True, help="html: leave pictures of the face out.")
+def export(
+    run: Path, to: str, out: str | None, source: str | None, markers: Path | None, no_faces: bool
+) -> None:
     """Write the folder RUN of `mellm analyze` for other programs.
 
     \b
@@ -32,6 +42,7 @@ def export(run: Path, to: str, out: str | None, source: str | None, markers: Pat
     eaf    ELAN: tiers for each face (expression, apex, action units, emotion, description), and markers
     vtt    WebVTT captions
     srt    SubRip captions
+    html   one self-contained page; for pictures of onset and apex it reads the recording again
 
     Corrections made in ELAN or in a table are scored with `mellm eval corrections`.
     """
@@ -39,14 +50,40 @@ def export(run: Path, to: str, out: str | None, source: str | None, markers: Pat
 
     chosen = load(run, source, markers)
     if out is None:
-        click.echo(formats.render(chosen, to), nl=False)
+        click.echo(formats.render(chosen, to, report=_reporter(no_faces)), nl=False)
         return
     target = Path(out)
     if out.endswith("/"):
         target.mkdir(parents=True, exist_ok=True)
     for path, part in formats.files(chosen, to, target):
-        formats.write(path, formats.render(part, to, beside=path.parent))
+        formats.write(path, formats.render(part, to, beside=path.parent, report=_reporter(no_faces)))
         click.echo(f"wrote {path}", err=True)
+
+
+def _reporter(no_faces: bool) -> Callable[[Run], str]:
+    return lambda run: page(run, no_faces=no_faces)
+
+
+def page(run: Run, *, no_faces: bool) -> str:
+    """The report; the terminal is told how far the reading of the recording is."""
+    from clients.exporters import pictures, report
+
+    found = None
+    if not no_faces:
+        with _reading() as progress:
+            found = pictures.faces(run, progress=progress)
+    return report.to_html(
+        run, faces=found, motion_map=pictures.motion_map, face_size=(pictures.WIDTH, pictures.HEIGHT)
+    )
+
+
+@contextmanager
+def _reading() -> Iterator[Callable[[float], None]]:
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    with console.status("") as status:
+        yield lambda seconds: status.update(f"reading faces at {clock(1000 * seconds)}")
 
 
 def load(run: Path, source: str | None, markers: Path | None) -> Run:
