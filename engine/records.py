@@ -11,6 +11,7 @@ from engine.types import Description
 from stream.events import expression_data
 from stream.frames import FrameRef
 
+# stands in every result: lines are copied out of their file, and events out of their stream
 DISCLAIMER = (
     "a measurement of facial motion with uncertainty; no lie detector, no basis for decisions about people"
 )
@@ -37,6 +38,7 @@ def spotted_record(expression: Expression) -> dict[str, Any]:
         "offset_frame": expression.offset.index,
         "score": round(expression.score, 4),
         "quality": quality_record(expression.quality),
+        "notice": DISCLAIMER,
     }
 
 

@@ -117,6 +117,7 @@ _EXPRESSION: dict[str, Schema] = {
     "offset_frame": COUNT,
     "score": SCORE,
     "quality": _QUALITY,
+    "notice": _of("string", "what the result is not; show it with the result"),
 }
 _DESCRIPTION = _record(
     {
@@ -135,8 +136,8 @@ _DESCRIPTION = _record(
     },
     optional=frozenset({"fallback"}),
 )
-_RESTART = frozenset({"t_ns", "t_ms"})
-"""What an expression lacks that a crash has cut off from its end."""
+_RESTART = frozenset({"t_ns", "t_ms", "notice"})
+"""What an expression lacks that a crash has cut off from its end, or that an older version has written."""
 
 
 def _ended(state: str, description: Schema) -> dict[str, Schema]:
@@ -266,7 +267,9 @@ SAID: Final[Mapping[str, Said]] = {
         {"track": COUNT, "box": _of("array", "x, y, width, height; pixels", items=NUMBER), **_media("t")},
     ),
     events.FACE_LOST: Said("A face is followed no longer.", {"track": COUNT, **_media("t")}),
-    events.EXPRESSION_SPOTTED: Said("An expression was found; what it is follows.", _EXPRESSION),
+    events.EXPRESSION_SPOTTED: Said(
+        "An expression was found; what it is follows.", _EXPRESSION, frozenset({"notice"})
+    ),
     events.EXPRESSION_DESCRIBED: Said("What an expression is.", _ended("described", _DESCRIPTION), _RESTART),
     events.EXPRESSION_ABSTAINED: Said(
         "Nothing is said of an expression, and why.",

@@ -16,7 +16,17 @@ from tests.stream.videos import make_video
 
 FIELDS = (
     *("id", "source", "segment", "track", "onset_ms", "apex_ms", "offset_ms"),
-    *("onset_frame", "apex_frame", "offset_frame", "score", "quality", "state", "reason", "description"),
+    *(
+        "onset_frame",
+        "apex_frame",
+        "offset_frame",
+        "score",
+        "quality",
+        "notice",
+        "state",
+        "reason",
+        "description",
+    ),
     "evidence",
 )
 
