@@ -23,6 +23,9 @@ from stream.journal import Journal, Retention
 OPEN = "open"
 """Below the evidence folder: jobs that wait for their description, see :mod:`engine.spool`."""
 
+MADE = ("report.html", "expressions.csv")
+"""What a run folder holds that was made from the rest: it goes too, and can be made again from what is left."""
+
 _FILE = re.compile(r"(?P<id>[0-9a-zA-Z._-]{1,128})\.(?:png|npz|part|png\.part|npz\.part)")
 
 
@@ -151,7 +154,8 @@ def erase_run(folder: Path, what: Selection, *, reason: str, moment: str, dry_ru
         }
         known = {*state["sources"], *(r["source"] for r in (*events, *expressions))}
         whole = {s for s in known if what.source in (None, s)} if what.expression is None else set()
-        files = [path for id in sorted(gone_ids) if (path := folder / EVIDENCE / f"{id}.png").is_file()]
+        files = [folder / name for name in MADE if gone_ids and (folder / name).is_file()]
+        files += [path for id in sorted(gone_ids) if (path := folder / EVIDENCE / f"{id}.png").is_file()]
         lines = len(events) + len(expressions) - len(kept[EVENTS]) - len(kept[EXPRESSIONS])
         fresh = {source for source in whole if state["sources"].get(source, {}).get("state") != "erased"}
         gone = Gone(lines, tuple(sorted(gone_ids)), len(files), sources=frozenset(fresh))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clients.cli.common import clock, json_flag, make_describer, one_line, settings_flags, settings_from
-from stream.errors import DescriberError
+from stream.errors import DescriberError, UsageError
 
 if TYPE_CHECKING:
     from clients.exporters.runs import Marker
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     "--out", required=True, type=click.Path(path_type=Path), help="Run folder to write or to go on in."
 )
 @click.option("--fps", type=float, metavar="RATE", help="Frame rate of image folders, which carry none.")
+@click.option(
+    "--consent", metavar="REF", help="Reference to the consent of whoever is seen; stands in run.json."
+)
 @click.option("--no-evidence", is_flag=True, help="Keep no motion maps.")
 @click.option("--report", is_flag=True, help="Write report.html into the folder, with pictures of the face.")
 @click.option("--no-faces", is_flag=True, help="Leave pictures of the face out of the report.")
@@ -39,6 +42,7 @@ def analyze(
     paths: tuple[str, ...],
     out: Path,
     fps: float | None,
+    consent: str | None,
     no_evidence: bool,
     report: bool,
     no_faces: bool,
@@ -55,7 +59,9 @@ def analyze(
     settings = settings_from(flags, purpose="self-use")
     known = _markers(markers)  # a file that cannot be read is told before an hour of analysis, not after it
     try:
-        result = run(paths, out, settings, fps=fps, keep_evidence=not no_evidence, as_json=as_json)
+        result = run(
+            paths, out, settings, fps=fps, consent=consent, keep_evidence=not no_evidence, as_json=as_json
+        )
     except KeyboardInterrupt:
         # a line of its own: the terminal shows ^C before it
         click.echo(f"\nmellm: interrupted; the same command goes on in {out}", err=True)
@@ -102,12 +108,17 @@ def run(
     settings: Settings,
     *,
     fps: float | None = None,
+    consent: str | None = None,
     keep_evidence: bool = True,
     as_json: bool = False,
 ) -> RunResult:
-    """Analyse ``paths`` into ``out``, telling the terminal."""
+    """Analyse ``paths`` into ``out``, telling the terminal.
+
+    :param consent: reference by which ``mellm purge --subject`` finds the run
+    """
     from engine import offline
     from engine.chains import ChainFactory
+    from engine.consent import reference
     from engine.facts import versions
     from engine.run_folder import RunFolder
 
@@ -122,6 +133,11 @@ def run(
         "fps": fps,
         "evidence": keep_evidence,
     }
+    if consent is not None:
+        try:
+            decides["consent"] = reference(consent)
+        except ValueError as error:
+            raise UsageError(f"--consent: {error}") from None
     folder = RunFolder.create(out, decides, {**versions(), **factory.facts()})
     try:
         with Terminal(as_json) as terminal:

@@ -52,6 +52,7 @@ def test_help_loads_nothing_heavy_and_asks_nobody():
         (["analyse", "clip.mp4"], "did you mean 'analyze'?"),
         (["analyze"], "PATH"),
         (["analyze", "clip.mp4"], "--out"),
+        (["analyze", "clip.mp4", "--out", "run", "--consent", " "], "--consent: a consent reference"),
         (["analyze", "clip.mp4", "--out", "run", "--thresh", "0.5"], "--threshold"),
         (["analyze", "clip.mp4", "--out", "run", "--threshold", "2"], "spotting.threshold"),
         (["watch", "0", "--describer", "openai"], "--base-url"),
