@@ -42,8 +42,8 @@ class Analyzer(Protocol):
         ...
 
 
-def motion_map(run: Run, record: Mapping[str, Any]) -> str | None:
-    """The motion map of an expression as a data address, ``None`` where the run kept none."""
+def evidence(run: Run, record: Mapping[str, Any]) -> U8 | None:
+    """The motion map of an expression, H×W×3 uint8 BGR; ``None`` where the run kept none."""
     name = record.get("evidence")
     if not name:
         return None
@@ -52,7 +52,13 @@ def motion_map(run: Run, record: Mapping[str, Any]) -> str | None:
     if not path.is_relative_to(run.path.resolve()) or not path.is_file():
         return None
     picture = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
-    return None if picture is None else address(np.asarray(picture, np.uint8))
+    return None if picture is None else np.asarray(picture, np.uint8)
+
+
+def motion_map(run: Run, record: Mapping[str, Any]) -> str | None:
+    """The same as a ``data:`` address."""
+    picture = evidence(run, record)
+    return None if picture is None else address(picture)
 
 
 def address(picture: U8) -> str:
