@@ -137,5 +137,8 @@ def _unheard() -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    click.echo(f"mellm: error: {message}", err=True)
+    from stream.sources.addresses import redact_text
+
+    # the arguments that a message quotes may be addresses with a password
+    click.echo(f"mellm: error: {redact_text(message)}", err=True)
     return code

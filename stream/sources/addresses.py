@@ -33,6 +33,7 @@ _SCHEMES: Final[dict[str, Scheme]] = {
     "https": "https",
     "synthetic": "synthetic",
 }
+_ADDRESS: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
 _SECRET: Final = re.compile(r"pass|pwd|token|key|secret|auth|sig|user|login", re.IGNORECASE)
 _METADATA: Final = frozenset(
     ipaddress.ip_address(a) for a in ("169.254.169.254", "fd00:ec2::254", "100.100.100.200")
@@ -92,6 +93,15 @@ def redact(uri: str) -> str:
         shown = [(k, "***" if _SECRET.search(k) else v) for k, v in pairs]
         query = urlencode(shown, safe="*/:,") if shown else query
     return f"{head}//{host}{path}{mark}{query}"
+
+
+def redact_text(text: str) -> str:
+    """A sentence with each address in it as :func:`redact` shows it.
+
+    >>> redact_text("cannot read rtsp://admin:pass@cam/1, sorry")
+    'cannot read rtsp://***@cam/1, sorry'
+    """
+    return _ADDRESS.sub(lambda found: redact(found[0]), text)
 
 
 def _typo(uri: str) -> str:

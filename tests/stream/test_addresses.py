@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from stream.errors import SourceError, SourceUnreachable, SourceUnsupported
 from stream.sources import addresses
-from stream.sources.addresses import redact, resolve, scheme_of
+from stream.sources.addresses import redact, redact_text, resolve, scheme_of
 
 
 @pytest.mark.parametrize(
@@ -147,3 +147,12 @@ def test_the_name_service_has_a_time_limit(monkeypatch):
     with pytest.raises(SourceError, match="took over"):
         resolve("rtsp://cam/1", policy="any", timeout_s=0.05)
     forever.set()
+
+
+def test_addresses_within_a_sentence_lose_their_secrets_and_nothing_else() -> None:
+    said = "cannot read rtsp://me:hunter2@cam/1?token=hunter2, nor (http://u:hunter2@[::1]:80/); see https://docs.example/a?b=c"
+    shown = redact_text(said)
+    assert "hunter2" not in shown
+    assert shown.startswith("cannot read rtsp://***@cam/1?token=***")
+    assert shown.endswith("see https://docs.example/a?b=c")
+    assert redact_text("no address: a//b@c, 50 % of x") == "no address: a//b@c, 50 % of x"
