@@ -349,3 +349,10 @@ def describing(
 
 
 forward(evaluate, "metrics", "evaluation.metrics.cli", "Score files by challenge metrics.", extra="eval")
+forward(
+    evaluate,
+    "corrections",
+    "evaluation.corrections.cli",
+    "Score a run against corrections made in ELAN or a table.",
+    extra="eval",
+)

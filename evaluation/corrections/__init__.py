@@ -1,0 +1,1 @@
+"""A run held against what a person made of it in ELAN or in a table."""

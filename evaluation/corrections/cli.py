@@ -1,0 +1,84 @@
+"""``mellm eval corrections``: a run against what a person made of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from clients.exporters.corrections import read_corrections
+from clients.exporters.report import clock
+from clients.exporters.runs import read_run
+from evaluation.corrections.score import ANCHORING, CorrectionScore, score
+from evaluation.metrics.moments import NAMES
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("run", type=_PATH)
+@click.argument("file", type=_PATH)
+@click.option("--source", metavar="NAME", help="Which recording of RUN the file is about.")
+@click.option(
+    "--iou",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=0.5,
+    show_default=True,
+    help="Least overlap of a kept expression.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(run: Path, file: Path, source: str | None, iou: float, as_json: bool) -> None:
+    """Score the folder RUN against FILE: an .eaf that was corrected in ELAN, or a table (.csv, .tsv).
+
+    \b
+    ELAN   export with `mellm export RUN --to eaf`, correct, save; or a file of your own with a tier "expression"
+           (or expression@track1), and if you like "action units", "emotion" and "apex" beside it
+    table  columns onset_ms, offset_ms; if you like track, source, apex_ms, action_units (1+2+R12), emotion
+
+    The corrections are taken to be right.
+    """
+    scored = score(read_run(run), read_corrections(file), source=source, iou=iou)
+    if as_json:
+        click.echo(json.dumps(scored.as_dict()))
+        return
+    for line in _lines(scored):
+        click.echo(line)
+    click.echo(f"\n{ANCHORING}", err=True)
+
+
+def _lines(scored: CorrectionScore) -> list[str]:
+    s = scored.spotting
+    lines = [
+        f"expressions    kept {s.tp}   removed {s.fp}   added {s.fn}",
+        f"               precision {s.precision:.2f}   recall {s.recall:.2f}   F1 {s.f1:.2f}"
+        f"   untouched {scored.untouched} of {s.tp}",
+    ]
+    if scored.moments is not None:
+        errors = scored.moments.moments
+        lines += [
+            f"{name:<15}mean error {e.mae:.0f} ms   bias {e.bias:+.0f} ms   n {e.count}"
+            for name, e in ((name, errors[name]) for name in NAMES)
+            if e.count
+        ]
+        lines.append(f"overlap        {scored.moments.iou:.2f} on average")
+    if scored.units is not None:
+        u = scored.units
+        side = "" if scored.sides is None else f"   same side {100 * scored.sides:.0f} %"
+        lines.append(f"action units   F1 {u.binary_f1:.2f}   Jaccard {u.jaccard:.2f}   n {u.clips}{side}")
+    if scored.emotions is not None:
+        e = scored.emotions
+        lines.append(f"class          UF1 {e.uf1:.2f}   UAR {e.uar:.2f}   accuracy {e.accuracy:.2f}")
+    if scored.undescribed:
+        lines.append(
+            f"{scored.undescribed} kept expressions were coded and have no description: scored as naming nothing"
+        )
+    lines += [f"removed        {clock(r['onset_ms'])}  score {r['score']:.2f}" for r in scored.removed]
+    lines += [f"added          {clock(i.onset_ms)}" for i in scored.added]
+    return lines
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command; errors are the caller's to print."""
+    code = command.main(arguments, prog_name="mellm eval corrections", standalone_mode=False)
+    return code if isinstance(code, int) else 0
