@@ -28,6 +28,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "listen": ("clients.cli.listen", "Print what a server pushes."),
     "export": ("clients.cli.export", "Write a run as CSV, JSON lines, ELAN, WebVTT, SubRip or a report."),
     "annotate": ("clients.cli.annotate", "Burn boxes, captions and motion maps into a copy of a recording."),
+    "replay": ("clients.cli.replay", "Print the events of a run once more, at any pace."),
     "probe": ("clients.cli.probe", "Show what a source delivers: codec, size, rates, gaps."),
     "describe": ("clients.cli.pair", "Describe one onset–apex pair of pictures."),
     "flowmap": ("clients.cli.pair", "Draw the motion map of one onset–apex pair of pictures."),

@@ -1,0 +1,51 @@
+"""``mellm replay``: the events of a run, once more."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from clients.cli.common import json_flag, one_line
+from clients.cli.happenings import Happenings
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--source", metavar="NAME", help="Of several recordings in the run, this one [all, one by one]."
+)
+@click.option(
+    "--speed",
+    type=click.FloatRange(0),
+    default=0.0,
+    help="1 is real time, 10 ten times as fast [no waiting].",
+)
+@json_flag
+def replay(run: Path, source: str | None, speed: float, as_json: bool) -> None:
+    """Print the events of the folder RUN in order of media time: faces, gaps, expressions and their descriptions.
+
+    With --json, one object a line: type, source, media_ns and data, the data of expressions as on the wire. With
+    --speed, a program that reads the lines can be tried as if the camera were running.
+    """
+    from clients.exporters.replay import events, paced
+    from clients.exporters.runs import read_run
+
+    found = read_run(run)
+    chosen = found if source is None else found.only(source)
+    happenings = Happenings()
+    several = len(chosen.sources) > 1
+    for event in paced(events(chosen), speed, time.sleep):
+        kind, name, data = event["type"], event["source"], event["data"]
+        if as_json:
+            line: str | None = json.dumps(event, ensure_ascii=False)
+        elif kind.startswith("expression.") and "onset_ms" in data:
+            line = f"{kind.removeprefix('expression.'):9}  " + one_line(data, source=several)
+        else:
+            line = happenings.line(kind, name if several else "", data, int(event["media_ns"]))
+        if line is not None:
+            sys.stdout.write(line + "\n")
+            sys.stdout.flush()  # whoever reads a pipe sees it when it is due
