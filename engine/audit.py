@@ -35,6 +35,9 @@ logger = logging.getLogger(__name__)
 START: Final = "0" * 64
 """What the first line names as the hash of the line before it."""
 
+SEAL_S: Final = 0.1
+"""How long a line may wait for its way to the disk."""
+
 MAX_LINE: Final = 64 * 1024
 _BEGIN: Final = b'{"n":1,"time":'
 _KEYS: Final = {"n", "time", "action", "facts", "previous"}
@@ -85,7 +88,7 @@ class AuditLog:
         self._clock_ns = clock_ns
         self._lock = threading.Lock()
         self._missed = 0
-        self._closing = False
+        self._closing = threading.Event()
         self._wake = threading.Event()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -100,7 +103,7 @@ class AuditLog:
                 self._end, self._size = self._last()
                 self._check_head()
                 if self._end.lines == 0:
-                    _write_head(head_path(path), self._end)
+                    _prepare_head(head_path(path), self._end).replace(head_path(path))
         except (OSError, ValueError) as error:
             os.close(self._file)
             raise AuditError(
@@ -137,16 +140,19 @@ class AuditLog:
         with self._lock:
             end = self._end
         os.fsync(self._file)
+        part = _prepare_head(head_path(self.path), end)
+        # callers wait for the lock, and must not wait for the disk
         with self._lock, self._alone():
             known = _read_head(head_path(self.path)) or Head()
             if end.lines > known.lines:  # another process may be further
-                _write_head(head_path(self.path), end)
+                part.replace(head_path(self.path))
+        part.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Seal and close. Safe to call twice."""
-        if self._closing:
+        if self._closing.is_set():
             return
-        self._closing = True
+        self._closing.set()
         self._wake.set()
         self._thread.join()
         os.close(self._file)
@@ -224,8 +230,8 @@ class AuditLog:
         failing = False
         while True:
             self._wake.wait()
+            closing = self._closing.wait(SEAL_S)  # a crowd that connects costs one flush, not one each
             self._wake.clear()
-            closing = self._closing
             try:
                 self.seal()
                 failing = False
@@ -340,10 +346,11 @@ def _read_head(path: Path) -> Head | None:
         raise ValueError(f"its head file {path.name} is damaged") from error
 
 
-def _write_head(path: Path, head: Head) -> None:
-    part = path.with_name(path.name + ".part")
+def _prepare_head(path: Path, head: Head) -> Path:
+    """A head on disk that only needs its name."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
         file.write(json.dumps({"lines": head.lines, "sha256": head.sha256}).encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
-    part.replace(path)
+    return part

@@ -239,7 +239,7 @@ async def test_secrets_come_out_nowhere_and_withdrawn_data_is_gone(models: None,
     ):
         assert f'"action":"{action}"' in audit
     verbs = (
-        ["analyze", DOOR, "--out", str(tmp_path / "run")],
+        ["analyze", DOOR, "--consent", "study-7/p-015", "--out", str(tmp_path / "run")],
         ["watch", DOOR],
         ["probe", DOOR],
         ["-v", "describe", DOOR, DOOR],
@@ -249,6 +249,7 @@ async def test_secrets_come_out_nowhere_and_withdrawn_data_is_gone(models: None,
         assert done.returncode not in (0, 1), done.stderr
         collected.add(done.stdout, done.stderr)
     collected.files(tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["settings"]["consent"] == "study-7/p-015"
     # the heap holds what it should: addresses are shown, without their secrets
     assert collected.heap.count(b"***@127.0.0.1:9") >= 8
     assert b"run.json" in collected.heap

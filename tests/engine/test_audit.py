@@ -164,6 +164,27 @@ def test_threads_and_processes_share_one_log(tmp_path: Path) -> None:
     assert json.loads(head_path(path).read_bytes())["lines"] == 200
 
 
+def _die_writing(path: Path) -> None:
+    audit = AuditLog(path)
+    for number in range(20):
+        audit("test", {"number": number})
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_what_was_written_survives_a_killed_process(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    process = multiprocessing.get_context("spawn").Process(target=_die_writing, args=(path,))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert verify(path).intact
+    assert verify(path).lines == 20
+    with AuditLog(path) as audit:
+        audit("server.started", {})
+    assert verify(path).lines == 21
+    assert not list(tmp_path.glob("*.part*"))
+
+
 def _fill_the_disk(path: Path) -> None:
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     logging.disable()
