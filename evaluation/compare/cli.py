@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -65,7 +66,11 @@ def run(
         interrupted=any(answer.reason in ("interrupted", "not_asked") for answer in _all(asked)),
         earlier=earlier,
     )
-    files = [recorded.save(folder / "answers.jsonl", _all(asked)), *write_report(results, folder)]
+    files = [
+        recorded.save(folder / "answers.jsonl", _all(asked)),
+        *write_report(results, folder),
+        *_official(results, folder),
+    ]
     history.append(folder, results)
     if as_json:
         click.echo(
@@ -88,6 +93,20 @@ def load_tasks(settings: config.Comparison) -> list[Task]:
 def write_report(results: RunResult, folder: Path) -> list[Path]:
     """The pages and tables. :returns: the files"""
     return report.write(results, folder)
+
+
+def _official(results: RunResult, folder: Path) -> list[Path]:
+    """Answers to MME as the benchmark's own text files, for anybody's scorer: one folder for each contestant."""
+    written = []
+    for result in results.tasks:
+        make = getattr(result.task, "results", None)
+        for name, answers in result.answers.items() if make is not None else ():
+            place = folder / result.task.name / re.sub(r"[^\w.-]+", "_", name)
+            place.mkdir(parents=True, exist_ok=True)
+            for file, text in make(answers).items():
+                (place / file).write_text(text, encoding="utf-8")
+            written.append(place)
+    return written
 
 
 async def _run(runner: Runner) -> Asked:

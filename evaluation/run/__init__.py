@@ -1,0 +1,1 @@
+"""The engine over data sets that a user holds: ``mellm eval spotting|recognition|understanding --dataset``."""
