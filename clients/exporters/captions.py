@@ -29,8 +29,11 @@ class Cue:
     lines: tuple[str, ...]
 
 
-def cues(run: Run, hold_ms: float = HOLD_MS) -> list[Cue]:
-    """Captions of expressions and markers, by time."""
+def cues(run: Run, hold_ms: float = HOLD_MS, start_ms: float = 0.0) -> list[Cue]:
+    """Captions of expressions and markers, by time.
+
+    :param start_ms: media time that counts as zero, see :func:`clients.exporters.runs.start_ms`
+    """
     tracks = {r["track"] for r in run.expressions}
     found: list[Cue] = []
     for track in sorted(tracks):
@@ -40,26 +43,28 @@ def cues(run: Run, hold_ms: float = HOLD_MS) -> list[Cue]:
             if following is not None:
                 until = max(record["offset_ms"], min(until, following["onset_ms"]))
             who = f"Face {track}: " if len(tracks) > 1 else ""
-            found.append(_cue(record["id"], record["onset_ms"], until, tuple(_said(record, who))))
+            begin = record["onset_ms"] - start_ms
+            found.append(_cue(record["id"], begin, until - start_ms, tuple(_said(record, who))))
     for number, marker in enumerate(run.markers, 1):
         label = " ".join(marker.label.split())
-        found.append(_cue(f"marker-{number}", marker.t_ms, marker.t_ms + hold_ms, (f"▸ {label}",)))
+        begin = marker.t_ms - start_ms
+        found.append(_cue(f"marker-{number}", begin, begin + hold_ms, (f"▸ {label}",)))
     return sorted(found, key=lambda cue: (cue.from_ms, cue.to_ms, cue.id))
 
 
-def to_vtt(run: Run) -> str:
+def to_vtt(run: Run, start_ms: float = 0.0) -> str:
     """WebVTT; markup in a description is shown, not obeyed."""
     parts = ["WEBVTT", f"NOTE\n{DISCLAIMER}"]
-    for cue in cues(run):
+    for cue in cues(run, start_ms=start_ms):
         lines = "\n".join(_vtt(line) for line in cue.lines)
         parts.append(f"{cue.id}\n{_clock(cue.from_ms, '.')} --> {_clock(cue.to_ms, '.')}\n{lines}")
     return "\n\n".join(parts) + "\n"
 
 
-def to_srt(run: Run) -> str:
+def to_srt(run: Run, start_ms: float = 0.0) -> str:
     """SubRip. It knows no escapes, and players obey tags: angle brackets and braces become look-alikes."""
     parts = []
-    for number, cue in enumerate(cues(run), 1):
+    for number, cue in enumerate(cues(run, start_ms=start_ms), 1):
         lines = "\n".join(line.translate(_SRT) for line in cue.lines)
         parts.append(f"{number}\n{_clock(cue.from_ms, ',')} --> {_clock(cue.to_ms, ',')}\n{lines}")
     return "\n\n".join(parts) + ("\n" if parts else "")

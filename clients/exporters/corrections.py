@@ -104,17 +104,18 @@ class _Eaf:
         self.slots = {
             s.get("TIME_SLOT_ID", ""): s.get("TIME_VALUE") for s in self.root.iterfind("TIME_ORDER/TIME_SLOT")
         }
+        self.start_ms = self._start()
         self.tiers = {t.get("TIER_ID", ""): t for t in self.root.iterfind("TIER")}
 
     def aligned(self, tier: ET.Element | None) -> dict[str, tuple[int, int, str]]:
-        """Annotation id → start, end in milliseconds, value."""
+        """Annotation id → start, end in milliseconds of media time, value."""
         found: dict[str, tuple[int, int, str]] = {}
         if tier is None:
             return found
         for body in tier.iterfind("ANNOTATION/ALIGNABLE_ANNOTATION"):
             times = [self.slots.get(body.get(f"TIME_SLOT_REF{n}", "")) for n in (1, 2)]
             try:
-                start, end = (int(str(t)) for t in times)
+                start, end = (int(str(t)) + self.start_ms for t in times)
             except ValueError as error:
                 name = body.get("ANNOTATION_ID")
                 raise RunError(
@@ -122,6 +123,16 @@ class _Eaf:
                 ) from error
             found[body.get("ANNOTATION_ID", "")] = (start, end, body.findtext("ANNOTATION_VALUE") or "")
         return found
+
+    def _start(self) -> int:
+        """Media time that the document calls zero, whole milliseconds as its slots."""
+        for entry in self.root.iterfind("HEADER/PROPERTY"):
+            if entry.get("NAME") == eaf.START:
+                try:
+                    return round(float(entry.text or "0"))
+                except (ValueError, OverflowError) as error:
+                    raise RunError(f"{self.path}: property {eaf.START} is damaged ({error})") from error
+        return 0
 
     def notes(self, tier: ET.Element | None) -> dict[str, str]:
         """Id of the annotation that is spoken of → value."""

@@ -34,6 +34,9 @@ MARKERS = "markers"
 EXACT = "mellm:exact"
 """Document property: expression id → [track, onset, apex, offset] in milliseconds with their fractions."""
 
+START = "mellm:start_ms"
+"""Document property: media time that the document calls zero."""
+
 MARKER_MS = 1000
 """A marker is a moment; ELAN shows intervals."""
 
@@ -51,11 +54,12 @@ _CONSTRAINTS = {
 """The four stereotypes that ELAN writes into every file, in its words."""
 
 
-def to_eaf(run: Run, beside: Path | None = None) -> str:
+def to_eaf(run: Run, beside: Path | None = None, start_ms: float = 0.0) -> str:
     """One recording as an EAF document.
 
     :param run: of one recording
     :param beside: folder the file will lie in, to which the path of the recording is made relative
+    :param start_ms: media time that ELAN shows as zero, see :func:`clients.exporters.runs.start_ms`
     :raises UsageError: the run holds several recordings, or none
     """
     if len(run.sources) != 1:
@@ -63,15 +67,15 @@ def to_eaf(run: Run, beside: Path | None = None) -> str:
             f"an ELAN file is about one recording, the run has {len(run.sources)}",
             remedy="choose one with --source",
         )
-    return _Document(run, run.sources[0], beside).text()
+    return _Document(run, run.sources[0], beside, start_ms).text()
 
 
 class _Document:
     """Collects time slots and annotations; ids are given in the order of writing."""
 
-    def __init__(self, run: Run, source: str, beside: Path | None) -> None:
+    def __init__(self, run: Run, source: str, beside: Path | None, start_ms: float) -> None:
         ET.register_namespace("xsi", _XSI)
-        self._run = run
+        self._run, self._start_ms = run, start_ms
         self._root = ET.Element(
             "ANNOTATION_DOCUMENT",
             {
@@ -90,7 +94,12 @@ class _Document:
         for track in sorted({int(r["track"]) for r in run.expressions}) or [1]:
             self._track(track)
         self._markers()
-        for name, value in (("lastUsedAnnotationId", str(self._annotations)), (EXACT, _exact(run))):
+        properties = {
+            "lastUsedAnnotationId": str(self._annotations),
+            EXACT: _exact(run),
+            START: f"{start_ms:g}",
+        }
+        for name, value in properties.items():
             ET.SubElement(self._head, "PROPERTY", NAME=name).text = value
         self._time_order()
         self._types()
@@ -153,7 +162,7 @@ class _Document:
     def _aligned(self, tier: ET.Element, start: int, end: int, value: str) -> str:
         slots = {}
         for number, at in enumerate((start, end), 1):
-            self._slots.append(at)
+            self._slots.append(max(0, at - round(self._start_ms)))
             slots[f"TIME_SLOT_REF{number}"] = f"ts{len(self._slots)}"
         return self._annotation(tier, "ALIGNABLE_ANNOTATION", slots, value)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from clients.exporters import captions, eaf, table
-from clients.exporters.runs import Run
+from clients.exporters.runs import Run, start_ms
 from stream.errors import RunError, UsageError
 
 WHOLE = {"csv": "expressions.csv", "jsonl": "expressions.jsonl", "html": "report.html"}
@@ -39,11 +39,11 @@ def render(
         case "jsonl":
             return table.to_jsonl(run)
         case "eaf":
-            return eaf.to_eaf(run, beside)
+            return eaf.to_eaf(run, beside, start_ms(run, run.sources[0]))
         case "vtt":
-            return captions.to_vtt(run)
+            return captions.to_vtt(run, start_ms(run, run.sources[0]))
         case "srt":
-            return captions.to_srt(run)
+            return captions.to_srt(run, start_ms(run, run.sources[0]))
         case "html" if report is not None:
             return report(run)
     raise UsageError(f"there is no format {to!r}", remedy=f"choose one of {', '.join(NAMES)}")

@@ -111,6 +111,23 @@ def recording(run: Run, source: str) -> Path:
     return beside if not named.exists() and beside.exists() else named
 
 
+def start_ms(run: Run, source: str) -> float:
+    """Media time that players and ELAN call zero: camcorders' transport streams begin a second or more after it.
+
+    0 where the recording is not there (any more).
+    """
+    path = recording(run, source)
+    if not path.is_file():
+        return 0.0
+    import av
+
+    try:
+        with av.open(str(path)) as container:
+            return max(0.0, float(container.start_time or 0) / 1000)
+    except av.FFmpegError:
+        return 0.0
+
+
 def duration_ms(run: Run, source: str) -> float:
     """Length of the analysed part, and never less than where the last expression ends."""
     media = float(run.state["sources"][source].get("media_s") or 0.0) * 1000

@@ -49,6 +49,17 @@ def test_elan_keeps_intervals_of_any_frame_rate(tmp_path_factory, moments):
     assert sorted(times) == sorted((r["onset_ms"], r["offset_ms"]) for r in records)
 
 
+def test_a_recording_that_starts_late_is_shifted_and_read_back(made, tmp_path):
+    path = tmp_path / "talk.eaf"
+    path.write_text(to_eaf(made, start_ms=1400.0))
+    assert 'TIME_VALUE="969"' in path.read_text()  # 2369 ms of media time
+    assert sorted(map(read, read_corrections(path))) == sorted(map(exact, RECORDS))
+    assert read_markers(path)[0].t_ms == 3000
+    path.write_text(path.read_text().replace(">1400<", ">soon<"))
+    with pytest.raises(RunError, match="start_ms is damaged"):
+        read_corrections(path)
+
+
 def test_an_interval_that_was_moved_in_elan_has_its_new_times(made, tmp_path):
     path = tmp_path / "talk.eaf"
     text = to_eaf(made)
