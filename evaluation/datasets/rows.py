@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from evaluation.datasets.errors import SheetError
 from evaluation.datasets.sheets import Header, Sheet, blank, letter
+from evaluation.datasets.text import fold
 
 RULES: Final[dict[str, str]] = {
     "annotation-choice": "several annotation files fit; the first in order of preference is read",
-    "sheet-choice": "several sheets fit; the preferred one is read",
     "no-heading": "the sheet has no headings; columns are told by position and checked by shape",
     "encoding": "the text is not UTF-8",
     "note-row": "a row of remarks within or below the table is not a clip",
@@ -106,7 +105,7 @@ class Row:
             return ""
         if isinstance(cell, float) and cell.is_integer():
             cell = int(cell)
-        return unicodedata.normalize("NFKC", str(cell)).strip()
+        return fold(str(cell)).strip()
 
     def frame(self, role: str, rule: str = "") -> int | None:
         """A label that counts from 1, ``None`` where it is unknown.

@@ -1,6 +1,6 @@
 """Action units as coders write them: ``L12A+R14B``, ``ref(12/14)``, ``4+7?``, ``12A or 14A``, words.
 
-Grammar, after Unicode compatibility folding (full-width signs become plain ones)::
+Grammar, after full-width signs became plain ones::
 
     list   = group { ("+" | "," | ";" | "&" | newline) group }
     group  = item { ("/" | "or" | "-") item }
@@ -11,17 +11,18 @@ Grammar, after Unicode compatibility folding (full-width signs become plain ones
 
 A unit is *sure* where the text says so without reserve, *possible* where it is one of several alternatives, carries a
 question mark, stands in brackets or beside words that are not understood. A number that is no FACS unit (``1214``,
-``4.7``, a date the spreadsheet made of ``1/2``) is kept as unread text: no unit is ever made up.
+``4.7``, ``4²``, a date the spreadsheet made of ``1/2``) is kept as unread text: no unit is ever made up.
 """
 
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final, Literal
+
+from evaluation.datasets.text import fold
 
 # codes of the FACS manual: face, head and eye position, visibility, gross behaviour
 FACS: Final = frozenset({1, 2, *range(4, 47), *range(50, 67), *range(68, 75), *range(80, 86), 91, 92, 97, 98})
@@ -139,12 +140,12 @@ class ActionUnits:
 _TOKEN = re.compile(
     r"""
     (?P<ref>\bref(?=\s*\())
-  | (?P<or>\bor\b|[/|\-–])
+  | (?P<or>\bor\b|[/|\-–\u2044])
   | (?P<sep>[+,;&\n、])
   | (?P<q>\?) | (?P<open>[(\[]) | (?P<close>[)\]])
   | (?<![\w.])(?:aus?\s*)?(?P<side>[lratb])?\s?(?:au\s*)?(?P<number>\d+)(?:\.0+)?(?P<after>[lr](?![a-z]))?
     (?P<intensity>\(?\s?[a-e](?![a-z\d])(?:\s?[/\-]\s?[a-e](?![a-z\d]))?\s?\)?)?(?![\w]|\.\d)
-  | (?P<word>[^\s+,;&、?()\[\]/|]+)
+  | (?P<word>[^\s+,;&、?()\[\]/|\u2044]+)
     """,
     re.VERBOSE | re.IGNORECASE,
 )
@@ -164,8 +165,7 @@ def parse_units(cell: object, *, question: Question = "unit") -> ActionUnits:
     if isinstance(cell, bool) or not isinstance(cell, int | float | str):
         return ActionUnits(text=str(cell), unread=(str(cell),))
     text = str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell)
-    folded = unicodedata.normalize("NFKC", text)
-    parser = _Parser(list(_TOKEN.finditer(folded)), question)
+    parser = _Parser(list(_TOKEN.finditer(fold(text))), question)
     sure, possible = parser.listed()
     while parser.more():  # a bracket that closes nothing: what follows is doubtful
         parser.drop()

@@ -1,7 +1,8 @@
+import re
 from datetime import datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from evaluation.datasets.units import FACS, Unit, parse_units
@@ -49,6 +50,10 @@ from evaluation.datasets.units import FACS, Unit, parse_units
         ("4.0", "4", ""),
         ("99", "", ""),
         ("EP12_01", "", ""),
+        ("4²+7", "7", ""),
+        ("4½", "", ""),
+        ("①", "", ""),
+        ("4\u20447", "", "4 7"),
         ("?", "", ""),
         ("", "", ""),
         (4, "4", ""),
@@ -81,12 +86,38 @@ def test_numbers_and_text() -> None:
     assert sorted([Unit(12, "R"), Unit(4)])[0] == Unit(4)
 
 
-@given(st.text(alphabet="0123456789LRABEau+/,，?()ref or-.k \n", max_size=30))
+@given(st.text(alphabet="0123456789LRABEau+/,，?()ref or-.k \n²½①⁴４⁄", max_size=30) | st.text(max_size=30))
+@example("4²")
+@example("1⁄2")
 def test_no_unit_is_made_up(text: str) -> None:
+    """Every unit is one of FACS, and its number stands in the text with no further digit beside it."""
     units = parse_units(text)
-    written = "".join(c if c.isdigit() else " " for c in text).split()
+    written = {int(digits) for digits in re.findall(r"(?<![²½①⁴])\d+(?![²½①⁴])", text)}
 
-    assert all(
-        u.number in FACS and u.number in {int(w) for w in written} for u in units.sure | units.possible
-    )
-    assert not units.numbers & {u.number for u in units.possible}
+    assert {unit.number for unit in units.sure | units.possible} <= written & FACS
+    assert not units.numbers & {unit.number for unit in units.possible}
+
+
+UNITS = st.builds(
+    Unit, st.sampled_from(sorted(FACS)), st.sampled_from(["", "L", "R"]), st.sampled_from("ABCDE")
+)
+
+
+@given(
+    st.lists(UNITS, min_size=1, max_size=6, unique_by=lambda unit: unit.number),
+    st.lists(st.sampled_from(["glare", "soft focus", "Chewing", "asymmetric"]), max_size=2),
+    st.sampled_from(["+", ",", "，", ", ", " + ", "、", "\n", "＋"]),
+)
+def test_what_was_written_is_read_and_no_more(units: list[Unit], words: list[str], between: str) -> None:
+    read = parse_units(between.join([*map(str, units), *words]))
+
+    assert (read.sure, read.possible) == (frozenset(units), frozenset())
+
+
+@given(st.lists(UNITS, min_size=2, max_size=4, unique_by=lambda unit: unit.number), st.booleans())
+def test_alternatives_are_possible_and_none_is_sure(units: list[Unit], spelled: bool) -> None:
+    text = " or ".join(map(str, units)) if spelled else f"ref({'/'.join(map(str, units))})"
+
+    read = parse_units(text)
+
+    assert (read.sure, read.possible) == (frozenset(), frozenset(units))
