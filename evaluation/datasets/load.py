@@ -214,8 +214,8 @@ class _Reader:
         units = self.units(row, flags)
         kind = self.kind(row)
         fps = self.fps(row)
-        first = row.frame(spec.first_label) if spec.first_label else None
         spans = [(row.frame("onset"), row.frame("apex"), row.frame("offset"))]
+        first = row.frame("first") if row.has("first") else spans[0][0] if spec.trimmed else None
         further = [k for k in range(2, 6) if not blank(row.cell(f"onset{k}"))]
         spans += [(row.frame(f"onset{k}", "onset"), None, row.frame(f"offset{k}", "offset")) for k in further]
         for k, span in enumerate(spans, 1):

@@ -21,6 +21,7 @@ RULES: Final[dict[str, str]] = {
     "onset-unknown": "no onset, or 0 where labels count from 1: unknown",
     "apex-unknown": "no apex, or a sign for none ('/', -1, 0): unknown",
     "offset-unknown": "no offset, or 0: unknown",
+    "first-unknown": "no label for the first picture: labels are taken as the numbers of the files",
     "offset-before-onset": "an offset before the onset is unknown",
     "apex-outside": "an apex before the onset or after the offset is unknown",
     "apex-at-an-end": "the apex equals onset or offset: kept, a motion between them is empty",

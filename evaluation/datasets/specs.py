@@ -57,7 +57,7 @@ class Spec:
     :param subject_in_name: pattern whose group is the subject's number within the file name
     :param tails: last parts of the paths a clip's folder may have, best first
     :param video: what several clips of one recording have in common
-    :param first_label: role of the label of the first picture where files may be renumbered from 1
+    :param trimmed: pictures begin at the onset, renumbered from 1, unless a column ``first`` tells their first label
     :param clip_id: name of a clip, where the file name alone is shared by several
     :param joins: another data set whose release has the emotions
     :param parts: part of the release → frames per second
@@ -84,7 +84,7 @@ class Spec:
     clip_id: Callable[[Place], str] = lambda place: place.name
     joins: str = ""
     parts: Mapping[str, float] = field(default_factory=dict)
-    first_label: str = ""
+    trimmed: bool = False
     kind: Kind = "micro"
     question: Question = "unit"
     fps_note: str = ""
@@ -300,7 +300,6 @@ def _smic(variant: str, fps: float, clips: int, emotions: Mapping[str, int]) -> 
         ],
         prefer=(f"{variant}/",),
         avoid=rf"(^|[/_-])({others})([/_-]|$)",
-        first_label="first",
         published=Published(micro=clips, emotions=emotions, note="no apex and no action units"),
     )
 
@@ -315,7 +314,7 @@ MMEW = Spec(
     subject="S{:02d}",
     subject_in_name=r"^s(\d+)-",
     tails=lambda place: [(place.emotion or "", place.name), ("micro_expression", place.name), (place.name,)],
-    first_label="onset",
+    trimmed=True,
     published=Published(micro=300),
 )
 
