@@ -100,7 +100,7 @@ def test_players_count_from_where_the_container_starts(tmp_path):
             out.mux(stream.encode(frame))
         out.mux(stream.encode())
     assert runs.start_ms(run, "talk") == pytest.approx(1400, abs=50)
-    first = to_vtt(run, runs.start_ms(run, "talk")).splitlines()[5]
+    first = to_vtt(run, runs.start_ms(run, "talk")).splitlines()[6]
     assert first.startswith("00:00:00.9")  # 2369 ms of media time
     late.write_bytes(b"no video")
     assert runs.start_ms(run, "talk") == 0
