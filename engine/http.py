@@ -105,7 +105,8 @@ class Pages:
 
     :param unready: why the server is not ready, ``None`` when it is
     :param unhealthy: what stands still that should not, ``None`` when nothing does
-    :param about: facts for the front page
+    :param about: facts for the front page, where there is no other
+    :param static: address and headers → a page, ``None`` where there is none
     """
 
     def __init__(
@@ -118,6 +119,7 @@ class Pages:
         unready: Callable[[], str | None],
         unhealthy: Callable[[], str | None] = lambda: None,
         about: Callable[[], Mapping[str, str]],
+        static: Callable[[str, Mapping[str, str]], Answer | None] | None = None,
     ) -> None:
         self._library = library
         self._metrics = metrics
@@ -126,6 +128,7 @@ class Pages:
         self._unready = unready
         self._unhealthy = unhealthy
         self._about = about
+        self._static = static
 
     async def answer(self, method: str, path: str, headers: Mapping[str, str]) -> Answer:
         """The answer to a request that asks for no upgrade. ``headers`` with lower-case names."""
@@ -142,6 +145,9 @@ class Pages:
             why = self._unready()
             status = HTTPStatus.OK if why is None else HTTPStatus.SERVICE_UNAVAILABLE
             return _json(status, {"ready": why is None, "reason": why}, route)
+        page = self._static(route, headers) if self._static is not None else None
+        if page is not None:
+            return page
         if route == "/":
             return Answer(HTTPStatus.OK, self._front(), "text/html; charset=utf-8", route)
         expression = _EXPRESSION.fullmatch(route)
@@ -181,7 +187,7 @@ class Pages:
 
     async def _expression(self, id: str, principal: Principal) -> Answer:
         route = "/v1/expressions/{id}"
-        stages = await self._library.stages(id, principal)
+        stages = await self._library.expression(id, principal)
         if not stages:
             return _json(
                 HTTPStatus.NOT_FOUND,
@@ -230,21 +236,19 @@ def _beyond(scope: Scope) -> Answer:
 
 def to_response(method: str, answer: Answer) -> Response:
     """The answer as the WebSocket library sends it before it closes the connection."""
+    # an answer's own headers replace these: two security policies would both have to be met
     headers = Headers(
-        [
-            ("Date", formatdate(usegmt=True)),
-            ("Connection", "close"),
-            ("Content-Length", str(len(answer.body))),
-            ("Content-Type", answer.content_type),
-            ("Cache-Control", "no-store"),
-            ("X-Content-Type-Options", "nosniff"),
-            ("Referrer-Policy", "no-referrer"),
-            (
-                "Content-Security-Policy",
-                "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
-            ),
-            *answer.headers,
-        ]
+        {
+            "Date": formatdate(usegmt=True),
+            "Connection": "close",
+            "Content-Length": str(len(answer.body)),
+            "Content-Type": answer.content_type,
+            "Cache-Control": "no-store",
+            "X-Content-Type-Options": "nosniff",
+            "Referrer-Policy": "no-referrer",
+            "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+            **dict(answer.headers),
+        }
     )
     body = b"" if method == "HEAD" else answer.body
     return Response(answer.status.value, answer.status.phrase, headers, body)

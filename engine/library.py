@@ -25,11 +25,17 @@ class Library:
         self._evidence = evidence
         self._audit = audit
 
-    async def stages(self, expression: str, principal: Principal) -> list[Event]:
-        """The events of an expression, oldest first; empty when there are none for this client.
+    async def expression(self, id: str, principal: Principal) -> list[Event]:
+        """The events of an expression, oldest first, for handing out; empty when there are none for this client.
 
         :raises JournalError: if the journal cannot be read
         """
+        stages = await self._stages(id, principal)
+        if stages:
+            self._audit("expression.read", {"expression": id, "principal": principal.name})
+        return stages
+
+    async def _stages(self, expression: str, principal: Principal) -> list[Event]:
         records = await asyncio.to_thread(self._journal.about, expression)
         return [
             record.event
@@ -42,7 +48,7 @@ class Library:
 
         :raises JournalError: if the journal must say whose it is and cannot be read
         """
-        if principal.sources is not None and not await self.stages(expression, principal):
+        if principal.sources is not None and not await self._stages(expression, principal):
             return None
         png = self._evidence(expression)
         if png is not None:

@@ -50,6 +50,8 @@ def _said(kind: str, data: Mapping[str, Any], t_ns: int | None) -> str:
         case "face.appeared" | "face.lost":
             at = "" if t_ns is None else f" at {clock(t_ns / 1e6)}"
             return f"track {data['track']}{at}"
+        case "events.erased":
+            return f"{data['events']} events were erased ({data['reason']}); delete your copies"
         case "stream.skipped":
             counts = ", ".join(f"{count} {name}" for name, count in data["counts"].items())
             return f"this reader was too slow; left out: {counts}"

@@ -27,6 +27,7 @@ def test_each_kind_is_a_line_without_nanoseconds():
         told.line("source.ended", "", {"early": True, "message": "it ends at 2 s", "frames": 60}),
         told.line("face.appeared", "", {"track": 2, "box": [1, 2, 3, 4]}, 2_580_000_000),
         told.line("stream.skipped", "", {"counts": {"score": 12, "stats": 1}}),
+        told.line("events.erased", "desk", {"reason": "withdrawal", "events": 3, "from_seq": 1, "to_seq": 9}),
         told.line("source.new", "desk", {"since_ns": "5", "why": "so"}),
     ]
     assert lines == [
@@ -37,6 +38,7 @@ def test_each_kind_is_a_line_without_nanoseconds():
         "source.ended  after 60 frames, early: it ends at 2 s",
         "face.appeared  track 2 at 00:02.580",
         "stream.skipped  this reader was too slow; left out: 12 score, 1 stats",
+        "events.erased  desk  3 events were erased (withdrawal); delete your copies",
         "source.new  desk  why so",
     ]
 

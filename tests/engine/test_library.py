@@ -28,9 +28,12 @@ def journal() -> Iterator[Journal]:
 async def test_only_expressions_of_sources_that_are_seen(journal: Journal) -> None:
     audited: list[Any] = []
     library = Library(journal, {"e1": b"map"}.get, lambda *facts: audited.append(facts))
-    assert [len(await library.stages("e1", who)) for who in (ALL, OWN, OTHER)] == [1, 1, 0]
+    assert [len(await library.expression("e1", who)) for who in (ALL, OWN, OTHER)] == [1, 1, 0]
     assert [await library.motion_map("e1", who) for who in (ALL, OWN, OTHER)] == [b"map", b"map", None]
-    assert [facts["principal"] for _, facts in audited] == ["all", "own"]
+    handed_out = [(action, facts["principal"]) for action, facts in audited]
+    assert handed_out == [
+        (f"{what}.read", who) for what in ("expression", "evidence") for who in ("all", "own")
+    ]
     assert await library.motion_map("e2", ALL) is None
 
 
