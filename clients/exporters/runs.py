@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +11,9 @@ from typing import Any
 
 from engine.run_folder import EVENTS, EXPRESSIONS, FORMAT, RUN
 from stream.errors import RunError, UsageError
+
+NUMBERS = ("onset_ms", "apex_ms", "offset_ms", "score")
+"""Fields of an expression that every exporter reckons with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +104,9 @@ def read_run(path: Path) -> Run:
         for e in events
         if e["type"] == "marker"
     )
-    expressions = tuple(_lines(path / EXPRESSIONS, ("id", "source", "track", "onset_ms", "offset_ms")))
+    expressions = tuple(_lines(path / EXPRESSIONS, ("id", "source", "track", *NUMBERS)))
+    for record in expressions:
+        _hold(record, state, path)
     return Run(path, state, expressions, events).with_markers(markers)
 
 
@@ -183,6 +189,16 @@ def _end(run: Run) -> float:
 
 def _ms(ns: str | int) -> float:
     return round(int(ns) / 1e6, 3)
+
+
+def _hold(record: Mapping[str, Any], state: Mapping[str, Any], path: Path) -> None:
+    """A run may be old, edited, or somebody else's: what is reckoned with has to be there."""
+    wrong = [n for n in NUMBERS if type(record[n]) not in (int, float) or not math.isfinite(record[n])]
+    wrong += ["track"] if type(record["track"]) is not int else []
+    wrong += ["source"] if record["source"] not in state.get("sources", {}) else []
+    wrong += [n for n in ("description", "quality") if not isinstance(record.get(n) or {}, dict)]
+    if wrong:
+        raise RunError(f"{path / EXPRESSIONS}: expression {record['id']!r} has no usable {wrong[0]}")
 
 
 def _lines(path: Path, needed: Sequence[str]) -> Iterator[Mapping[str, Any]]:

@@ -1,7 +1,7 @@
 "use strict";
 (() => {
   const MANY = 12; // more expressions than this begin with their evidence folded away
-  const PIXELS_A_SECOND = 120; // at the closest zoom
+  const PIXELS_A_SECOND = 400; // at the closest zoom
   const STEPS = [0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600];
 
   const clock = (seconds, step) => {

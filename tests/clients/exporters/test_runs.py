@@ -72,6 +72,24 @@ def test_damage_is_named(tmp_path, name, content, said):
         read_run(folder)
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("onset_ms", "soon"),
+        ("offset_ms", float("nan")),
+        ("score", None),
+        ("track", "left"),
+        ("source", "elsewhere"),
+        ("description", "smiles"),
+    ],
+)
+def test_an_expression_that_cannot_be_reckoned_with_is_named(tmp_path, field, value):
+    folder = run_folder(tmp_path / "run")
+    (folder / "expressions.jsonl").write_text(json.dumps({**RECORDS[0], field: value}) + "\n")
+    with pytest.raises(RunError, match=f"'aaaaaaaaaaaaaaaa' has no usable {field}"):
+        read_run(folder)
+
+
 def test_no_run_is_told(tmp_path):
     with pytest.raises(RunError, match="holds no run"):
         read_run(tmp_path)
