@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from clients.cli.logs import STATES
+
 REPO = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _log_levels_stay() -> Iterator[None]:
+    """The command sets up logging for its process; the next test must not inherit that."""
+    root = logging.getLogger()
+    loggers = [root, *map(logging.getLogger, STATES)]
+    levels, handlers = [each.level for each in loggers], list(root.handlers)
+    yield
+    for each, level in zip(loggers, levels, strict=True):
+        each.setLevel(level)
+    for handler in list(root.handlers):
+        if type(handler) is logging.StreamHandler and handler not in handlers:
+            root.removeHandler(handler)
 
 
 @pytest.fixture(scope="session")
