@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypeVar
 
-from evaluation.datasets import emotions
+from evaluation.datasets import emotions, tables
 from evaluation.datasets.clips import Clip, Frames, Kind
 from evaluation.datasets.errors import DatasetError, SheetError
 from evaluation.datasets.folders import Tree
 from evaluation.datasets.rows import Repair, Row
-from evaluation.datasets.sheets import SUFFIXES, Header, Sheet, blank, find_header, read_workbook
+from evaluation.datasets.sheets import Header, Sheet, blank, letter, read_workbook
 from evaluation.datasets.specs import SPECS, Place, Spec
 from evaluation.datasets.units import ActionUnits, Unit, parse_units
 
@@ -72,13 +72,15 @@ def load(
     tree = Tree(path)
     repairs: list[Repair] = []
     clips: list[Clip] = []
-    sources = _annotation(spec, tree, repairs)
+    sources = tables.annotation(spec, tree, repairs)
     for source in sources:
         book = read_workbook(source)
-        sheet, header = _table(spec, source, book, repairs)
-        clips += _Reader(spec, tree, repairs, _codes(book)).clips(sheet, header)
-    if not clips:
-        raise SheetError("no clip below the headings", sheet=sources[0].name)
+        sheet, header = tables.table(spec, source, book, repairs)
+        found = _Reader(spec, tree, repairs, tables.codes(book)).clips(sheet, header)
+        if not found:
+            first = letter(header.columns[spec.required[0]])
+            raise SheetError("no clip below the headings", sheet=sheet.name, row=header.row + 2, column=first)
+        clips += found
     if spec.joins:
         clips = _joined(spec, tree, clips, repairs)
     clips = [_filled(clip, policies, repairs) for clip in _numbered(clips, repairs)]
@@ -89,87 +91,6 @@ def _known(table: dict[str, T], key: str, what: str) -> T:
     if key not in table:
         raise DatasetError(f"there is no {what} {key!r}", remedy=f"known are {', '.join(table)}")
     return table[key]
-
-
-def _annotation(spec: Spec, tree: Tree, repairs: list[Repair]) -> list[Path]:
-    """The first file that fits a pattern, or one for each pattern."""
-    here = tree.files(SUFFIXES)
-    chosen: list[Path] = []
-    for pattern in spec.files:
-        fitting = [p for p in here if re.search(pattern, p.name, re.IGNORECASE) and p not in chosen]
-        # a spreadsheet is closer to the release than a text file somebody made of it
-        fitting.sort(key=lambda p: (p.suffix.lower() not in (".xlsx", ".xls", ".csv"), len(p.parts)))
-        if fitting:
-            chosen.append(fitting[0])
-            repairs += [
-                Repair("annotation-choice", p.name, was=str(p.relative_to(tree.root)), became=fitting[0].name)
-                for p in fitting[1:]
-            ]
-            if not spec.every:
-                break
-    if not chosen:
-        raise DatasetError(
-            f"no annotation file of {spec.title} below {tree.root} (name patterns: {', '.join(spec.files)})",
-            remedy="put the spreadsheet of the release into that folder",
-        )
-    return chosen
-
-
-def _table(spec: Spec, source: Path, book: tuple[Sheet, ...], repairs: list[Repair]) -> tuple[Sheet, Header]:
-    """The sheet with the clips and where its columns are."""
-    if not book:
-        raise SheetError("holds no cell", sheet=source.name)
-    order = sorted(book, key=lambda s: not (spec.sheets and re.search(spec.sheets, s.title, re.IGNORECASE)))
-    error: SheetError | None = None
-    for sheet in order:
-        try:
-            header = find_header(sheet, spec.aliases, spec.required) or _by_position(spec, sheet)
-        except SheetError as problem:
-            error = error or problem
-            continue
-        if header is None:
-            continue
-        repairs += [Repair("encoding", sheet.name, was=note) for note in sheet.notes]
-        if header.row < 0:
-            repairs.append(Repair("no-heading", sheet.name))
-        return sheet, header
-    raise error or SheetError(
-        "neither headings nor columns in the usual order",
-        sheet=book[0].name,
-        row=1,
-        column=spec.aliases[spec.required[0]][0],
-        remedy=f"headings that are needed: {', '.join(spec.required)}",
-    )
-
-
-def _by_position(spec: Spec, sheet: Sheet) -> Header | None:
-    """Columns by their place, believed where at least half of the rows that hold numbers have the right shape."""
-    if not spec.positions or not sheet.rows or len(sheet.rows[0]) <= max(spec.positions.values()) - 1:
-        return None
-    columns = {role: c for role, c in spec.positions.items() if c < len(sheet.rows[0])}
-    filled = [row for row in sheet.rows if sum(not blank(cell) for cell in row) > len(spec.required) // 2]
-    shaped = [
-        row
-        for row in filled
-        if all(
-            re.search(s, str(row[columns[role]] or "").strip(), re.IGNORECASE)
-            for role, s in spec.shapes.items()
-        )
-    ]
-    return Header(-1, columns) if shaped and 2 * len(shaped) >= len(filled) else None
-
-
-def _codes(book: tuple[Sheet, ...]) -> dict[str, str]:
-    """Pairs of the small sheets of CAS(ME)^2, both ways: word of a video → its code, number → subject."""
-    codes: dict[str, str] = {}
-    for sheet in book[1:]:
-        for row in sheet.rows:
-            texts = [str(cell).strip() for cell in row if not blank(cell)]
-            if len(texts) >= 2 and re.fullmatch(r"\d{3,4}", texts[-2]):
-                codes[texts[-1].casefold()] = texts[-2].zfill(4)
-            elif len(texts) >= 2 and re.fullmatch(r"s\d+", texts[-2], re.IGNORECASE):
-                codes[f"subject {int(float(texts[-1]))}"] = texts[-2]
-    return codes
 
 
 class _Reader:
@@ -183,7 +104,7 @@ class _Reader:
 
     def clips(self, sheet: Sheet, header: Header) -> list[Clip]:
         found: list[Clip] = []
-        flags = _flag_columns(sheet, header)
+        flags = tables.flag_columns(sheet, header)
         for index in range(header.row + 1, len(sheet.rows)):
             if all(blank(cell) for cell in sheet.rows[index]):
                 continue
@@ -241,8 +162,7 @@ class _Reader:
 
     def subject(self, row: Row, name: str) -> tuple[int, str]:
         text = row.text("subject")
-        # a text file may hold 1.0 where the release has 1
-        numbers = re.findall(r"\d+", re.sub(r"(?<=\d)\.0+$", "", text))
+        numbers = re.findall(r"\d+", text)
         inside = (
             re.search(self.spec.subject_in_name, name, re.IGNORECASE) if self.spec.subject_in_name else None
         )
@@ -333,25 +253,14 @@ class _Reader:
         return found[0] if found else None
 
 
-def _flag_columns(sheet: Sheet, header: Header) -> dict[int, int]:
-    """Unit → column, for releases with a column for each action unit."""
-    if header.row < 0:
-        return {}
-    matches = (
-        (c, re.fullmatch(r"\s*AU\s*(\d+)\s*", str(cell), re.IGNORECASE))
-        for c, cell in enumerate(sheet.rows[header.row])
-    )
-    return {int(match[1]): c for c, match in matches if match}
-
-
 def _joined(spec: Spec, tree: Tree, clips: list[Clip], repairs: list[Repair]) -> list[Clip]:
     """Emotions of the micro-expressions from another release below the same root, by the name of the file."""
     other = SPECS[spec.joins]
     try:
-        (source,) = _annotation(other, tree, [])
+        (source,) = tables.annotation(other, tree, [])
     except DatasetError:
         return clips
-    sheet, header = _table(other, source, read_workbook(source), [])
+    sheet, header = tables.table(other, source, read_workbook(source), [])
     known = {clip.id: clip for clip in _Reader(other, tree, [], {}).clips(sheet, header)}
     result = []
     for clip in clips:

@@ -14,6 +14,7 @@ from evaluation.datasets.text import fold
 RULES: Final[dict[str, str]] = {
     "annotation-choice": "several annotation files fit; the first in order of preference is read",
     "no-heading": "the sheet has no headings; columns are told by position and checked by shape",
+    "column-absent": "the sheet has no such column: unknown, or what the release says of all its clips",
     "encoding": "the text is not UTF-8",
     "note-row": "a row of remarks within or below the table is not a clip",
     "merged-cells": "a merged cell counts for every row it covers",
@@ -102,11 +103,10 @@ class Row:
     def text(self, role: str) -> str:
         """A cell as text: folded to plain signs, without space around; a whole number has no decimals."""
         cell = self.cell(role)
-        if cell is None:
-            return ""
-        if isinstance(cell, float) and cell.is_integer():
-            cell = int(cell)
-        return fold(str(cell)).strip()
+        text = "" if cell is None else fold(str(cell)).strip()
+        # a text file may hold 1.0 where the release has 1
+        whole = re.fullmatch(r"(-?\d+)\.0+", text)
+        return whole[1] if whole else text
 
     def frame(self, role: str, rule: str = "") -> int | None:
         """A label that counts from 1, ``None`` where it is unknown.

@@ -89,6 +89,12 @@ ODDITIES = [
         ),
         (0, "", "", ""),
     ),
+    Oddity(
+        "column-absent",
+        "samm",
+        sheet("SAMM_Micro_FACS_Codes_v2.xlsx", [32, "032_3_1", 4896, 4930, 4970, "4", "Fear"]),
+        (1, "type", "", ""),
+    ),
     Oddity("encoding", "mmew", chinese_text, (0, "", "decoded as gb18030", "")),
     Oddity(
         "note-row",
