@@ -18,6 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -35,6 +36,7 @@ from engine.library import Library
 from engine.metrics import Metrics
 from engine.privacy import Audit, log_audit
 from engine.server_options import ServerOptions, tls_context
+from engine.static import StaticPages
 from engine.watchdog import Watchdog
 from engine.withdrawal import Withdraws, nothing_to_withdraw
 from stream import wire
@@ -74,6 +76,7 @@ class Server:
         inlets: Mapping[str, PushInlet] = EMPTY,
         withdrawal: Withdraws = nothing_to_withdraw,
         sweep: Callable[[], None] | None = None,
+        pages: Path | None = None,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self.options = options
@@ -101,6 +104,7 @@ class Server:
             unready=self._unready,
             unhealthy=lambda: watchdog.unhealthy if watchdog else None,
             about=self._about,
+            static=None if pages is None else StaticPages(pages).answer,
         )
         self._rules = SessionRules(
             hello=self._hello,
@@ -406,12 +410,14 @@ def serve(
     inlets: Mapping[str, PushInlet] = EMPTY,
     withdrawal: Withdraws = nothing_to_withdraw,
     sweep: Callable[[], None] | None = None,
+    pages: Path | None = None,
 ) -> Server:
     """A server to enter with ``async with``.
 
     :param inlets: where clients may send pictures, by source
     :param audit: is told who does what; by default one log line each
     :param withdrawal: carries out ``consent.withdraw``
+    :param pages: folder of the dashboard; without it ``/`` shows a few facts
     :param sweep: called every minute, from a thread; by default the journal forgets what is too old
     """
     return Server(
@@ -425,6 +431,7 @@ def serve(
         inlets=inlets,
         withdrawal=withdrawal,
         sweep=sweep,
+        pages=pages,
     )
 
 

@@ -7,7 +7,7 @@ import os
 import signal
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from engine.config import Settings
     from engine.server_options import ServerOptions
     from stream.journal import Retention
+
+PAGES: Final = Path(__file__).resolve().parents[1] / "web"
 
 
 @click.command()
@@ -209,9 +211,11 @@ async def _serve(settings: Settings, options: ServerOptions) -> int:
             inlets=inlets,
             withdrawal=withdrawal,
             sweep=sweep,
+            pages=PAGES,
         ) as server:
             click.echo(f"{options.declaration.notice}", err=True)
             click.echo(f"listening on {server.url}   (mellm listen {server.url})", err=True)
+            click.echo(f"dashboard at {server.http_url}/", err=True)
             take_over(left_open, engine, hub, server.metrics)
             for source_id, refusal in withheld.items():
                 hub.publish_threadsafe(

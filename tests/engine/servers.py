@@ -7,6 +7,7 @@ import json
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -48,6 +49,7 @@ async def running(
     sources: tuple[str, ...] = (),
     previews: tuple[str, ...] = (),
     inlets: Mapping[str, PushInlet] | None = None,
+    pages: Path | None = None,
     checked: bool = True,
     audit: Audit = log_audit,
     withdrawal: Withdraws = nothing_to_withdraw,
@@ -66,7 +68,7 @@ async def running(
         with patch.object(Connection, "_send", hold_up if checked else send):
             catalog = Catalog(sources, previews=previews, pushes=inlets or ())
             parts = {"catalog": catalog, "inlets": inlets or {}, "audit": audit, "withdrawal": withdrawal}
-            async with serve(options(**changes), hub=hub, **parts) as server:
+            async with serve(options(**changes), hub=hub, **parts, pages=pages) as server:
                 yield server
     finally:
         hub.journal.close()

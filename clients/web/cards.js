@@ -1,0 +1,83 @@
+// One card for each expression. Every word from outside is set as text, never as markup.
+
+import { clock } from "./timeline.js";
+
+export const UNITS = {
+  1: "inner brow raiser", 2: "outer brow raiser", 4: "brow lowerer", 5: "upper lid raiser", 6: "cheek raiser",
+  7: "lid tightener", 9: "nose wrinkler", 10: "upper lip raiser", 12: "lip corner puller", 14: "dimpler",
+  15: "lip corner depressor", 16: "lower lip depressor", 17: "chin raiser", 18: "lip pucker", 20: "lip stretcher",
+  22: "lip funneler", 23: "lip tightener", 24: "lip pressor", 25: "lips part", 26: "jaw drop", 28: "lip suck",
+};
+
+const REASONS = {
+  motion_floor: "too little motion to say what it was", no_unit: "no action unit could be told",
+  deadline: "nobody described it in time", overflow: "too many were waiting", restart: "the server was restarted",
+  describer_unavailable: "the describing model was away", describer_timeout: "the describing model took too long",
+};
+
+export function make(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name === "text") node.textContent = value;
+    else if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else node.setAttribute(name, value);
+  }
+  node.append(...children);
+  return node;
+}
+
+export function card(item, evidence) {
+  const { data, stage } = item;
+  const node = make("article", { class: `card ${stage}`, tabindex: "0", "data-id": item.id });
+  const length = Math.round(data.offset_ms - data.onset_ms);
+  node.append(
+    make("header", {},
+      make("h3", { text: `${clock(data.apex_ms)} · ${length} ms` }),
+      make("span", { class: "where", text: `${item.source}, face ${data.track}` })),
+  );
+  const picture = make("div", { class: "map" });
+  node.append(picture);
+  evidence(item.id, picture);
+  const body = make("div", { class: "body" });
+  node.append(body);
+  const described = data.description;
+  if (stage === "spotted") body.append(make("p", { class: "pending", text: "being described …" }));
+  else if (described && stage === "described") describe(body, described);
+  else body.append(make("p", { class: "reason", text: `${stage}: ${REASONS[data.reason] ?? data.reason ?? "no reason given"}` }));
+  body.append(quality(data));
+  return node;
+}
+
+function describe(body, said) {
+  body.append(make("p", { class: "text", text: said.text }));
+  const units = make("ul", { class: "units", "aria-label": "action units" });
+  for (const unit of said.action_units)
+    units.append(make("li", {},
+      make("strong", { text: `AU${unit.au}` }),
+      make("span", { text: ` ${UNITS[unit.au] ?? ""}, ${unit.side}` }),
+      bar(unit.score)));
+  if (said.action_units.length) body.append(units);
+  if (said.emotion) {
+    const classes = make("ul", { class: "classes", "aria-label": "coarse emotion with probabilities" });
+    for (const [name, share] of Object.entries(said.emotion.scores))
+      classes.append(make("li", name === said.emotion.coarse ? { class: "chosen" } : {},
+        make("span", { text: `${name} ${share.toFixed(2)}` }), bar(share)));
+    body.append(classes);
+  }
+  const by = said.fallback ? `${said.model}, standing in for ${said.fallback.model}` : said.model;
+  body.append(make("p", { class: "by", text: `read by ${by}` }));
+}
+
+function bar(share) {
+  // width as an attribute of its own: the page's security policy allows no inline style
+  const meter = make("meter", { min: "0", max: "1", value: String(share) });
+  meter.setAttribute("aria-label", share.toFixed(2));
+  return meter;
+}
+
+function quality(data) {
+  const { quality: q } = data;
+  const reasons = q.reasons?.length ? ` (${q.reasons.join(", ").replaceAll("_", " ")})` : "";
+  return make("p", { class: "quality",
+    text: `spotting score ${data.score.toFixed(2)} · picture ${q.verdict}${reasons}, ${Math.round(q.fps)} fps, face ${Math.round(q.face_width)} px` });
+}

@@ -1,0 +1,249 @@
+import { Camera } from "./camera.js";
+import { card, make } from "./cards.js";
+import { Client } from "./protocol.js";
+import { created, empty, reduce } from "./state.js";
+import { draw } from "./timeline.js";
+
+const $ = (id) => document.getElementById(id);
+const SHOWN = 60; // cards in the page; older ones come with the button
+const state = empty();
+const cards = new Map(); // id → {node, revision}
+const pictures = new Map(); // id → object URL
+let client, shown = SHOWN, dirty = true, camera = null;
+
+const filters = () => ({
+  source: $("filter-source").value, class: $("filter-class").value, score: Number($("filter-score").value),
+  described: $("filter-described").checked,
+});
+
+function connect(token = null) {
+  client?.close();
+  const scheme = location.protocol === "https:" ? "wss" : "ws";
+  client = new Client(`${scheme}://${location.host}/v1/stream`, {
+    hello: (data) => ($("notice").textContent = data.notice),
+    created: (data) => {
+      created(state, data);
+      $("token-form").hidden = true;
+      panels();
+      wanted();
+    },
+    state: (name, detail) => {
+      $("connection").textContent = { connected: "connected", connecting: "connecting …", waiting: "connection lost, trying again …",
+        token: "a token is needed", refused: "refused", closed: "closed" }[name];
+      $("connection").className = `state ${name}`;
+      $("connection").title = detail;
+      $("token-form").hidden = name !== "token";
+      if (name !== "connected") camera?.stop();
+    },
+    event: (envelope, picture) => {
+      if (envelope.type === "preview") return preview(envelope, picture);
+      if (envelope.type === "score" && camera?.source === envelope.source) camera.scored(envelope.data.t_ms);
+      reduce(state, envelope);
+      if (!document.getElementById(`panel-${envelope.source}`) && envelope.source) panels();
+      dirty = true;
+    },
+  }, { token, replay: 2000 });
+  client.open();
+}
+
+// Previews cost the server work: only where a source allows them.
+function wanted() {
+  const some = [...state.sources.values()].some((one) => one.preview);
+  const types = ["source.*", "face.*", "expression.*", "marker", "score", "stats"];
+  if (some && !client.types) {
+    client.types = [...types, "preview"];
+    client.send({ type: "subscribe", types: client.types, after: client.position });
+  }
+}
+
+function panels() {
+  for (const one of state.sources.values()) {
+    if ($(`panel-${one.id}`)) continue;
+    const panel = make("section", { class: "source", id: `panel-${one.id}`, "aria-label": `source ${one.id}` },
+      make("header", {}, make("h2", { text: one.id }), make("span", { class: "state", "data-part": "state" }),
+        ...(one.push ? [make("button", { type: "button", "data-part": "push", text: "Use my camera", onclick: () => push(one) })] : [])),
+      make("div", { class: "stage" },
+        make("canvas", { class: "preview", width: "320", height: "180", "data-part": "preview", "aria-label": "picture or face boxes" })),
+      make("canvas", { class: "timeline", "data-part": "timeline", role: "img", "aria-label": "spotting scores of the last 30 seconds" }),
+      make("p", { class: "health", "data-part": "health" }),
+      make("p", { class: "health", "data-part": "pushed", hidden: "" }));
+    $("sources").append(panel);
+    $("filter-source").append(make("option", { value: one.id, text: one.id }));
+    $("marker-source").append(make("option", { value: one.id, text: one.id }));
+  }
+}
+
+async function push(one) {
+  const button = part(one.id, "push"), line = part(one.id, "pushed");
+  if (camera?.running) {
+    camera.stop();
+    button.textContent = "Use my camera";
+    return;
+  }
+  camera = new Camera(client, $("own-camera"), ({ sent, left, fps, late }) => {
+    line.hidden = false;
+    const delay = late === undefined ? "" : `, score ${Math.round(late)} ms after capture`;
+    line.textContent = `your camera: ${fps} pictures a second sent (${sent} in all, ${left} left out)${delay}`;
+  });
+  try {
+    await camera.start(one.id);
+    button.textContent = "Stop my camera";
+  } catch (error) {
+    line.hidden = false;
+    line.textContent = `your camera cannot be used: ${error.message}`;
+  }
+}
+
+const part = (id, name) => $(`panel-${id}`).querySelector(`[data-part="${name}"]`);
+
+async function preview({ source, data }, bytes) {
+  const one = state.sources.get(source);
+  if (!one || !$(`panel-${source}`)) return;
+  const bitmap = await createImageBitmap(new Blob([bytes], { type: data.media_type }));
+  const canvas = part(source, "preview");
+  Object.assign(canvas, { width: bitmap.width, height: bitmap.height });
+  const pen = canvas.getContext("2d");
+  pen.drawImage(bitmap, 0, 0);
+  bitmap.close();
+  boxes(pen, one, canvas.width);
+  one.pictured = true;
+}
+
+function boxes(pen, one, width, colour = "#f5b301") {
+  const scale = one.size ? width / one.size[0] : 1;
+  pen.lineWidth = 2;
+  pen.font = "13px system-ui, sans-serif";
+  for (const [track, [x, y, w, h]] of one.boxes) {
+    pen.strokeStyle = pen.fillStyle = colour;
+    pen.strokeRect(x * scale, y * scale, w * scale, h * scale);
+    pen.fillText(`face ${track}`, x * scale + 3, y * scale - 5);
+  }
+}
+
+// Without a preview the page shows where faces are, and nothing of them.
+function schematic(one) {
+  const canvas = part(one.id, "preview");
+  const [w, h] = one.size ?? [320, 180];
+  Object.assign(canvas, { width: 320, height: Math.round((320 * h) / w) });
+  const pen = canvas.getContext("2d");
+  const style = getComputedStyle(canvas);
+  pen.fillStyle = style.getPropertyValue("--panel-2");
+  pen.fillRect(0, 0, canvas.width, canvas.height);
+  pen.fillStyle = style.getPropertyValue("--muted");
+  pen.font = "13px system-ui, sans-serif";
+  pen.fillText("no picture: this source keeps its preview off", 8, canvas.height - 10);
+  boxes(pen, one, 320, style.getPropertyValue("--warn"));
+}
+
+function evidence(id, holder) {
+  const show = (url) => holder.replaceChildren(make("img", { src: url, alt: "motion map: colour is direction, strength is distance", width: "160" }));
+  if (pictures.has(id)) {
+    if (pictures.get(id)) show(pictures.get(id));
+    else holder.replaceChildren(make("span", { class: "none", text: "motion map not kept" }));
+    return;
+  }
+  client.evidence(id).then((bytes) => {
+    pictures.set(id, bytes ? URL.createObjectURL(new Blob([bytes], { type: "image/png" })) : null);
+    evidence(id, holder);
+  }).catch(() => {}); // asked again with the card's next change
+}
+
+function passes(item, chosen) {
+  const coarse = item.data.description?.emotion?.coarse ?? "";
+  return (!chosen.source || item.source === chosen.source) && (!chosen.class || coarse === chosen.class) &&
+    item.data.score >= chosen.score && (!chosen.described || item.stage === "described");
+}
+
+function render() {
+  requestAnimationFrame(render);
+  if (!dirty) return;
+  dirty = false;
+  for (const one of state.sources.values()) {
+    if (!$(`panel-${one.id}`)) continue;
+    const where = part(one.id, "state");
+    where.textContent = one.state;
+    where.className = `state ${one.state}`;
+    where.title = one.detail;
+    draw(part(one.id, "timeline"), one);
+    if (!one.preview) schematic(one);
+    const s = one.stats;
+    const dropped = Object.values(s.dropped ?? {}).reduce((a, b) => a + b, 0);
+    part(one.id, "health").textContent = s.captured === undefined ? "" :
+      `${s.fps.toFixed(0)} fps in · ${s.analysed} analysed · ${dropped} dropped (${((100 * dropped) / Math.max(1, s.captured)).toFixed(1)} %) · ` +
+      `score ${Math.round(s.score_p95_ms)} ms after capture · ${s.waiting} frames waiting`;
+  }
+  const pending = state.totals.pending ?? 0;
+  $("health").textContent = `${state.expressions.size} expressions here · ${pending} waiting for a description · ${state.clients} viewers`;
+  list();
+}
+
+function list() {
+  const chosen = filters();
+  const items = [...state.expressions.values()].filter((item) => passes(item, chosen)).reverse();
+  const seen = items.slice(0, shown);
+  const keep = new Set(seen.map((item) => item.id));
+  for (const [id, held] of cards) if (!keep.has(id)) {
+    held.node.remove();
+    cards.delete(id);
+  }
+  for (const [id, url] of pictures) if (!state.expressions.has(id)) {
+    if (url) URL.revokeObjectURL(url);
+    pictures.delete(id);
+  }
+  const box = $("cards");
+  let before = box.firstChild;
+  for (const item of seen) {
+    const held = cards.get(item.id);
+    if (held?.revision !== item.revision) {
+      const node = card(item, evidence);
+      if (held) {
+        const focused = held.node === document.activeElement;
+        if (before === held.node) before = node;
+        held.node.replaceWith(node);
+        if (focused) node.focus();
+      } else box.insertBefore(node, before);
+      cards.set(item.id, { node, revision: item.revision });
+    }
+    const { node } = cards.get(item.id);
+    if (node !== before) box.insertBefore(node, before);
+    else before = before.nextSibling;
+    if (node.nextSibling !== before) before = node.nextSibling;
+  }
+  $("empty").hidden = seen.length > 0;
+  $("more").hidden = items.length <= shown;
+  $("count").textContent = `${items.length} of ${state.expressions.size}`;
+}
+
+for (const id of ["filter-source", "filter-class", "filter-score", "filter-described"])
+  $(id).addEventListener("input", () => {
+    $("score-shown").textContent = Number($("filter-score").value).toFixed(2);
+    dirty = true;
+  });
+$("more").addEventListener("click", () => {
+  shown += SHOWN;
+  dirty = true;
+});
+$("token-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  connect($("token").value);
+  $("token").value = "";
+});
+$("marker-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const label = $("marker-label").value.trim();
+  if (label && client.marker(label, $("marker-source").value)) $("marker-label").value = "";
+});
+document.addEventListener("keydown", (event) => {
+  if (event.target.matches("input, select, textarea, button")) return;
+  if (event.key === "m") {
+    event.preventDefault();
+    $("marker-label").focus();
+  }
+  if (event.key !== "j" && event.key !== "k") return;
+  const all = [...$("cards").children], at = all.indexOf(document.activeElement);
+  all[Math.max(0, Math.min(all.length - 1, at + (event.key === "j" ? 1 : -1)))]?.focus();
+});
+addEventListener("resize", () => (dirty = true));
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => (dirty = true));
+connect();
+render();

@@ -1,0 +1,262 @@
+"""The page against a running server, in a real Chromium: what a person would see."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+import pytest
+
+from clients.cli.serve import PAGES
+from engine.serve import Server
+from stream.frames import Frame
+from stream.journal import Journal
+from stream.sources.push import PushInlet
+from tests.clients.browser import Page, chromium
+from tests.engine.servers import TOKEN, running
+from tests.reliability.describing import free_port
+from tests.stream.spoken import ended, marker, scored, spotted
+
+SHOTS = Path(__file__).resolve().parents[2] / "runs" / "screenshots"
+NASTY = "<img src=x onerror=alert(1)><script>alert(2)</script> The brow rose."
+
+
+class Background:
+    """A server in a thread, since the browser is driven synchronously."""
+
+    def __init__(self, **settings: Any) -> None:
+        self._settings = settings
+        self._ready, self._stop = Event(), Event()
+        self._thread = Thread(target=lambda: asyncio.run(self._run()))
+        self.server: Server
+
+    def __enter__(self) -> Background:
+        self._thread.start()
+        assert self._ready.wait(20)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(20)
+
+    async def _run(self) -> None:
+        async with running(pages=PAGES, checked=False, **self._settings) as self.server:
+            self._ready.set()
+            await asyncio.to_thread(self._stop.wait)
+
+    def publish(
+        self, kind: str, source: str, data: dict[str, Any], t_ns: int | None = None, **more: Any
+    ) -> None:
+        self.server.hub.publish_threadsafe(kind, source, data, t_ns, **more)
+
+
+def described(
+    id: str, at_ms: float, text: str = "The brow is drawn down (AU4).", score: float = 0.9
+) -> dict[str, Any]:
+    data = ended(id, "described", None, description=answer(text))
+    return {**data, **moments(at_ms), "score": score}
+
+
+def answer(text: str) -> dict[str, Any]:
+    return {
+        "text": text,
+        "action_units": [{"au": 4, "side": "both", "score": 0.93}, {"au": 7, "side": "left", "score": 0.61}],
+        "emotion": {"coarse": "negative", "scores": {"negative": 0.84, "positive": 0.06, "surprise": 0.1}},
+        "model": "mellm-nano-0.1.0",
+        "profile": "nano/1",
+        "latency_ms": 290.0,
+    }
+
+
+def motion_map() -> bytes:
+    import cv2
+
+    from engine.motion_map import build
+    from tests.engine.faces import LANDMARKS, moved, skin
+
+    done, png = cv2.imencode(
+        ".png", build(skin(), moved("brow_inner_L", (0.0, -3.2)), LANDMARKS, "live").motion_map
+    )
+    assert done
+    return png.tobytes()
+
+
+def moments(at_ms: float) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for name, offset in (("onset", -160), ("apex", 0), ("offset", 240)):
+        out |= {f"{name}_ms": at_ms + offset, f"{name}_ns": str(int((at_ms + offset) * 1e6))}
+    return out
+
+
+@contextmanager
+def opened(server: Server, folder: Path) -> Iterator[Page]:
+    with chromium(folder) as page:
+        page.size(1280, 1000)
+        page.open(f"{server.http_url}/")
+        yield page
+
+
+def until(page: Page, condition: str, seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not page.js(condition):
+        assert time.monotonic() < deadline, (
+            f"{condition}\n{page.console}\n{page.js('document.body.innerText')}"
+        )
+        time.sleep(0.1)
+
+
+def feed(behind: Background, seconds: int = 20) -> None:
+    """A camera with a face, scores, a gap, a marker and four expressions in every state."""
+    facts = {"uri": "rtsp://***@cam/1", "kind": "rtsp", "width": 640, "height": 480, "codec": "h264"}
+    behind.publish("source.online", "desk", facts)
+    behind.publish("face.appeared", "desk", {"track": 1, "box": [200.0, 120.0, 210.0, 240.0]}, 0)
+    for k in range(10 * seconds):
+        peak = max((0.9 - abs(k / 10 - at) for at in (4.0, 9.0, 14.0)), default=0)
+        behind.publish("score", "desk", {**scored(), "me": max(0.03, peak)}, k * 100_000_000)
+        time.sleep(0.004)  # scores are lossy: at once, only the last would come
+    for number, at in enumerate((4000, 9000, 14000, 17000)):
+        behind.publish("expression.spotted", "desk", {**spotted(f"e{number}", "desk", 0.9), **moments(at)})
+    behind.publish("expression.described", "desk", described("e0", 4000))
+    behind.publish("expression.described", "desk", described("e1", 9000, NASTY, 0.55))
+    behind.publish(
+        "expression.abstained", "desk", {**ended("e2", "abstained", "motion_floor"), **moments(14000)}
+    )
+    behind.publish("marker", "desk", marker("question 3"), 11_000_000_000)
+    stats = {"captured": 600, "analysed": 590, "dropped": {"overflow": 10}, "waiting": 1, "fps": 29.9}
+    behind.publish("stats", "desk", {**stats, "spotted": 4, "score_p95_ms": 341.0})
+
+
+def test_the_page_shows_what_happens_as_text_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
+    with Background(sources=("desk",)) as behind:
+        behind.server.evidence.put("e0", motion_map())
+        with opened(behind.server, tmp_path) as page:
+            until(page, "document.getElementById('connection').textContent === 'connected'")
+            feed(behind)
+            until(page, "document.querySelectorAll('.card').length === 4")
+            until(page, "document.querySelectorAll('.card.described').length === 2")
+            assert NASTY in page.js("document.querySelector('[data-id=e1] .text').textContent")
+            assert not page.js("!!document.querySelector('[data-id=e1] img[src=x]')")
+            until(page, "!!document.querySelector('[data-id=e0] img')")
+            text = page.js("document.body.textContent")
+            assert "AU4 brow lowerer, both" in text
+            assert "too little motion" in text
+            assert "being described" in text
+            assert "1.7 %" in text
+            assert "must not decide about people" in text
+            # newest first, and the description came onto the card that was there
+            assert (
+                page.js("[...document.querySelectorAll('.card')].map(c => c.dataset.id).join()")
+                == "e3,e2,e1,e0"
+            )
+            behind.publish("expression.described", "desk", described("e3", 17000))
+            until(page, "document.querySelector('[data-id=e3]').classList.contains('described')")
+            page.js("document.getElementById('marker-label').value = 'from the page'")
+            page.js("document.getElementById('marker-form').requestSubmit()")
+            until(page, "document.getElementById('marker-label').value === ''")
+            assert all(address.startswith((behind.server.http_url, "blob:")) for address in page.asked), (
+                page.asked
+            )
+            assert page.console == []
+            kinds = [record.event.data.get("label") for record in behind.server.hub.journal.replay()]
+            assert "from the page" in kinds
+            for width in (1280, 390):
+                page.size(width, 1400)
+                time.sleep(0.5)
+                assert page.js("document.documentElement.scrollWidth") <= width
+                page.shot(SHOTS / f"dashboard-{width}.png")
+
+
+def test_after_a_restart_of_the_server_nothing_is_there_twice(tmp_path: Path) -> None:
+    port = free_port()
+    settings: dict[str, Any] = {"sources": ("desk",), "port": port}
+    with chromium(tmp_path) as page:
+        with Background(journal=Journal(tmp_path / "j.db"), **settings) as behind:
+            page.open(f"{behind.server.http_url}/")
+            until(page, "document.getElementById('connection').textContent === 'connected'")
+            feed(behind)
+            until(page, "document.querySelectorAll('.card').length === 4")
+        until(page, "document.getElementById('connection').textContent.includes('lost')")
+        with Background(journal=Journal(tmp_path / "j.db"), **settings) as behind:
+            behind.publish("expression.described", "desk", described("e3", 17000))
+            behind.publish("expression.spotted", "desk", {**spotted("e9", "desk"), **moments(19000)})
+            until(page, "document.querySelectorAll('.card').length === 5", 40)
+            assert page.js("document.querySelectorAll('.card.described').length") == 3
+
+
+def test_a_token_is_asked_for_and_never_in_an_address(tmp_path: Path) -> None:
+    with Background(sources=("desk",), token=TOKEN) as behind, opened(behind.server, tmp_path) as page:
+        until(page, "!document.getElementById('token-form').hidden")
+        page.js(f"document.getElementById('token').value = {json.dumps(TOKEN)}")
+        page.js("document.getElementById('token-form').requestSubmit()")
+        until(page, "document.getElementById('connection').textContent === 'connected'")
+        assert not any(TOKEN in address for address in page.asked)
+
+
+def test_five_hundred_expressions_stay_quick(tmp_path: Path) -> None:
+    with Background(sources=("desk",)) as behind, opened(behind.server, tmp_path) as page:
+        until(page, "document.getElementById('connection').textContent === 'connected'")
+        for number in range(600):
+            at = 1000.0 * number
+            behind.publish("expression.spotted", "desk", {**spotted(f"e{number}", "desk"), **moments(at)})
+            behind.publish("expression.described", "desk", described(f"e{number}", at))
+            time.sleep(0.002)
+        until(page, "document.getElementById('count').textContent === '500 of 500'", 60)
+        assert page.js("document.querySelectorAll('.card').length") == 60
+
+
+def test_the_pages_own_camera_reaches_the_engine(tmp_path: Path) -> None:
+    inlet = PushInlet("me")
+    frames: list[Frame] = []
+
+    def read() -> None:
+        source = inlet.open(0)
+        while len(frames) < 25:
+            item = source.read()
+            if isinstance(item, Frame):
+                frames.append(item)
+
+    reader = Thread(target=read)
+    reader.start()
+    fake = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+    try:
+        with Background(sources=("me",), inlets={"me": inlet}) as behind, chromium(tmp_path, *fake) as page:
+            page.open(f"{behind.server.http_url}/")
+            until(page, "document.getElementById('connection').textContent === 'connected'")
+            page.js("document.querySelector('[data-part=push]').click()")
+            until(page, "document.querySelector('[data-part=push]').textContent === 'Stop my camera'")
+            reader.join(30)
+            until(
+                page, "document.querySelector('[data-part=pushed]').textContent.includes('pictures a second')"
+            )
+            page.js("document.querySelector('[data-part=push]').click()")
+            until(page, "document.querySelector('[data-part=push]').textContent === 'Use my camera'")
+            assert page.console == []
+    finally:
+        inlet.shut()
+    assert len(frames) == 25
+    assert frames[0].pts_ns == 0
+    assert all(a.pts_ns < b.pts_ns for a, b in pairwise(frames))
+    assert frames[0].image.shape[1] == 640
+    assert float(frames[-1].image.std()) > 10
+
+
+@pytest.mark.parametrize("path", ["/style.css", "/main.js", "/protocol.js", "/icon.svg", "/index.html", "/"])
+def test_each_file_is_served_with_its_policy(path: str) -> None:
+    import httpx
+
+    with Background() as behind:
+        answer = httpx.get(f"{behind.server.http_url}{path}", trust_env=False)
+        assert answer.status_code == 200
+        assert "script-src 'self'" in answer.headers["content-security-policy"]
+        assert len(answer.headers.get_list("content-security-policy")) == 1
+        again = httpx.get(answer.url, headers={"If-None-Match": answer.headers["etag"]}, trust_env=False)
+        assert (again.status_code, again.content) == (304, b"")
+        for other in ("/../pyproject.toml", "/..%2fpyproject.toml", "/nothing.js", "/__init__.py"):
+            assert httpx.get(f"{behind.server.http_url}{other}", trust_env=False).status_code == 404
