@@ -131,6 +131,10 @@ async def test_a_client_withdraws_one_of_two_running_cameras(tmp_path: Path) -> 
             assert engine.described().dropped["withdrawn"] >= 1  # one was being described
             gate.open.set()
             engine.stop(drain_s=1)
+            found = server.metrics.snapshot()["expressions"]  # what was erased stays accounted for
+            ended = found["described"] + sum(found["abstained"].values()) + sum(found["dropped"].values())
+            assert found["spotted"] == ended + found["pending"]
+            assert found["pending"] == 0
             on_disk = everything(tmp_path / "log.db") + (tmp_path / "log.db").read_bytes()
             assert not [id for id in ids if id.encode() in on_disk]
             assert was_withdrawn(journal, "ann", "ref-of-ann")
