@@ -23,8 +23,9 @@ from stream.journal import Journal, Retention
 OPEN = "open"
 """Below the evidence folder: jobs that wait for their description, see :mod:`engine.spool`."""
 
-MADE = ("report.html", "expressions.csv")
-"""What a run folder holds that was made from the rest: it goes too, and can be made again from what is left."""
+MADE, MADE_OF_ONE = ("report.html", "expressions.csv"), ("eaf", "vtt", "srt")
+"""What `mellm export` leaves in a run folder, of all recordings and of one: it goes too, and can be made again from
+what is left."""
 
 _FILE = re.compile(r"(?P<id>[0-9a-zA-Z._-]{1,128})\.(?:png|npz|part|png\.part|npz\.part)")
 
@@ -154,7 +155,10 @@ def erase_run(folder: Path, what: Selection, *, reason: str, moment: str, dry_ru
         }
         known = {*state["sources"], *(r["source"] for r in (*events, *expressions))}
         whole = {s for s in known if what.source in (None, s)} if what.expression is None else set()
-        files = [folder / name for name in MADE if gone_ids and (folder / name).is_file()]
+        touched = {r["source"] for r in expressions if r["id"] in gone_ids}
+        names = {f"{source}.{suffix}" for source in touched for suffix in MADE_OF_ONE}
+        names |= set(MADE) if touched else set()
+        files = [folder / name for name in sorted(names) if (folder / name).is_file()]
         files += [path for id in sorted(gone_ids) if (path := folder / EVIDENCE / f"{id}.png").is_file()]
         lines = len(events) + len(expressions) - len(kept[EVENTS]) - len(kept[EXPRESSIONS])
         fresh = {source for source in whole if state["sources"].get(source, {}).get("state") != "erased"}

@@ -142,13 +142,16 @@ def make_run(path: Path, **settings: object) -> Path:
 def test_a_source_goes_from_a_run_and_is_not_analysed_again_there(tmp_path: Path) -> None:
     path = make_run(tmp_path / "run")
     (path / "report.html").write_text("words on ann0, with a picture of the face")
+    (path / "ann.eaf").write_text("words on ann0")
+    (path / "bob.eaf").write_text("words on bob0")
     foreseen = erase_run(path, Selection(source="ann"), reason="purge", moment=MOMENT, dry_run=True)
     assert b"words on ann0" in everything(path)
     gone = erase_run(path, Selection(source="ann"), reason="purge", moment=MOMENT)
-    assert gone == foreseen == Gone(5, ("ann0", "ann1"), 3, sources=frozenset({"ann"}))
+    assert gone == foreseen == Gone(5, ("ann0", "ann1"), 4, sources=frozenset({"ann"}))
     left = everything(path)
     for trace in (b"words on ann", b"map of ann", b"ann0", b"/films/ann.mp4"):
         assert trace not in left
+    assert (path / "bob.eaf").exists()
     assert [r["id"] for r in read_expressions(path)] == ["bob0", "bob1"]
     told = json.loads((path / RUN).read_text())["erased"]
     assert told == [{"time": MOMENT, "reason": "purge", "lines": 5, "expressions": 2, "sources": ["ann"]}]
