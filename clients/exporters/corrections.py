@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -146,14 +147,20 @@ class _Eaf:
         for entry in self.root.iterfind("HEADER/PROPERTY"):
             if entry.get("NAME") == eaf.EXACT:
                 try:
-                    times = json.loads(entry.text or "{}").items()
-                    return {
-                        (track, *eaf.interval(onset, offset)): (name, onset, apex, offset)
-                        for name, (track, onset, apex, offset) in times
-                    }
-                except (ValueError, TypeError, AttributeError) as error:
+                    return dict(_exact(json.loads(entry.text or "{}")))
+                except (ValueError, TypeError, AttributeError, OverflowError) as error:
                     raise RunError(f"{self.path}: property {eaf.EXACT} is damaged ({error})") from error
         return {}
+
+
+def _exact(
+    times: Mapping[str, Sequence[float]],
+) -> Iterator[tuple[tuple[int, int, int], tuple[str, float, float, float]]]:
+    for name, (track, *moments) in times.items():
+        onset, apex, offset = map(float, moments)
+        if not (math.isfinite(apex) and onset <= offset):
+            raise ValueError(f"times of {name}")
+        yield (int(track), *eaf.interval(onset, offset)), (name, onset, apex, offset)
 
 
 def _from_eaf(path: Path) -> list[Interval]:

@@ -84,8 +84,9 @@ def faces(
         path = recording(part, source)
         if not path.exists() or not part.expressions:
             continue
+        analyzer = analyzer or FaceAnalyzer(AnalyzerOptions())
         try:
-            found |= _of_recording(part, source, path, analyzer or FaceAnalyzer(AnalyzerOptions()), progress)
+            found |= _of_recording(part, source, path, analyzer, progress)
         except MellmError as error:
             logger.warning("%s: no pictures of faces: %s", path, error)
     return found

@@ -337,7 +337,7 @@ def _settings(run: Run) -> list[tuple[str, str]]:
         ("Purpose", settings.get("purpose")),
         ("Describer", " · ".join(str(v) for v in (settings.get("describer"), settings.get("profile")) if v)),
         *(
-            (f"Spotting: {name.replace('_', ' ')}", "the model's own" if value is None else value)
+            (f"Spotting: {name.replace('_', ' ')}", "default" if value is None else value)
             for name, value in spotting.items()
         ),
         ("Most faces followed", settings.get("max_faces")),

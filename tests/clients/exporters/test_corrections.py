@@ -1,5 +1,8 @@
 """Round trips, and files as people leave them."""
 
+import json
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -129,6 +132,59 @@ def test_what_cannot_be_read_is_named(tmp_path, name, text, said):
     path = tmp_path / name
     path.write_text(text)
     with pytest.raises(RunError, match=said):
+        read_corrections(path)
+
+
+PIECES = [
+    "track1",
+    "1e400",
+    "NaN",
+    '"',
+    "[",
+    "]",
+    "{",
+    "}",
+    "=",
+    "<",
+    ">",
+    "/",
+    ",",
+    ";",
+    "\n",
+    "-1",
+    "99999999999999999999",
+    "R12",
+]
+
+
+@given(st.data())
+def test_a_damaged_file_is_read_or_refused_never_worse(made, tmp_path_factory, data):
+    suffix, whole = data.draw(st.sampled_from([(".eaf", to_eaf(made)), (".csv", to_csv(made))]))
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(whole)))
+        piece = data.draw(st.sampled_from(PIECES) | st.text(max_size=5))
+        whole = whole[:at] + piece + whole[at + data.draw(st.integers(0, 30)) :]
+    path = tmp_path_factory.mktemp("damaged") / f"talk{suffix}"
+    path.write_bytes(whole.encode("utf-8", "replace"))
+    try:
+        found = read_corrections(path)
+    except RunError:
+        return
+    assert all(i.onset_ms <= i.offset_ms for i in found)
+
+
+@pytest.mark.parametrize("damage", ['"soon"', "NaN", "1e400", "null", "[]"])
+@pytest.mark.parametrize("place", [0, 1, 2, 3])
+def test_damaged_exact_times_are_told(made, tmp_path, damage, place):
+    times = json.loads(re.search('mellm:exact">(.*?)</PROPERTY>', to_eaf(made))[1])
+    whole = json.dumps(times, separators=(",", ":"))
+    first = ["1", *(str(times["a" * 16][k]) for k in (1, 2, 3))]
+    mended = [*first[:place], damage, *first[place + 1 :]]
+    path = tmp_path / "talk.eaf"
+    path.write_text(
+        to_eaf(made).replace(whole, whole.replace(f"[{','.join(first)}]", f"[{','.join(mended)}]"))
+    )
+    with pytest.raises(RunError, match="mellm:exact is damaged"):
         read_corrections(path)
 
 
