@@ -87,7 +87,7 @@ class Server:
         self.hub = hub
         self.catalog = catalog or Catalog()
         self.metrics = metrics or Metrics()
-        self.evidence = evidence or EvidenceStore()
+        self.evidence = EvidenceStore() if evidence is None else evidence  # an empty one is false
         self._audit = audit
         self._clock_ns = clock_ns
         self._authenticator = Authenticator(options.accepted, clock_ns=clock_ns)

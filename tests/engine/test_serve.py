@@ -11,6 +11,7 @@ import httpx
 import pytest
 from websockets.exceptions import InvalidStatus
 
+from engine.http import EvidenceStore
 from engine.privacy import require
 from engine.serve import serve
 from engine.server_options import ServerOptions
@@ -205,3 +206,11 @@ async def test_tls_and_a_token_open_other_addresses(tmp_path: Path) -> None:
         headers = {"Authorization": f"Bearer {TOKEN}"}
         async with peer(server, ssl=trust, additional_headers=headers):
             pass
+
+
+async def test_motion_maps_that_come_later_are_found_in_the_store_that_was_given() -> None:
+    hub, store = Hub(Journal()), EvidenceStore()
+    async with serve(options(), hub=hub, evidence=store) as server:
+        store.put("e1", b"map")
+        assert server.evidence.get("e1") == b"map"
+    hub.journal.close()
