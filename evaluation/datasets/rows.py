@@ -147,5 +147,7 @@ class Row:
         """Units whose own column (unit → column) holds something other than 0."""
         row = self.sheet.rows[self.index]
         return frozenset(
-            unit for unit, c in columns.items() if str(row[c] or "0").strip() not in ("0", "0.0", "", "-")
+            unit
+            for unit, c in columns.items()
+            if fold(str(row[c] or "0")).strip() not in ("0", "0.0", "", "-")
         )

@@ -137,7 +137,7 @@ def _decode(path: Path) -> tuple[str, str]:
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         encodings = ["utf-16"]
     elif b"\0" in data[:400]:  # plain text in UTF-16 has a zero beside nearly every letter
-        encodings = ["utf-16-le" if data[1:2] == b"\0" else "utf-16-be"]
+        encodings = ["utf-16-le" if data[1:400:2].count(0) > data[:400:2].count(0) else "utf-16-be"]
     for encoding in encodings:
         try:
             return data.decode(encoding), encoding

@@ -80,11 +80,18 @@ def _absent(spec: Spec, sheet: Sheet, header: Header) -> Iterator[Repair]:
 
 
 def _by_position(spec: Spec, sheet: Sheet) -> Header | None:
-    """Columns by their place, believed where at least half of the rows that hold numbers have the right shape."""
-    if not spec.positions or not sheet.rows or len(sheet.rows[0]) <= max(spec.positions.values()) - 1:
-        return None
-    columns = {role: c for role, c in spec.positions.items() if c < len(sheet.rows[0])}
+    """Columns by their place, believed where at least half of the rows that hold numbers have the right shape.
+
+    Places count from the first column in which such a row holds anything.
+    """
     filled = [row for row in sheet.rows if sum(not blank(cell) for cell in row) > len(spec.required) // 2]
+    if not spec.positions or not filled:
+        return None
+    first = min(c for row in filled for c, cell in enumerate(row) if not blank(cell))
+    width = len(sheet.rows[0])
+    columns = {role: first + c for role, c in spec.positions.items() if first + c < width}
+    if any(role not in columns for role in spec.required):
+        return None
     shaped = [
         row
         for row in filled

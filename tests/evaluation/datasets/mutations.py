@@ -180,7 +180,9 @@ def moved_right(draft: Draft, draw: random.Random) -> None:
 
 
 def a_further_column(draft: Draft, draw: random.Random) -> None:
-    at = draw.randint(0, min(len(row) for row in draft.body()))
+    # without headings, nobody can see a column that was put behind the last one that has a shape of its own
+    last = min(len(row) for row in draft.body()) if draft.release.headed else 7
+    at = draw.randint(0, last)
     for row in draft.rows:
         if is_head(row):
             row.insert(at, draw.choice(["remarks", "Duration", "checked by", None]))

@@ -316,3 +316,12 @@ def test_several_emotions_of_4dme_are_kept_without_a_coarse_class(tmp_path: Path
     (clip,) = load("4dme", tmp_path).clips
 
     assert (clip.emotion, clip.coarse, clip.action_units.numbers) == ("negative+surprise", None, {4})
+
+
+def test_a_full_width_nought_is_no_sign_of_a_unit(tmp_path: Path) -> None:
+    row: list[object] = [3, "f1", "fear", 1, 5, 9, "４", "１", "０"]
+    book(tmp_path / "4DME_Labelling_Micro_release v1.xlsx", [FOUR_D, row])
+
+    (clip,) = load("4dme", tmp_path).clips
+
+    assert (clip.action_units.numbers, clip.action_units.possible) == ({4}, frozenset())
