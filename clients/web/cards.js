@@ -53,8 +53,7 @@ function describe(body, said) {
   const units = make("ul", { class: "units", "aria-label": "action units" });
   for (const unit of said.action_units)
     units.append(make("li", {},
-      make("strong", { text: `AU${unit.au}` }),
-      make("span", { text: ` ${UNITS[unit.au] ?? ""}, ${unit.side}` }),
+      make("span", {}, make("strong", { text: `AU${unit.au}` }), ` ${UNITS[unit.au] ?? ""}, ${unit.side}`),
       bar(unit.score)));
   if (said.action_units.length) body.append(units);
   if (said.emotion) {

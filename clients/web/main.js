@@ -143,6 +143,8 @@ function evidence(id, holder) {
     return;
   }
   client.evidence(id).then((bytes) => {
+    // right after the spotting the map may not be there yet: asked again when the description comes
+    if (!bytes && state.expressions.get(id)?.stage === "spotted") return;
     pictures.set(id, bytes ? URL.createObjectURL(new Blob([bytes], { type: "image/png" })) : null);
     evidence(id, holder);
   }).catch(() => {}); // asked again with the card's next change
@@ -170,7 +172,7 @@ function render() {
     const dropped = Object.values(s.dropped ?? {}).reduce((a, b) => a + b, 0);
     part(one.id, "health").textContent = s.captured === undefined ? "" :
       `${s.fps.toFixed(0)} fps in · ${s.analysed} analysed · ${dropped} dropped (${((100 * dropped) / Math.max(1, s.captured)).toFixed(1)} %) · ` +
-      `score ${Math.round(s.score_p95_ms)} ms after capture · ${s.waiting} frames waiting`;
+      (s.score_p95_ms ? `score ${Math.round(s.score_p95_ms)} ms after capture · ` : "no face judged yet · ") + `${s.waiting} frames waiting`;
   }
   const pending = state.totals.pending ?? 0;
   $("health").textContent = `${state.expressions.size} expressions here · ${pending} waiting for a description · ${state.clients} viewers`;

@@ -145,7 +145,7 @@ def test_the_page_shows_what_happens_as_text_and_loads_nothing_from_elsewhere(tm
             assert not page.js("!!document.querySelector('[data-id=e1] img[src=x]')")
             until(page, "!!document.querySelector('[data-id=e0] img')")
             text = page.js("document.body.textContent")
-            assert "AU4 brow lowerer, both" in text
+            assert "AU4 brow lowerer, both" in text, text
             assert "too little motion" in text
             assert "being described" in text
             assert "1.7 %" in text
