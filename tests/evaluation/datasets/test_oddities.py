@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from openpyxl import load_workbook
 
-from evaluation.datasets import RULES, DataSet, SheetError, load
+from evaluation.datasets import RULES, SPECS, DataSet, SheetError, load
 from tests.evaluation.datasets.made import Rows, book, pictures
 
 HEAD: list[object] = ["Subject", "Filename", "Onset", "Apex", "Offset", "AU", "Emotion"]
@@ -281,6 +281,15 @@ def test_so_are_a_rate_and_a_kind_that_are_none(
     assert (caught.value.row, caught.value.column) == (2, column)
 
 
+def test_an_empty_workbook_and_an_empty_text_are_refused(tmp_path: Path) -> None:
+    for file in (book(tmp_path / MMEW, [[None]]), tmp_path / "MMEW_Micro_Exp.csv"):
+        file.touch()
+        with pytest.raises(SheetError, match="holds no cell") as caught:
+            load("mmew", tmp_path)
+        assert caught.value.sheet == file.name
+        file.unlink()
+
+
 def test_both_kinds_of_part_a_are_told_apart(tmp_path: Path) -> None:
     head: list[object] = [*HEAD[:6], "Expression type", "emotion"]
     rows: Rows = [
@@ -325,3 +334,10 @@ def test_a_full_width_nought_is_no_sign_of_a_unit(tmp_path: Path) -> None:
     (clip,) = load("4dme", tmp_path).clips
 
     assert (clip.action_units.numbers, clip.action_units.possible) == ({4}, frozenset())
+
+
+def test_the_guide_tells_of_every_rule_and_release() -> None:
+    guide = (Path(__file__).parents[3] / "docs/how-to/datasets.md").read_text(encoding="utf-8")
+
+    assert [rule for rule, words in RULES.items() if f"| `{rule}` | {words} |" not in guide] == []
+    assert [name for name in SPECS if f"`{name}`" not in guide] == []
