@@ -164,8 +164,11 @@ def test_the_page_shows_what_happens_as_text_and_loads_nothing_from_elsewhere(tm
                 page.asked
             )
             assert page.console == []
-            kinds = [record.event.data.get("label") for record in behind.server.hub.journal.replay()]
-            assert "from the page" in kinds
+            journal = behind.server.hub.journal
+            deadline = time.monotonic() + 10
+            while "from the page" not in [r.event.data.get("label") for r in journal.replay()]:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
             for width in (1280, 390):
                 page.size(width, 1400)
                 time.sleep(0.5)
