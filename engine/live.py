@@ -343,6 +343,8 @@ class LiveSource:
             "me": round(score.me, 3),
             "apex": round(score.apex, 3),
             "macro": round(score.macro, 3),
+            "box": [round(v, 1) for v in scored.face.box],
+            "landmarks": np.rint(scored.face.landmarks).astype(int).tolist(),
         }
         self._sink.publish(SCORE, self._runner.id, data, score.t_ns)
 

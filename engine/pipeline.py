@@ -76,12 +76,14 @@ class Scored:
 
     :param wall_ns: when the newest frame it rests on arrived; :param lag_ns: that frame's media time minus the
         time the score speaks about (the network looks 0.3 s ahead before it decides)
+    :param face: where the face is in the newest frame
     """
 
     track: int
     wall_ns: int
     lag_ns: int
     score: Score
+    face: Face
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -320,7 +322,7 @@ class Chain:
                 out += self._spotted(face.track, state, spot)
             if self._scores and state.spotter.score is not None:
                 score = state.spotter.score
-                out.append(Scored(face.track, frame.wall_ns, frame.pts_ns - score.t_ns, score))
+                out.append(Scored(face.track, frame.wall_ns, frame.pts_ns - score.t_ns, score, face))
         return out
 
     def _spotted(self, track: int, state: _Track, spot: Spot) -> list[Output]:

@@ -29,6 +29,7 @@ class Previews:
 
     :param allowed: sources whose settings allow previews; pictures of others never leave
     :param every_s: at most one in this time, for each source
+    :param mirrored: sources whose pictures are mirror images; they are turned back, as landmarks are
     """
 
     def __init__(
@@ -37,12 +38,14 @@ class Previews:
         allowed: Iterable[str],
         *,
         every_s: float = EVERY_S,
+        mirrored: Iterable[str] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._hub = hub
         # each source has one thread and one entry, so no lock is needed
         self._next_s = dict.fromkeys(allowed, float("-inf"))
         self._every_s = every_s
+        self._mirrored = frozenset(mirrored)
         self._clock = clock
 
     def __call__(self, frame: Frame) -> None:
@@ -56,6 +59,8 @@ class Previews:
         scale = min(1.0, LONGEST_SIDE / max(height, width))
         size = max(1, round(width * scale)), max(1, round(height * scale))
         small = frame.image if scale == 1 else cv2.resize(frame.image, size, interpolation=cv2.INTER_AREA)
+        if frame.source in self._mirrored:
+            small = small[:, ::-1]
         done, jpeg = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
         if not done:
             logger.warning("%s: a preview of %d×%d pixels could not be encoded", frame.source, *size)

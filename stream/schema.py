@@ -66,6 +66,8 @@ ASKED_REF: Final = _of(["string", "null"], "the id of your message")
 CONSENT: Final = _of("string", "the operator's reference to the consent of those before this camera")
 PLACE: Final = _record({"epoch": TEXT, "seq": COUNT})
 NAMES_OR_ALL: Final = _of(["array", "null"], "null: all", items=TEXT)
+BOX: Final = _of("array", "x, y, width, height; pixels", items=NUMBER)
+POINTS: Final = _of("array", "68 pairs x, y in pixels: iBUG order", items=_of("array", items=_of("integer")))
 MEDIA_TYPE: Final = {"enum": ["image/png", "image/jpeg"]}
 
 _LIMITS = (
@@ -264,7 +266,7 @@ SAID: Final[Mapping[str, Said]] = {
     ),
     events.FACE_APPEARED: Said(
         "A face is followed from now on.",
-        {"track": COUNT, "box": _of("array", "x, y, width, height; pixels", items=NUMBER), **_media("t")},
+        {"track": COUNT, "box": BOX, **_media("t")},
     ),
     events.FACE_LOST: Said("A face is followed no longer.", {"track": COUNT, **_media("t")}),
     events.EXPRESSION_SPOTTED: Said(
@@ -305,7 +307,16 @@ SAID: Final[Mapping[str, Said]] = {
     ),
     events.SCORE: Said(
         "What the spotter makes of a face at a moment.",
-        {"track": COUNT, "me": SCORE, "apex": SCORE, "macro": SCORE, **_media("t")},
+        {
+            "track": COUNT,
+            "me": SCORE,
+            "apex": SCORE,
+            "macro": SCORE,
+            "box": BOX,
+            "landmarks": POINTS,
+            **_media("t"),
+        },
+        frozenset({"box", "landmarks"}),
     ),
     events.STATS: Said(
         "Counts of a source, or (without one) of the whole server.", _STATS, frozenset(_STATS)

@@ -191,7 +191,8 @@ async def _serve(settings: Settings, options: ServerOptions) -> int:
         sweep = Sweeper(keeper, evidence_s=settings.server.evidence_days * 86_400, audit=audit)
         left_open = recover(journal.unfinished(), spool)
         sink = HubSink(hub, evidence, keep)
-        watching = Previews(hub, previews)
+        mirrored = [source.id for source in settings.sources if source.mirrored]
+        watching = Previews(hub, previews, mirrored=mirrored)
         engine = build(
             settings, allowed, sink, spool=spool, watchdog=watchdog, on_frame=watching, inlets=inlets
         )

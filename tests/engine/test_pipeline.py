@@ -38,6 +38,7 @@ def test_expressions_come_out_with_frames_evidence_and_a_face_round_them() -> No
     lags = [o.lag_ns for o in outputs if isinstance(o, Scored)]
     assert lags
     assert min(lags) >= 0.28e9, "a score speaks about 0.3 s ago"
+    assert all(o.face.track == o.track for o in outputs if isinstance(o, Scored))
     assert made.counts.captured == made.counts.analysed == 96
 
 

@@ -78,3 +78,19 @@ async def test_nothing_leaves_that_was_not_allowed_or_not_asked_for() -> None:
 def test_pictures_are_never_journalled() -> None:
     with Journal() as journal, pytest.raises(ValueError, match="journalled"):
         Hub(journal).publish_threadsafe("marker", "cam", {}, picture=b"jpeg")
+
+
+async def test_a_mirror_image_is_turned_back_as_the_landmarks_are() -> None:
+    hub = Hub(Journal())
+    hub.attach()
+    reader = hub.subscribe(PREVIEWS)
+    image = np.zeros((240, 320, 3), np.uint8)
+    image[:, :160] = 255
+    Previews(hub, ["cam"], mirrored=["cam"])(Frame("cam", 0, 0, 0, 0, image))
+    hub.flush()
+    record = await reader.next()
+    assert isinstance(record, Record)
+    shown = cv2.imdecode(np.frombuffer(decode_picture(record.payload).picture, np.uint8), cv2.IMREAD_COLOR)
+    assert shown is not None
+    assert shown[:, :150].mean() < 5
+    assert shown[:, 170:].mean() > 250
