@@ -39,7 +39,15 @@ COLOURS: Mapping[str | None, lettering.Colour] = {
 NOTE_MS = 6000
 """How long the note about what this is stays at the top."""
 
-TIME_BASE = Fraction(1, 90_000)
+ENCODERS: Mapping[str, Mapping[str, str]] = {
+    "libx264": {"crf": "18", "preset": "fast"},
+    "mpeg4": {"b": "6M"},  # a PyAV that was built without GPL parts has it
+}
+"""By preference, with their settings."""
+
+TIME_BASE = Fraction(1, 60_000)
+"""Holds milliseconds and the usual frame rates exactly; MPEG-4 has 16 bits for it."""
+
 SUFFIXES = (".mp4", ".mkv", ".mov")
 Lines = list[tuple[str, lettering.Colour]]
 MAP_SHARE = 0.34
@@ -77,7 +85,7 @@ def annotate(
     *,
     progress: Callable[[float], None] = lambda _: None,
 ) -> int:
-    """Write the annotated copy, H.264, with the sound of ``recording``.
+    """Write the annotated copy, H.264 where PyAV can, with the sound of ``recording``.
 
     :param source: the recording, opened; :param run: of this recording alone
     :param look: finds and follows faces as the run did, so that their numbers agree: ``Chain.look``
@@ -236,10 +244,9 @@ class _Film:
     def add(self, picture: U8, pts_ns: int) -> None:
         """One frame; its size is that of the first one."""
         if self._video is None:
-            self._video = self._out.add_stream(
-                "libx264", rate=Fraction(50), options={"crf": "18", "preset": "fast"}
-            )
-            # H.264 in this pixel format has even sides
+            codec = next(name for name in ENCODERS if name in av.codecs_available)
+            self._video = self._out.add_stream(codec, rate=Fraction(50), options=dict(ENCODERS[codec]))
+            # video in this pixel format has even sides
             self._video.height, self._video.width = (n + n % 2 for n in picture.shape[:2])
             self._video.pix_fmt = "yuv420p"
             self._video.codec_context.time_base = self._video.time_base = TIME_BASE

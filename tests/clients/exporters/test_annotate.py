@@ -129,6 +129,15 @@ def test_a_silent_recording_gives_a_silent_copy(run, tmp_path):
         assert not copy.streams.audio
 
 
+def test_an_ffmpeg_without_gpl_parts_writes_too(video, run, tmp_path, monkeypatch):
+    monkeypatch.setattr(av, "codecs_available", av.codecs_available - {"libx264"})
+    assert make(video, run, tmp_path / "copy.mp4") == len(STAMPS)
+    with av.open(str(tmp_path / "copy.mp4")) as copy:
+        assert copy.streams.video[0].codec_context.name == "mpeg4"
+        frames = list(copy.decode(video=0))
+        assert [round(f.pts * f.time_base * 1000) for f in frames] == STAMPS
+
+
 def test_what_cannot_be_written_is_told(video, run, tmp_path):
     with pytest.raises(SourceUnsupported, match="mp4"):
         make(video, run, tmp_path / "copy.doc")
