@@ -1,5 +1,6 @@
 import { Camera } from "./camera.js";
 import { card, make } from "./cards.js";
+import { outline, overlay } from "./face.js";
 import { Client } from "./protocol.js";
 import { created, empty, reduce } from "./state.js";
 import { draw } from "./timeline.js";
@@ -113,6 +114,10 @@ function boxes(pen, one, width, colour = "#f5b301") {
   const scale = one.size ? width / one.size[0] : 1;
   pen.lineWidth = 2;
   pen.font = "13px system-ui, sans-serif";
+  for (const points of one.faces.values()) {
+    overlay(pen, points, scale, colour);
+    outline(pen, points, scale, colour);
+  }
   for (const [track, [x, y, w, h]] of one.boxes) {
     pen.strokeStyle = pen.fillStyle = colour;
     pen.strokeRect(x * scale, y * scale, w * scale, h * scale);
@@ -131,7 +136,7 @@ function schematic(one) {
   pen.fillRect(0, 0, canvas.width, canvas.height);
   pen.fillStyle = style.getPropertyValue("--muted");
   pen.font = "13px system-ui, sans-serif";
-  pen.fillText("no picture: this source keeps its preview off", 8, canvas.height - 10);
+  pen.fillText("no picture, landmarks only: preview is off", 8, canvas.height - 10);
   boxes(pen, one, 320, style.getPropertyValue("--warn"));
 }
 
@@ -172,7 +177,7 @@ function render() {
     const dropped = Object.values(s.dropped ?? {}).reduce((a, b) => a + b, 0);
     part(one.id, "health").textContent = s.captured === undefined ? "" :
       `${s.fps.toFixed(0)} fps in · ${s.analysed} analysed · ${dropped} dropped (${((100 * dropped) / Math.max(1, s.captured)).toFixed(1)} %) · ` +
-      (s.score_p95_ms ? `score ${Math.round(s.score_p95_ms)} ms after capture · ` : "no face judged yet · ") + `${s.waiting} frames waiting`;
+      (s.score_p95_ms ? `score ${Math.round(s.score_p95_ms)} ms after capture · ` : "no face judged yet · ") + `${s.waiting} ${s.waiting === 1 ? "frame" : "frames"} waiting`;
   }
   const pending = state.totals.pending ?? 0;
   $("health").textContent = `${state.expressions.size} expressions here · ${pending} waiting for a description · ${state.clients} viewers`;

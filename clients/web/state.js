@@ -11,7 +11,7 @@ function source(state, id) {
   if (!state.sources.has(id))
     state.sources.set(id, {
       id, state: "waiting", detail: "", preview: false, push: false, now: 0, scores: new Map(), spans: [], marks: [],
-      gaps: [], boxes: new Map(), size: null, stats: {},
+      gaps: [], boxes: new Map(), faces: new Map(), size: null, stats: {},
     });
   return state.sources.get(id);
 }
@@ -33,6 +33,8 @@ export function reduce(state, { type, source: id, data }) {
   if (type === "score") {
     if (!one.scores.has(data.track)) one.scores.set(data.track, []);
     one.scores.get(data.track).push([at, data.me]);
+    if (data.box) one.boxes.set(data.track, data.box);
+    if (data.landmarks?.length === 68) one.faces.set(data.track, data.landmarks);
   } else if (type === "stats") {
     if (one) one.stats = data;
     else Object.assign(state, { totals: data.expressions ?? {}, clients: data.clients ?? 0 });
@@ -41,6 +43,7 @@ export function reduce(state, { type, source: id, data }) {
   } else if (type === "face.appeared") one.boxes.set(data.track, data.box);
   else if (type === "face.lost") {
     one.boxes.delete(data.track);
+    one.faces.delete(data.track);
   } else if (type.startsWith("expression.")) expression(state, one, type.slice(11), data);
   else if (type === "marker") {
     const clocks = id ? { [id]: { t_ns: data.t_ns } } : (data.clocks ?? {});
@@ -66,7 +69,10 @@ function what(one, name, data) {
   one.state = name;
   one.detail = data.message ?? "";
   if (data.width) one.size = [data.width, data.height];
-  if (name !== "online") one.boxes.clear();
+  if (name !== "online") {
+    one.boxes.clear();
+    one.faces.clear();
+  }
 }
 
 function expression(state, one, stage, data) {

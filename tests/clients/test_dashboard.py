@@ -112,14 +112,35 @@ def until(page: Page, condition: str, seconds: float = 20) -> None:
         time.sleep(0.1)
 
 
+def outlined() -> dict[str, Any]:
+    """Where a face is, as a score says it: inside the box of the face that appeared."""
+    from tests.engine.faces import LANDMARKS
+
+    low, high = LANDMARKS.min(0), LANDMARKS.max(0)
+    points = (LANDMARKS - low) / (high - low) * (190, 220) + (210, 130)
+    return {"box": [200.0, 120.0, 210.0, 240.0], "landmarks": points.round().astype(int).tolist()}
+
+
+INSIDE = """(() => {
+  const canvas = document.querySelector('[data-part=preview]');
+  const k = canvas.width / 640;
+  const pixels = canvas.getContext('2d').getImageData(215 * k, 135 * k, 180 * k, 210 * k).data;
+  const seen = new Set();
+  for (let at = 0; at < pixels.length; at += 4) seen.add(pixels.slice(at, at + 3).join());
+  return seen.size;
+})()"""
+"""How many colours there are inside the box of the face: one where nothing is drawn."""
+
+
 def feed(behind: Background, seconds: int = 20) -> None:
     """A camera with a face, scores, a gap, a marker and four expressions in every state."""
     facts = {"uri": "rtsp://***@cam/1", "kind": "rtsp", "width": 640, "height": 480, "codec": "h264"}
     behind.publish("source.online", "desk", facts)
     behind.publish("face.appeared", "desk", {"track": 1, "box": [200.0, 120.0, 210.0, 240.0]}, 0)
+    face = outlined()
     for k in range(10 * seconds):
         peak = max((0.9 - abs(k / 10 - at) for at in (4.0, 9.0, 14.0)), default=0)
-        behind.publish("score", "desk", {**scored(), "me": max(0.03, peak)}, k * 100_000_000)
+        behind.publish("score", "desk", {**scored(), **face, "me": max(0.03, peak)}, k * 100_000_000)
         time.sleep(0.004)  # scores are lossy: at once, only the last would come
     for number, at in enumerate((4000, 9000, 14000, 17000)):
         behind.publish("expression.spotted", "desk", {**spotted(f"e{number}", "desk", 0.9), **moments(at)})
@@ -144,6 +165,7 @@ def test_the_page_shows_what_happens_as_text_and_loads_nothing_from_elsewhere(tm
             assert NASTY in page.js("document.querySelector('[data-id=e1] .text').textContent")
             assert not page.js("!!document.querySelector('[data-id=e1] img[src=x]')")
             until(page, "!!document.querySelector('[data-id=e0] img')")
+            assert page.js(INSIDE) > 2, "the landmarks of the face, since there is no preview"
             text = page.js("document.body.textContent")
             assert "AU4 brow lowerer, both" in text, text
             assert "too little motion" in text
