@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -93,7 +95,15 @@ def serve(
     if not settings.sources:
         raise click.UsageError("no source: give --source ID=URI, or [[sources]] in the configuration")
     settings = with_references(settings, consents)
-    return asyncio.run(_serve(settings, _options(settings)))
+    return follow(settings)
+
+
+def follow(settings: Settings, on_page: Callable[[str], object] | None = None) -> int:
+    """Serve until a signal comes; see :func:`serve`.
+
+    :param on_page: is told the dashboard's address, in a thread of its own
+    """
+    return asyncio.run(_serve(settings, _options(settings), on_page))
 
 
 def _options(settings: Settings) -> ServerOptions:
@@ -139,7 +149,7 @@ def retention(settings: Settings) -> Retention | None:
     return Retention(max_age_s=settings.server.retention_days * 86_400)
 
 
-async def _serve(settings: Settings, options: ServerOptions) -> int:
+async def _serve(settings: Settings, options: ServerOptions, on_page: Callable[[str], object] | None) -> int:
     from clients.cli.live import build
     from clients.cli.logs import show_states
     from engine import consent, systemd, tracing
@@ -224,6 +234,9 @@ async def _serve(settings: Settings, options: ServerOptions) -> int:
                 )
             engine.start()
             systemd.ready()
+            if on_page is not None:
+                # a browser in the terminal returns when it is left: nothing waits for it
+                Thread(target=on_page, args=(f"{server.http_url}/",), daemon=True).start()
             await stop.wait()
             systemd.stopping()
             click.echo("stopping …", err=True)

@@ -17,14 +17,19 @@ from clients.terminal import Screen
 @click.argument("uri", metavar="SOURCE")
 @click.option("--fps", type=float, metavar="RATE", help="Frame rate of image folders.")
 @click.option("--mirrored", is_flag=True, help="The picture is a mirror image; left and right are swapped.")
+@click.option(
+    "--open", "in_browser", is_flag=True, help="Show picture, scores and expressions in the browser instead."
+)
 @json_flag
 @settings_flags
-def watch(uri: str, fps: float | None, mirrored: bool, as_json: bool, **flags: Any) -> int:
+def watch(uri: str, fps: float | None, mirrored: bool, in_browser: bool, as_json: bool, **flags: Any) -> int:
     """Follow SOURCE: a webcam (0, /dev/video0), rtsp://, http(s):// MJPEG, a file, an image folder, synthetic:.
 
     Prints each expression when it is described, and what happens to the source. Files are played at their own rate.
-    Ctrl-C stops.
+    With --open, a page on this machine shows it, with the picture, until Ctrl-C. Ctrl-C stops.
     """
+    if in_browser:
+        return _open({"id": "watch", "uri": uri, "fps": fps, "mirrored": mirrored}, as_json, flags)
     from clients.cli.live import build, quietly, until_signal
     from stream.supervise import RunnerOptions
 
@@ -46,6 +51,19 @@ def watch(uri: str, fps: float | None, mirrored: bool, as_json: bool, **flags: A
     if engine.failure is not None:
         raise engine.failure
     return 0
+
+
+def _open(source: dict[str, Any], as_json: bool, flags: dict[str, Any]) -> int:
+    """A server for one viewer: a free port of this machine, nothing kept."""
+    import webbrowser
+
+    from clients.cli.serve import follow
+
+    if as_json:
+        raise click.UsageError("--json and --open cannot both be met: choose one")
+    given = {"sources": [{**source, "preview": True}], "server.journal": ":memory:", "server.port": 0}
+    given |= {"server.host": "127.0.0.1"}
+    return follow(settings_from(flags, given, purpose="self-use"), webbrowser.open)
 
 
 class Printer:

@@ -1,0 +1,52 @@
+"""``mellm watch --open``: the shipped sample as a camera, all the way to what a browser shows."""
+
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from clients.cli import run
+from tests.clients.browser import chromium
+from tests.clients.processes import REPO, start
+from tests.clients.test_dashboard import SHOTS, until
+
+SAMPLE = REPO / "clients" / "sample" / "sample.mp4"
+
+
+def address(file: Path) -> str:
+    """What the browser was told to open."""
+    deadline = time.monotonic() + 60
+    while not (file.exists() and file.read_text().endswith("\n")):
+        assert time.monotonic() < deadline, "no browser was opened"
+        time.sleep(0.1)
+    return file.read_text().strip()
+
+
+def test_the_browser_is_opened_and_shows_face_scores_and_a_described_expression(
+    tmp_path: Path, models: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told, script = tmp_path / "address", tmp_path / "browser"
+    script.write_text(f'#!/bin/sh\necho "$1" > {told}\n')
+    script.chmod(0o755)
+    monkeypatch.setenv("BROWSER", f"{script} %s")
+    with chromium(tmp_path) as page:
+        process = start("watch", SAMPLE, "--open", "--describer", "rules", stderr=subprocess.DEVNULL)
+        try:
+            page.size(1280, 1000)
+            page.open(address(told))
+            until(page, "document.querySelectorAll('.card.described').length > 0", 60)
+            until(page, "!!document.querySelector('.card.described .map img')")
+            # the picture is there: the schematic face of a source without preview is 320 wide
+            until(page, "document.querySelector('[data-part=preview]').width === 640")
+            assert page.console == []
+            page.shot(SHOTS / "watch-open.png")
+        finally:
+            process.send_signal(signal.SIGINT)
+            assert process.wait(20) == 0
+
+
+def test_json_and_a_page_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["watch", "0", "--open", "--json"]) == 2
+    assert "choose one" in capsys.readouterr().err
