@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.http import EvidenceStore
+from stream.events import SCORE
 from stream.hub import Hub
 
 logger = logging.getLogger(__name__)
@@ -25,7 +26,9 @@ class HubSink:
 
     def publish(self, kind: str, source: str, data: dict[str, Any], t_ns: int | None = None) -> None:
         """See :class:`engine.live.Sink`."""
-        self._hub.publish_threadsafe(kind, source, data, t_ns)
+        # each face's scores are coalesced by themselves, or of two faces in one frame only the second would be told
+        id = f"{kind}:{source}:{data['track']}" if kind == SCORE else None
+        self._hub.publish_threadsafe(kind, source, data, t_ns, id=id)
 
     def evidence(self, expression: str, png: bytes) -> None:
         """See :class:`engine.live.Sink`."""

@@ -5,7 +5,7 @@ from pathlib import Path
 from engine.http import EvidenceStore
 from engine.sinks import HubSink
 from stream.hub import Hub
-from stream.journal import Journal
+from stream.journal import Journal, Record
 
 
 def test_events_reach_the_journal_and_maps_stay_in_memory(tmp_path: Path) -> None:
@@ -32,3 +32,20 @@ def test_a_folder_that_cannot_be_written_does_not_stop_the_camera(tmp_path: Path
     with Journal() as journal:
         HubSink(Hub(journal), store, tmp_path / "file").evidence("abc", b"png")
     assert store.get("abc") == b"png"
+
+
+async def test_two_faces_in_one_frame_both_have_their_score_told() -> None:
+    with Journal() as journal:
+        hub = Hub(journal)
+        hub.attach()
+        reader = hub.subscribe()
+        sink = HubSink(hub, EvidenceStore())
+        for track, me in ((1, 0.2), (2, 0.4), (1, 0.6)):
+            sink.publish("score", "desk", {"track": track, "me": me}, 40_000_000)
+        hub.flush()
+        told = [await reader.next() for _ in range(3)]  # and one notice of what was passed over
+    assert {(r.event.data["track"], r.event.data["me"]) for r in told if isinstance(r, Record)} == {
+        (1, 0.6),
+        (2, 0.4),
+    }
+    assert reader.totals.coalesced == 1
