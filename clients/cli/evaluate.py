@@ -29,7 +29,30 @@ def evaluate() -> None:
     """Measure the project against known truth (extras `train` and `eval`)."""
 
 
-@evaluate.command()
+class _OfDataSets(click.Command):
+    """With ``--dataset`` the verb is another one, whose options live beside its code."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if any(arg == "--dataset" or arg.startswith("--dataset=") for arg in args):
+            ctx.meta["dataset"] = list(args)
+            return []
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        if "dataset" not in ctx.meta:
+            return super().invoke(ctx)
+        try:
+            from evaluation.run.cli import main
+        except ImportError as error:
+            from stream.errors import MissingExtra
+
+            raise MissingExtra(
+                f"the evaluation needs {error.name}", remedy="pip install 'mellm-live[cpu,train,eval]'"
+            ) from error
+        return main(["spotting", *ctx.meta["dataset"]])
+
+
+@evaluate.command(cls=_OfDataSets)
 @click.option("--set", "names", multiple=True, metavar="NAME", help="A set; may be repeated [the test sets].")
 @click.option(
     "--model", type=_PATH, help="Another spotter (.onnx, its .json beside it) next to the shipped one."
@@ -71,8 +94,8 @@ def spotting(
     People of `talking` and `free` are judged by the networks of --folds that never saw them. Sets that are missing are
     made first, from `training.spotter.sets` (hours for all on two cores; with --no-build what is there is used).
 
-    Truth is synthetic: expressions are rendered, or laid on real pictures. Data sets under licence are not part of
-    this command.
+    Truth is synthetic: expressions are rendered, or laid on real pictures. On data sets that you hold:
+    `mellm eval spotting --dataset NAME --root DIR --out DIR` (`--dataset x --help` shows its options).
     """
     try:
         from evaluation.spotting import contenders, data, report
@@ -354,5 +377,16 @@ forward(
     "corrections",
     "evaluation.corrections.cli",
     "Score a run against corrections made in ELAN or a table.",
+    extra="eval",
+)
+forward(
+    evaluate, "recognition", "evaluation.run.cli", "Score classes on data sets.", "recognition", extra="eval"
+)
+forward(
+    evaluate,
+    "understanding",
+    "evaluation.run.cli",
+    "Score units and questions.",
+    "understanding",
     extra="eval",
 )
