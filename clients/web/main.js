@@ -111,7 +111,8 @@ async function preview({ source, data }, bytes) {
 }
 
 function boxes(pen, one, width, colour = "#f5b301") {
-  const scale = one.size ? width / one.size[0] : 1;
+  if (!one.size) return; // a box in the wrong place is worse than none
+  const scale = width / one.size[0];
   pen.lineWidth = 2;
   pen.font = "13px system-ui, sans-serif";
   for (const points of one.faces.values()) {
@@ -180,7 +181,7 @@ function render() {
       (s.score_p95_ms ? `score ${Math.round(s.score_p95_ms)} ms after capture · ` : "no face judged yet · ") + `${s.waiting} ${s.waiting === 1 ? "frame" : "frames"} waiting`;
   }
   const pending = state.totals.pending ?? 0;
-  $("health").textContent = `${state.expressions.size} expressions here · ${pending} waiting for a description · ${state.clients} viewers`;
+  $("health").textContent = `expressions here: ${state.expressions.size} · waiting for a description: ${pending} · viewers: ${state.clients}`;
   list();
 }
 

@@ -109,7 +109,8 @@ export class Client {
     const message = { type: "subscribe" };
     if (this.types) message.types = this.types;
     if (this.position) message.after = this.position;
-    else if (this.replay && replay.to_seq > 0) {
+    else if (this.replay) {
+      // of an empty log too: what comes before the subscription arrives must not be missed
       const seq = Math.max(replay.from_seq - 1, replay.to_seq - this.replay, 0);
       message.after = { epoch: replay.epoch, seq };
       this.position = message.after;

@@ -40,6 +40,8 @@ def test_the_browser_is_opened_and_shows_face_scores_and_a_described_expression(
             until(page, "!!document.querySelector('.card.described .map img')")
             # the picture is there: the schematic face of a source without preview is 320 wide
             until(page, "document.querySelector('[data-part=preview]').width === 640")
+            # whoever connects before the source does learns of it all the same
+            until(page, "document.querySelector('[data-part=state]').textContent === 'online'")
             assert page.console == []
             page.shot(SHOTS / "watch-open.png")
         finally:
