@@ -1,0 +1,1 @@
+"""What breaks first, and by how much, when pictures get worse: ``mellm eval robustness``."""
