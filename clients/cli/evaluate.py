@@ -53,7 +53,9 @@ class _OfDataSets(click.Command):
 
 
 @evaluate.command(cls=_OfDataSets)
-@click.option("--dataset", metavar="NAME", expose_value=False, help="A data set that you hold; with --help: how.")
+@click.option(
+    "--dataset", metavar="NAME", expose_value=False, help="A data set that you hold; with --help: how."
+)
 @click.option("--set", "names", multiple=True, metavar="NAME", help="A set; may be repeated [the test sets].")
 @click.option(
     "--model", type=_PATH, help="Another spotter (.onnx, its .json beside it) next to the shipped one."
