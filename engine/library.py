@@ -32,7 +32,8 @@ class Library:
         """
         stages = await self._stages(id, principal)
         if stages:
-            self._audit("expression.read", {"expression": id, "principal": principal.name})
+            facts = {"expression": id, "source": stages[0].source, "principal": principal.name}
+            self._audit("expression.read", facts)
         return stages
 
     async def _stages(self, expression: str, principal: Principal) -> list[Event]:
