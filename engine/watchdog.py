@@ -143,10 +143,11 @@ class Watchdog:
 
 
 def _stacks() -> str:
-    """Where every thread is."""
+    """Where every thread is; the main thread first, for the end of a long list is cut."""
     names = {thread.ident: thread.name for thread in threading.enumerate()}
+    main = threading.main_thread().ident
     lines: list[str] = []
-    for ident, frame in sys._current_frames().items():
+    for ident, frame in sorted(sys._current_frames().items(), key=lambda item: item[0] != main):
         lines.append(f"thread {names.get(ident, ident)}:")
         lines += "".join(traceback.format_stack(frame, limit=6)).splitlines()
     return "\n".join(lines[:STACK_LINES])
