@@ -64,7 +64,7 @@ def network_failure(error: Exception, shown: str, *, opening: bool) -> SourceErr
     if isinstance(error, (av.HTTPUnauthorizedError, av.HTTPForbiddenError)):
         return SourceUnauthorized(
             f"{shown}: wrong or missing user name or password",
-            remedy="put them into the address as scheme://user:password@host/…",
+            remedy="put them into the address, before the host: USER:PASSWORD@HOST",
         )
     if isinstance(error, av.HTTPNotFoundError):
         return SourceNotFound(f"{shown}: the server has no such stream", remedy="check the path")

@@ -85,7 +85,7 @@ def test_a_wrong_password_is_said_and_not_shown(scheme, answer, verb, models, tm
         began = time.monotonic()
         code = run(arguments(verb, f"{scheme}://admin:{PASSWORD}@127.0.0.1:{port}/live", tmp_path))
         assert time.monotonic() - began < LIMIT_S
-    bad = Bad(str, "wrong or missing user name or password", "user:password@host")
+    bad = Bad(str, "wrong or missing user name or password", "before the host: USER:PASSWORD@HOST")
     out, err = capfd.readouterr()
     check(bad, f"{scheme}://***@127.0.0.1:{port}/live", code, out, err)
     left = "".join(p.read_text() for p in tmp_path.rglob("*") if p.is_file())
