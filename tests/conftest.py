@@ -14,14 +14,18 @@ from clients.cli.logs import STATES
 REPO = Path(__file__).resolve().parent.parent
 
 
+LOGGERS = (logging.getLogger(), *map(logging.getLogger, STATES))
+LEVELS = [each.level for each in LOGGERS]
+
+
 @pytest.fixture(autouse=True)
 def _log_levels_stay() -> Iterator[None]:
-    """The command sets up logging for its process; the next test must not inherit that."""
-    root = logging.getLogger()
-    loggers = [root, *map(logging.getLogger, STATES)]
-    levels, handlers = [each.level for each in loggers], list(root.handlers)
+    """The command sets up logging for its process; no test must inherit that, nor from a fixture of many tests."""
+    root, handlers = LOGGERS[0], list(LOGGERS[0].handlers)
+    for each, level in zip(LOGGERS, LEVELS, strict=True):
+        each.setLevel(level)
     yield
-    for each, level in zip(loggers, levels, strict=True):
+    for each, level in zip(LOGGERS, LEVELS, strict=True):
         each.setLevel(level)
     for handler in list(root.handlers):
         if type(handler) is logging.StreamHandler and handler not in handlers:
