@@ -30,6 +30,7 @@ from typing import Any, Final, Self
 from clients.link import Link, Lost, address
 from stream import client_messages as said
 from stream import wire
+from stream.client_messages import Shown
 from stream.errors import ProtocolError, UsageError
 from stream.events import Event, Filter, Position
 
@@ -42,8 +43,9 @@ FINAL_CODES: Final = frozenset(
 
 START: Final = "start"
 MAX_HELD: Final = 4096
-"""Events that may wait while :meth:`Session.evidence` reads on for its answer."""
+"""Events that may wait while something else reads on for its answer."""
 
+ANSWERS: Final = frozenset({wire.EVIDENCE, wire.CONSENT_WITHDRAWN, wire.ERROR})
 NOTICES: Final = frozenset({wire.REPLAY_DONE, wire.REPLAY_TRUNCATED, wire.STREAM_SKIPPED})
 
 
@@ -131,33 +133,50 @@ class Session:
         except Lost as lost:
             raise lost.error from None
 
-    async def evidence(self, expression: str, *, timeout_s: float = 10.0) -> bytes | None:
-        """The motion map of an expression as PNG; ``None`` when the server has none (any more).
+    async def evidence(
+        self, expression: str, *, shown: Shown = "motion", timeout_s: float = 10.0
+    ) -> bytes | None:
+        """A picture of an expression as PNG; ``None`` when the server has none (any more).
+
+        :param shown: ``motion`` for the motion map; ``faces`` for onset beside apex, which are there only where the
+            operator keeps evidence on disk
 
         May be called while events are iterated, in the loop's body or beside it.
 
         :raises ProtocolError: without the scope ``media:read`` (close code 4403), or when the connection breaks
         :raises TimeoutError: when no answer comes
         """
-        ref = self._ref("evidence")
+        event = await self._ask(said.EvidenceGet(expression, self._ref("evidence"), shown), timeout_s)
+        if event.type == wire.EVIDENCE:
+            return event.picture
+        if event.data.get("code") == "no_evidence":
+            return None
+        raise _refusal(f"no picture of {expression}", event)
+
+    async def withdraw(self, source: str, *, timeout_s: float = 60.0) -> dict[str, Any]:
+        """Withdraw the consent for a source: it stops for good, and what it showed is erased. Not to be undone.
+
+        :returns: how many ``events``, ``expressions`` and ``files`` were erased
+        :raises ProtocolError: without the scope ``sources:write``, for an unknown source, when the connection
+            breaks, or when not everything could be erased yet (the server goes on at its next start)
+        :raises TimeoutError: when no answer comes; the source may have been stopped all the same
+        """
+        event = await self._ask(said.ConsentWithdraw(source, self._ref("withdraw")), timeout_s)
+        if event.type == wire.CONSENT_WITHDRAWN:
+            return {name: event.data[name] for name in ("events", "expressions", "files")}
+        raise _refusal(f"{source} was not withdrawn", event)
+
+    async def _ask(self, message: said.EvidenceGet | said.ConsentWithdraw, timeout_s: float) -> Event:
+        ref = str(message.id)
         answer = self._answers[ref] = asyncio.get_running_loop().create_future()
         try:
-            await self._linked().send(said.EvidenceGet(expression, ref))
+            await self._linked().send(message)
             async with asyncio.timeout(timeout_s):
-                event = await self._answered(answer)
+                return await self._answered(answer)
         except Lost as lost:
             raise lost.error from None
         finally:
             del self._answers[ref]
-        if event.type == wire.EVIDENCE:
-            return event.picture
-        code = event.data.get("code")
-        if code == "no_evidence":
-            return None
-        raise ProtocolError(
-            f"no motion map of {expression}: {event.data.get('message')}",
-            close_code=wire.FORBIDDEN if code == "forbidden" else wire.BAD_MESSAGE,
-        )
 
     # -- one connection -------------------------------------------------------------------------------
 
@@ -199,7 +218,7 @@ class Session:
                 if not answer.done():
                     answer.set_exception(lost)
             raise
-        if event.type in (wire.EVIDENCE, wire.ERROR):
+        if event.type in ANSWERS:
             asked = self._answers.get(str(event.data.get("ref")))
             if asked is not None and not asked.done():
                 asked.set_result(event)
@@ -373,6 +392,12 @@ class EventStream:
                 return None
             session.position = event.position
         return event
+
+
+def _refusal(what: str, event: Event) -> ProtocolError:
+    forbidden = event.data.get("code") == "forbidden"
+    message = f"{what}: {event.data.get('message')}"
+    return ProtocolError(message, close_code=wire.FORBIDDEN if forbidden else wire.BAD_MESSAGE)
 
 
 def _position(value: Any) -> Position | None:

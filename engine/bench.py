@@ -159,7 +159,9 @@ class _Deaf:
     def publish(self, kind: str, source: str, data: dict[str, object], t_ns: int | None = None) -> None:
         """Nothing."""
 
-    def evidence(self, expression: str, png: bytes) -> None:
+    keeps_faces = False
+
+    def evidence(self, expression: str, png: bytes, shown: str = "motion") -> None:
         """Nothing."""
 
 

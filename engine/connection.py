@@ -25,6 +25,7 @@ from engine.privacy import Audit, log_audit
 from engine.withdrawal import WithdrawalFailed, Withdraws, nothing_to_withdraw
 from stream import wire
 from stream.access import Principal
+from stream.client_messages import Shown
 from stream.errors import JournalError
 from stream.events import MARKER, Event, Position
 from stream.hub import Hub
@@ -174,8 +175,8 @@ class Connection:
                     await self._stop_stream()
                 case AddMarker():
                     await self._mark(action)
-                case FetchEvidence(expression=expression, ref=ref):
-                    await self._send_evidence(expression, ref)
+                case FetchEvidence(expression=expression, ref=ref, shown=shown):
+                    await self._send_evidence(expression, shown, ref)
                 case StartPush(source=source, ref=ref):
                     await self._start_push(source, ref)
                 case TakePicture(jpeg=jpeg, time_ns=time_ns):
@@ -207,19 +208,20 @@ class Connection:
             left_s = (principal.expires_ns - self._clock_ns()) / 1e9
             self._later(max(0.0, left_s), self.session.token_expired)
 
-    async def _send_evidence(self, expression: str, ref: str | None) -> None:
+    async def _send_evidence(self, expression: str, shown: Shown, ref: str | None) -> None:
         assert self.session.principal is not None
-        code, message = "no_evidence", "there is no motion map of this expression (any more)"
+        code, message = "no_evidence", "there is no such picture of this expression (any more)"
         try:
-            png = await self._library.motion_map(expression, self.session.principal)
+            png = await self._library.picture(expression, shown, self.session.principal)
         except JournalError:
             png, code, message = None, "journal", "the journal cannot be read"
         if png is not None and len(png) > wire.MAX_PICTURE_BYTES:
-            png, code, message = None, "too_large", f"the motion map is over {wire.MAX_PICTURE_BYTES} bytes"
+            png, code, message = None, "too_large", f"the picture is over {wire.MAX_PICTURE_BYTES} bytes"
         if png is None:
             await self._say(wire.ERROR, {"code": code, "message": message, "ref": ref})
             return
-        data = {"ref": ref, "expression": expression, "media_type": "image/png", "bytes": len(png)}
+        about = {"ref": ref, "expression": expression, "shown": shown}
+        data = {**about, "media_type": "image/png", "bytes": len(png)}
         await self._send(wire.encode_picture(self._event(wire.EVIDENCE, data, png)), text=False)
 
     async def _start_push(self, source: str, ref: str | None) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from engine.http import EvidenceStore
+from engine.evidence import EvidenceStore
 from engine.run_folder import EVENTS, EVIDENCE, EXPRESSIONS, RUN, line
 from stream.erasure import Erased, Selection
 from stream.errors import RunError
@@ -27,7 +27,7 @@ MADE, MADE_OF_ONE = ("report.html", "expressions.csv"), ("eaf", "vtt", "srt")
 """What `mellm export` leaves in a run folder, of all recordings and of one: it goes too, and can be made again from
 what is left."""
 
-_FILE = re.compile(r"(?P<id>[0-9a-zA-Z._-]{1,128})\.(?:png|npz|part|png\.part|npz\.part)")
+_FILE = re.compile(r"(?P<id>[0-9a-zA-Z._-]{1,128}?)(?:\.faces)?\.(?:png|npz|part|png\.part|npz\.part)")
 
 
 @dataclass(frozen=True, slots=True)

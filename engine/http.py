@@ -5,9 +5,6 @@ from __future__ import annotations
 import html
 import json
 import re
-import threading
-import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.utils import formatdate
@@ -22,10 +19,12 @@ from engine.auth import Authenticator, OriginPolicy, bearer
 from engine.library import Library
 from engine.metrics import Metrics
 from stream.access import Principal, Scope
+from stream.client_messages import Shown
 from stream.errors import JournalError
 from stream.events import EXPRESSION_ENDS
 
-_EXPRESSION: Final = re.compile(r"/v1/expressions/([A-Za-z0-9._-]{1,128})(/evidence\.png)?")
+_EXPRESSION: Final = re.compile(r"/v1/expressions/([A-Za-z0-9._-]{1,128})(/evidence\.png|/faces\.png)?")
+_SHOWN: Final[Mapping[str, Shown]] = {"/evidence.png": "motion", "/faces.png": "faces"}
 _JSON: Final = "application/json; charset=utf-8"
 _TEXT: Final = "text/plain; charset=utf-8"
 
@@ -39,65 +38,6 @@ class Answer:
     content_type: str = _TEXT
     route: str = "other"
     headers: tuple[tuple[str, str], ...] = ()
-
-
-class EvidenceStore:
-    """Motion maps by expression id, in memory, bounded in bytes and age; the least recently used goes first.
-
-    :param max_age_s: after this a motion map is gone, read or not
-    """
-
-    def __init__(
-        self,
-        *,
-        max_bytes: int = 64 * 1024 * 1024,
-        max_age_s: float = 600.0,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._lock = threading.Lock()
-        self._kept: OrderedDict[str, tuple[float, bytes]] = OrderedDict()
-        self._max_bytes = max_bytes
-        self._max_age_s = max_age_s
-        self._clock = clock
-        self.bytes = 0
-
-    def put(self, id: str, png: bytes) -> None:
-        """Keep a motion map, from any thread."""
-        with self._lock:
-            self._forget(id)
-            self._kept[id] = (self._clock(), png)
-            self.bytes += len(png)
-            self._expire()
-            while self.bytes > self._max_bytes:
-                self._forget(next(iter(self._kept)))
-
-    def get(self, id: str) -> bytes | None:
-        """The motion map, if it is still there."""
-        with self._lock:
-            self._expire()
-            found = self._kept.get(id)
-            if found is None:
-                return None
-            self._kept.move_to_end(id)
-            return found[1]
-
-    def forget(self, id: str) -> None:
-        """Drop a motion map now, from any thread."""
-        with self._lock:
-            self._forget(id)
-
-    def __len__(self) -> int:
-        return len(self._kept)
-
-    def _expire(self) -> None:
-        limit = self._clock() - self._max_age_s
-        for id in [id for id, (born, _) in self._kept.items() if born < limit]:
-            self._forget(id)
-
-    def _forget(self, id: str) -> None:
-        found = self._kept.pop(id, None)
-        if found is not None:
-            self.bytes -= len(found[1])
 
 
 class Pages:
@@ -161,26 +101,28 @@ class Pages:
                 return _beyond(Scope.ADMIN)
             body, content_type = self._metrics.exposition()
             return Answer(HTTPStatus.OK, body, content_type, route)
-        id, wants_evidence = expression.groups()
-        needed = Scope.MEDIA_READ if wants_evidence else Scope.EVENTS_READ
+        id, picture = expression.groups()
+        needed = Scope.MEDIA_READ if picture else Scope.EVENTS_READ
         if not principal.may(needed):
             return _beyond(needed)
         try:
-            return await (self._picture if wants_evidence else self._expression)(id, principal)
+            if picture:
+                return await self._picture(id, picture, principal)
+            return await self._expression(id, principal)
         except JournalError:
             return _json(
                 HTTPStatus.SERVICE_UNAVAILABLE,
                 {"code": "journal", "message": "the journal cannot be read"},
-                "/v1/expressions/{id}" + (wants_evidence or ""),
+                "/v1/expressions/{id}" + (picture or ""),
             )
 
-    async def _picture(self, id: str, principal: Principal) -> Answer:
-        route = "/v1/expressions/{id}/evidence.png"
-        png = await self._library.motion_map(id, principal)
+    async def _picture(self, id: str, picture: str, principal: Principal) -> Answer:
+        route = "/v1/expressions/{id}" + picture
+        png = await self._library.picture(id, _SHOWN[picture], principal)
         if png is None:
             return _json(
                 HTTPStatus.NOT_FOUND,
-                {"code": "no_evidence", "message": "there is no motion map of this expression (any more)"},
+                {"code": "no_evidence", "message": "there is no such picture of this expression (any more)"},
                 route,
             )
         return Answer(HTTPStatus.OK, png, "image/png", route)

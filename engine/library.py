@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from engine.privacy import Audit
 from stream.access import Principal
+from stream.client_messages import Shown
 from stream.events import Event
 from stream.journal import Journal
 
@@ -17,10 +18,12 @@ from stream.journal import Journal
 class Library:
     """Reading under access control.
 
-    :param evidence: expression id → motion map as PNG, ``None`` when it is not kept
+    :param evidence: expression id and which picture → PNG, ``None`` when it is not kept
     """
 
-    def __init__(self, journal: Journal, evidence: Callable[[str], bytes | None], audit: Audit) -> None:
+    def __init__(
+        self, journal: Journal, evidence: Callable[[str, Shown], bytes | None], audit: Audit
+    ) -> None:
         self._journal = journal
         self._evidence = evidence
         self._audit = audit
@@ -44,14 +47,15 @@ class Library:
             if record.type.startswith("expression.") and principal.sees(record.source)
         ]
 
-    async def motion_map(self, expression: str, principal: Principal) -> bytes | None:
-        """The motion map as PNG, ``None`` when there is none (any more) for this client.
+    async def picture(self, expression: str, shown: Shown, principal: Principal) -> bytes | None:
+        """The motion map or the faces as PNG, ``None`` when there are none (any more) for this client.
 
         :raises JournalError: if the journal must say whose it is and cannot be read
         """
         if principal.sources is not None and not await self._stages(expression, principal):
             return None
-        png = self._evidence(expression)
+        png = await asyncio.to_thread(self._evidence, expression, shown)
         if png is not None:
-            self._audit("evidence.read", {"expression": expression, "principal": principal.name})
+            facts = {"expression": expression, "shown": shown, "principal": principal.name}
+            self._audit("evidence.read", facts)
         return png

@@ -32,6 +32,7 @@ from engine.queue import DescribeQueue, Job, Outcome, QueueStats
 from engine.records import event_data, final_record, spotted_record
 from engine.spool import Spool
 from engine.watchdog import Watchdog
+from stream.client_messages import Shown
 from stream.errors import MellmError
 from stream.events import (
     EXPRESSION_SPOTTED,
@@ -69,8 +70,13 @@ class Sink(Protocol):
         """One event; ``t_ns`` is its media time."""
         ...
 
-    def evidence(self, expression: str, png: bytes) -> None:
-        """The motion map of an expression, before its ``expression.spotted``."""
+    @property
+    def keeps_faces(self) -> bool:
+        """Whether somebody asked for the faces to be kept; otherwise none leave the chain."""
+        ...
+
+    def evidence(self, expression: str, png: bytes, shown: Shown = "motion") -> None:
+        """A picture of an expression, before its ``expression.spotted``."""
         ...
 
 
@@ -182,7 +188,8 @@ class LiveEngine:
 
     def _described(self, job: Job, outcome: Outcome) -> None:
         expression = job.expression
-        data = event_data(expression, final_record(expression, outcome, None))
+        record = final_record(expression, outcome, None, job.evidence.regions)
+        data = event_data(expression, record)
         self._sink.publish(f"expression.{outcome.state}", expression.source, data, expression.offset.pts_ns)
         if self._spool is not None:
             self._spool.remove(expression.id)
@@ -308,11 +315,15 @@ class LiveSource:
     def _take(self, output: Output) -> None:
         source = self._runner.id
         if isinstance(output, Spotted):
+            expression = output.expression
             ok, png = cv2.imencode(".png", output.evidence.motion_map)
             if ok:
-                self._sink.evidence(output.expression.id, png.tobytes())
-            expression = output.expression
-            data = event_data(expression, spotted_record(expression))
+                self._sink.evidence(expression.id, png.tobytes())
+            if output.pair is not None and self._sink.keeps_faces:
+                ok, png = cv2.imencode(".png", np.hstack((output.pair.onset_gray, output.pair.apex_gray)))
+                if ok:
+                    self._sink.evidence(expression.id, png.tobytes(), "faces")
+            data = event_data(expression, spotted_record(expression, output.evidence.regions))
             job = self._prepare(output)
             self._sink.publish(EXPRESSION_SPOTTED, source, data, expression.offset.pts_ns)
             self._submit(job)

@@ -297,7 +297,8 @@ def _take(output: object, number: int, queue: DescribeQueue, writer: _Writer) ->
         writer.event("source.picture", output.t_ns, {"state": output.still or "live"})
     elif isinstance(output, Spotted):
         expression = output.expression
-        writer.event("expression.spotted", expression.apex.pts_ns, spotted_record(expression))
+        data = spotted_record(expression, output.evidence.regions)
+        writer.event("expression.spotted", expression.apex.pts_ns, data)
         context = DescribeContext(expression.id, output.duration_ms, expression.aus)
         queue.submit(Job(number, expression, output.evidence, context))
         return number + 1
@@ -359,7 +360,7 @@ class _Writer:
 
     def _write(self, job: Job, outcome: Outcome) -> None:
         try:
-            record = final_record(job.expression, outcome, self._evidence(job))
+            record = final_record(job.expression, outcome, self._evidence(job), job.evidence.regions)
             self._run.expression(record)
             self._run.event(
                 {

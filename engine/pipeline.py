@@ -88,10 +88,14 @@ class Scored:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Spotted:
-    """An expression and what a describer may be shown."""
+    """An expression and what a describer may be shown.
+
+    :param pair: the faces that the evidence was made from; ``None`` when none could be made
+    """
 
     expression: Expression
     evidence: Evidence
+    pair: FacePair | None = None
 
     @property
     def duration_ms(self) -> float:
@@ -338,7 +342,7 @@ class Chain:
             return []
         assert self._segment is not None
         assert state.quality is not None
-        evidence = self._evidence(signals, spot)
+        evidence, pair = self._evidence(signals, spot)
         motion = evidence.flow_stats.get("peak_iod", 0.0)
         self.counts.spotted += 1
         expression = Expression(
@@ -353,15 +357,16 @@ class Chain:
             replace(state.quality, motion=motion),
             spot.aus,
         )
-        return [Spotted(expression, evidence)]
+        return [Spotted(expression, evidence, pair)]
 
-    def _evidence(self, signals: TrackSignals, spot: Spot) -> Evidence:
+    def _evidence(self, signals: TrackSignals, spot: Spot) -> tuple[Evidence, FacePair | None]:
         try:
-            return self._build_evidence(signals.pair(spot.onset_ns, spot.apex_ns, PAIR_WIDTH))
+            pair = signals.pair(spot.onset_ns, spot.apex_ns, PAIR_WIDTH)
+            return self._build_evidence(pair), pair
         except MellmError as error:
             logger.warning("%s: no evidence at %.0f ms: %s", self.source, spot.apex_ns / 1e6, error)
             # an expression is never lost: it ends as abstained, with the reason
-            return Evidence(np.zeros((1, 1, 3), np.uint8), (), {}, "none", refused=error.code)
+            return Evidence(np.zeros((1, 1, 3), np.uint8), (), {}, "none", refused=error.code), None
 
     def rate(self) -> float:
         """Frames a second from time stamps; 0 until two frames have come."""

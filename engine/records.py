@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from typing import Any
 
 from detectors.types import Expression, Quality
 from engine.queue import Outcome
-from engine.types import Description
+from engine.types import Description, RegionMotion
 from stream.events import expression_data
 from stream.frames import FrameRef
 
@@ -23,8 +24,12 @@ def expression_id(source: str, segment: int, track: int, onset: FrameRef, apex: 
     return hashlib.sha256(key.encode()).hexdigest()[:16]
 
 
-def spotted_record(expression: Expression) -> dict[str, Any]:
-    """What is known before anybody describes it."""
+def spotted_record(expression: Expression, regions: Iterable[RegionMotion] = ()) -> dict[str, Any]:
+    """What is known before anybody describes it.
+
+    :param regions: motion from onset to apex; the record has x (to the picture's right) and y (down) of each,
+        hundredths of the inter-ocular distance
+    """
     return {
         "id": expression.id,
         "source": expression.source,
@@ -38,18 +43,21 @@ def spotted_record(expression: Expression) -> dict[str, Any]:
         "offset_frame": expression.offset.index,
         "score": round(expression.score, 4),
         "quality": quality_record(expression.quality),
+        "regions": {each.region: [round(each.dx, 2), round(each.dy, 2)] for each in regions},
         "notice": DISCLAIMER,
     }
 
 
-def final_record(expression: Expression, outcome: Outcome, evidence: str | None) -> dict[str, Any]:
+def final_record(
+    expression: Expression, outcome: Outcome, evidence: str | None, regions: Iterable[RegionMotion] = ()
+) -> dict[str, Any]:
     """One line of ``expressions.jsonl``.
 
     :param evidence: path of the motion map relative to the run folder, ``None`` when it is not kept
     """
     description = outcome.description
     return {
-        **spotted_record(expression),
+        **spotted_record(expression, regions),
         "state": outcome.state,
         "reason": outcome.reason,
         "description": None if description is None else description_record(description),

@@ -31,7 +31,8 @@ from websockets.typing import Subprotocol
 from engine.auth import Authenticator, OriginPolicy, bearer, is_loopback
 from engine.catalog import Catalog
 from engine.connection import EMPTY, Connection, Ending
-from engine.http import Answer, EvidenceStore, Pages, forbidden, to_response, unauthorised
+from engine.evidence import EvidenceStore
+from engine.http import Answer, Pages, forbidden, to_response, unauthorised
 from engine.library import Library
 from engine.metrics import Metrics
 from engine.privacy import Audit, log_audit

@@ -1,28 +1,21 @@
-"""Where a live engine's events go: to a hub, and motion maps to memory or, when asked for, to a folder."""
+"""Where a live engine's events and pictures go: to a hub and to a store."""
 
 from __future__ import annotations
 
-import logging
-from pathlib import Path
 from typing import Any
 
-from engine.http import EvidenceStore
+from engine.evidence import EvidenceStore
+from stream.client_messages import Shown
 from stream.events import SCORE
 from stream.hub import Hub
 
-logger = logging.getLogger(__name__)
-
 
 class HubSink:
-    """Publishes to a hub.
+    """Publishes to a hub, and puts pictures into a store."""
 
-    :param keep: folder for motion maps; ``None`` keeps them in memory only, for a while
-    """
-
-    def __init__(self, hub: Hub, evidence: EvidenceStore, keep: Path | None = None) -> None:
+    def __init__(self, hub: Hub, evidence: EvidenceStore) -> None:
         self._hub = hub
         self._evidence = evidence
-        self._keep = keep
 
     def publish(self, kind: str, source: str, data: dict[str, Any], t_ns: int | None = None) -> None:
         """See :class:`engine.live.Sink`."""
@@ -30,14 +23,11 @@ class HubSink:
         id = f"{kind}:{source}:{data['track']}" if kind == SCORE else None
         self._hub.publish_threadsafe(kind, source, data, t_ns, id=id)
 
-    def evidence(self, expression: str, png: bytes) -> None:
+    @property
+    def keeps_faces(self) -> bool:
         """See :class:`engine.live.Sink`."""
-        self._evidence.put(expression, png)
-        if self._keep is None:
-            return
-        try:
-            self._keep.mkdir(parents=True, exist_ok=True)
-            (self._keep / f"{expression}.png").write_bytes(png)
-        except OSError as error:
-            # a full disk must not stop the camera; the map is still in memory
-            logger.warning("motion map %s cannot be kept: %s", expression, error.strerror)
+        return self._evidence.keeps_faces
+
+    def evidence(self, expression: str, png: bytes, shown: Shown = "motion") -> None:
+        """See :class:`engine.live.Sink`."""
+        self._evidence.put(expression, png, shown)

@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias, TypeGuard
+from typing import Any, Final, Literal, TypeAlias, TypeGuard, get_args
 
 from stream.errors import ProtocolError
 from stream.events import EVENT_TYPES, Filter, Position
@@ -26,6 +26,11 @@ MAX_TOKEN_CHARS: Final = 4096
 MAX_NS: Final = 2**63 - 1
 MAX_PUSH_HEAD: Final = 64
 """Bytes before a pushed picture."""
+
+Shown: TypeAlias = Literal["motion", "faces"]
+"""``motion``: the motion map. ``faces``: the onset beside the apex, grey, together twice as wide as high."""
+
+SHOWN: Final[tuple[Shown, ...]] = get_args(Shown)
 
 EXPRESSION_ID: Final = r"[A-Za-z0-9._-]{1,128}"
 
@@ -78,10 +83,14 @@ class MarkerAdd:
 
 @dataclass(frozen=True, slots=True)
 class EvidenceGet:
-    """``evidence.get``: the motion map of an expression, as one binary message."""
+    """``evidence.get``: a picture of an expression, as one binary message.
+
+    :param shown: ``motion`` for the motion map, ``faces`` for onset beside apex
+    """
 
     expression: str
     id: str | None = None
+    shown: Shown = "motion"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +152,10 @@ def encode_client(message: ClientMessage) -> str:
                 out["source"] = source
             if time_ns is not None:
                 out["time_ns"] = str(time_ns)
-        case EvidenceGet(expression=expression):
+        case EvidenceGet(expression=expression, shown=shown):
             out = {"type": "evidence.get", "expression": expression}
+            if shown != "motion":
+                out["shown"] = shown
         case PushStart(source=source):
             out = {"type": "push.start", "source": source}
         case PushStop():
@@ -251,7 +262,7 @@ def _read_client(message: dict[str, Any], ref: str | None) -> ClientMessage:
         case "marker.add":
             return MarkerAdd(values["label"], values.get("source", ""), values.get("time_ns"), ref)
         case "evidence.get":
-            return EvidenceGet(values["expression"], ref)
+            return EvidenceGet(values["expression"], ref, values.get("shown", "motion"))
         case "unsubscribe":
             return Unsubscribe(ref)
         case "push.start":
@@ -328,6 +339,13 @@ def _read_expression(value: Any) -> str:
     if not isinstance(value, str) or re.fullmatch(EXPRESSION_ID, value) is None:
         raise Refused("bad_value", "expression must be the id of an expression")
     return value
+
+
+def _read_shown(value: Any) -> Shown:
+    if value not in SHOWN:
+        raise Refused("bad_value", f"shown must be one of {', '.join(SHOWN)}")
+    chosen: Shown = value
+    return chosen
 
 
 def _read_ns(value: Any) -> int:
@@ -426,7 +444,14 @@ MESSAGES: Final[Mapping[str, Mapping[str, Field]]] = {
             _read_expression,
             {"type": "string", "pattern": f"^{EXPRESSION_ID}$", "description": "id of an expression"},
             True,
-        )
+        ),
+        "shown": Field(
+            _read_shown,
+            {
+                "enum": list(SHOWN),
+                "description": "the motion map (if left out), or onset beside apex where evidence is kept on disk",
+            },
+        ),
     },
     "push.start": {
         "source": Field(_read_source, _string(MAX_NAME_CHARS, "id of a source whose address is push:"), True)

@@ -119,6 +119,12 @@ _EXPRESSION: dict[str, Schema] = {
     "offset_frame": COUNT,
     "score": SCORE,
     "quality": _QUALITY,
+    "regions": _of(
+        "object",
+        "motion from onset to apex, head motion removed: x to the picture's right and y down, hundredths of the"
+        " inter-ocular distance",
+        additionalProperties=_of("array", items=NUMBER, minItems=2, maxItems=2),
+    ),
     "notice": _of("string", "what the result is not; show it with the result"),
 }
 _DESCRIPTION = _record(
@@ -138,7 +144,7 @@ _DESCRIPTION = _record(
     },
     optional=frozenset({"fallback"}),
 )
-_RESTART = frozenset({"t_ns", "t_ms", "notice"})
+_RESTART = frozenset({"t_ns", "t_ms", "notice", "regions"})
 """What an expression lacks that a crash has cut off from its end, or that an older version has written."""
 
 
@@ -220,8 +226,8 @@ SAID: Final[Mapping[str, Said]] = {
     wire.REPLAY_DONE: Said("What follows is live.", {"epoch": TEXT, "seq": COUNT, "events": COUNT}),
     wire.STREAM_SKIPPED: Said("Lossy events that later ones have replaced, by type.", {"counts": COUNTS}),
     wire.EVIDENCE: Said(
-        "The motion map of an expression, as asked for.",
-        {"ref": ASKED_REF, "expression": TEXT, **_PICTURE},
+        "A picture of an expression, as asked for.",
+        {"ref": ASKED_REF, "expression": TEXT, "shown": {"enum": ["motion", "faces"]}, **_PICTURE},
         picture=True,
     ),
     wire.PUSH_ACCEPTED: Said(
@@ -270,7 +276,7 @@ SAID: Final[Mapping[str, Said]] = {
     ),
     events.FACE_LOST: Said("A face is followed no longer.", {"track": COUNT, **_media("t")}),
     events.EXPRESSION_SPOTTED: Said(
-        "An expression was found; what it is follows.", _EXPRESSION, frozenset({"notice"})
+        "An expression was found; what it is follows.", _EXPRESSION, frozenset({"notice", "regions"})
     ),
     events.EXPRESSION_DESCRIBED: Said("What an expression is.", _ended("described", _DESCRIPTION), _RESTART),
     events.EXPRESSION_ABSTAINED: Said(

@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 from stream import client_messages as said
 from stream import wire
 from stream.access import SESSION_SCOPES, Principal, Scope
-from stream.client_messages import Refused
+from stream.client_messages import Refused, Shown
 from stream.errors import ProtocolError
 from stream.events import PREVIEW, Filter, Position
 
@@ -72,10 +72,11 @@ class AddMarker:
 
 @dataclass(frozen=True, slots=True)
 class FetchEvidence:
-    """Look for the motion map of an expression and send it, or the error."""
+    """Look for a picture of an expression and send it, or the error."""
 
     expression: str
     ref: str | None
+    shown: Shown = "motion"
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,9 +251,9 @@ class ServerSession:
                 return [StopStream(), Send(wire.UNSUBSCRIBED, {"ref": message.id})]
             case said.MarkerAdd():
                 return self._mark(message, self.principal)
-            case said.EvidenceGet(expression=expression):
+            case said.EvidenceGet(expression=expression, shown=shown):
                 _need(self.principal, Scope.MEDIA_READ, message.id)
-                return [FetchEvidence(expression, message.id)]
+                return [FetchEvidence(expression, message.id, shown)]
             case said.PushStart(source=source):
                 return self._push(source, self.principal, message.id)
             case said.PushStop():

@@ -48,7 +48,11 @@ PAGES: Final = Path(__file__).resolve().parents[1] / "web"
     type=click.Path(path_type=Path),
     help="Event log [the user's state folder]; :memory: for none.",
 )
-@click.option("--keep-evidence", type=click.Path(path_type=Path), help="Keep motion maps in this folder.")
+@click.option(
+    "--keep-evidence",
+    type=click.Path(path_type=Path),
+    help="Keep motion maps, and the faces at onset and apex, in this folder.",
+)
 @settings_flags
 def serve(
     sources: tuple[str, ...],
@@ -156,7 +160,7 @@ async def _serve(settings: Settings, options: ServerOptions, on_page: Callable[[
     from engine.audit import AuditLog
     from engine.catalog import Catalog
     from engine.erase import Keeper
-    from engine.http import EvidenceStore
+    from engine.evidence import EvidenceStore
     from engine.loop import calm
     from engine.previews import Previews
     from engine.privacy import log_audit
@@ -190,24 +194,27 @@ async def _serve(settings: Settings, options: ServerOptions, on_page: Callable[[
         consents = {source.id: source.consent for source in allowed if source.consent is not None}
         for name, reference in consents.items():
             hub.consent(name, reference)
-        evidence = EvidenceStore()
+        evidence = EvidenceStore(settings.server.keep_evidence)
         previews = [source.id for source in settings.sources if source.preview]
         inlets = {source.id: PushInlet(source.id) for source in allowed if is_push(source.uri)}
-        catalog = Catalog([source.id for source in settings.sources], previews=previews, pushes=inlets)
+        made = facts(settings)
+        models = {each["name"]: each for each in made["models"]} | {"describer": made["describer"]}
+        names = [source.id for source in settings.sources]
+        catalog = Catalog(names, models=models, previews=previews, pushes=inlets)
         keep = settings.server.keep_evidence
         spool = Spool(keep / "open") if keep else None
         keeper = Keeper(journal, keep, evidence)
         finish(hub, keeper, audit)
         sweep = Sweeper(keeper, evidence_s=settings.server.evidence_days * 86_400, audit=audit)
         left_open = recover(journal.unfinished(), spool)
-        sink = HubSink(hub, evidence, keep)
+        sink = HubSink(hub, evidence)
         mirrored = [source.id for source in settings.sources if source.mirrored]
         watching = Previews(hub, previews, mirrored=mirrored)
         engine = build(
             settings, allowed, sink, spool=spool, watchdog=watchdog, on_frame=watching, inlets=inlets
         )
         withdrawal = Withdrawal(engine, hub, keeper, consents, audit, inlets=inlets)
-        audit("analysis.configured", {**facts(settings), "withheld": sorted(withheld)})
+        audit("analysis.configured", {**made, "withheld": sorted(withheld)})
         loop, stop = asyncio.get_running_loop(), asyncio.Event()
         calm(loop)
         for number in (signal.SIGINT, signal.SIGTERM):

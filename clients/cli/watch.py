@@ -94,7 +94,9 @@ class Printer:
         elif kind.startswith(("source.", "face.")):
             self._talk(self._happenings.line(kind, "", data, t_ns))
 
-    def evidence(self, expression: str, png: bytes) -> None:
+    keeps_faces = False
+
+    def evidence(self, expression: str, png: bytes, shown: str = "motion") -> None:
         """Motion maps are not shown in a terminal."""
 
     def _write(self, text: str) -> None:

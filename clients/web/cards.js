@@ -45,6 +45,7 @@ export function card(item, evidence) {
   else if (described && stage === "described") describe(body, described);
   else body.append(make("p", { class: "reason", text: `${stage}: ${REASONS[data.reason] ?? data.reason ?? "no reason given"}` }));
   body.append(quality(data));
+  if (data.regions) node.append(regions(data.regions));
   return node;
 }
 
@@ -65,6 +66,34 @@ function describe(body, said) {
   }
   const by = said.fallback ? `${said.model}, standing in for ${said.fallback.model}` : said.model;
   body.append(make("p", { class: "by", text: `read by ${by}` }));
+}
+
+const ARROWS = ["→", "↗", "↑", "↖", "←", "↙", "↓", "↘"];
+const MOST = 6;
+const FULL = 6; // hundredths of the inter-ocular distance: what fills a bar
+
+// Where the face moved most, largest first; left and right are the person's own, arrows are as the picture shows it.
+function regions(moved) {
+  const rows = Object.entries(moved)
+    .map(([name, [x, y]]) => ({ name, x, y, size: Math.hypot(x, y) }))
+    .sort((a, b) => b.size - a.size).slice(0, MOST);
+  const list = make("ul", { class: "regions", "aria-label": "regions that moved most" });
+  for (const { name, x, y, size } of rows) {
+    const octant = (Math.round(Math.atan2(-y, x) / (Math.PI / 4)) + 8) % 8;
+    const meter = make("meter", { min: "0", max: String(FULL), value: String(Math.min(FULL, size)), "aria-label": `${size.toFixed(1)} percent` });
+    list.append(make("li", {}, make("span", { text: region(name) }), make("span", { class: "arrow", text: ARROWS[octant] }), meter,
+      make("span", { class: "size", text: `${size.toFixed(1)} %` })));
+  }
+  return make("details", { class: "moved" },
+    make("summary", { text: "Motion by region" }), list,
+    make("p", { class: "by", text: "% of the distance between the eyes, head motion removed; arrows as in the picture." }));
+}
+
+function region(name) {
+  const side = { L: "left ", R: "right " }[name.at(-1)] ?? "";
+  return side + (side ? name.slice(0, -2) : name).split("_").reverse().join(" ").replace("wing nose", "nose wing").replace("side nose", "side of the nose")
+    .replace("tip nose", "tip of the nose").replace("bridge nose", "bridge of the nose").replace("corner lip", "lip corner").replace("lip upper", "upper lip")
+    .replace("lip lower", "lower lip").replace("lid upper", "upper lid").replace("lid lower", "lower lid");
 }
 
 function bar(share) {

@@ -62,15 +62,43 @@ function panels() {
     if ($(`panel-${one.id}`)) continue;
     const panel = make("section", { class: "source", id: `panel-${one.id}`, "aria-label": `source ${one.id}` },
       make("header", {}, make("h2", { text: one.id }), make("span", { class: "state", "data-part": "state" }),
-        ...(one.push ? [make("button", { type: "button", "data-part": "push", text: "Use my camera", onclick: () => push(one) })] : [])),
+        ...(one.push ? [make("button", { type: "button", "data-part": "push", text: "Use my camera", onclick: () => push(one) })] : []),
+        ...(state.writes ? [make("button", { type: "button", "data-part": "withdraw", text: "Withdraw consent", onclick: () => withdraw(one) })] : [])),
       make("div", { class: "stage" },
         make("canvas", { class: "preview", width: "320", height: "180", "data-part": "preview", "aria-label": "picture or face boxes" })),
       make("canvas", { class: "timeline", "data-part": "timeline", role: "img", "aria-label": "spotting scores of the last 30 seconds" }),
       make("p", { class: "health", "data-part": "health" }),
-      make("p", { class: "health", "data-part": "pushed", hidden: "" }));
+      make("p", { class: "health", "data-part": "pushed", hidden: "" }),
+      make("p", { class: "health", "data-part": "withdrawn", role: "status", hidden: "" }));
     $("sources").append(panel);
     $("filter-source").append(make("option", { value: one.id, text: one.id }));
     $("marker-source").append(make("option", { value: one.id, text: one.id }));
+  }
+}
+
+// Asked twice, for it cannot be undone.
+async function withdraw(one) {
+  const button = part(one.id, "withdraw"), line = part(one.id, "withdrawn");
+  line.hidden = false;
+  if (button.dataset.sure === undefined) {
+    button.dataset.sure = "";
+    button.textContent = "Stop and erase";
+    line.textContent = `This stops ${one.id} for good and erases everything kept of it${one.consent ? ` under ${one.consent}` : ""}. Press again to do it.`;
+    setTimeout(() => {
+      if (button.disabled) return;
+      delete button.dataset.sure;
+      button.textContent = "Withdraw consent";
+      line.hidden = true;
+    }, 10000);
+    return;
+  }
+  button.disabled = true;
+  line.textContent = "being erased …";
+  try {
+    const gone = await client.withdraw(one.id);
+    line.textContent = `Withdrawn: ${gone.expressions} expressions, ${gone.events} events and ${gone.files} files were erased.`;
+  } catch (error) {
+    line.textContent = error.message;
   }
 }
 
@@ -141,19 +169,28 @@ function schematic(one) {
   boxes(pen, one, 320, style.getPropertyValue("--warn"));
 }
 
+// Onset, apex and motion map side by side; without kept faces (the usual case) the motion map alone.
 function evidence(id, holder) {
-  const show = (url) => holder.replaceChildren(make("img", { src: url, alt: "motion map: colour is direction, strength is distance", width: "160" }));
+  const [faces, map] = pictures.get(id) ?? [];
   if (pictures.has(id)) {
-    if (pictures.get(id)) show(pictures.get(id));
-    else holder.replaceChildren(make("span", { class: "none", text: "motion map not kept" }));
+    const shown = [];
+    if (faces) shown.push(figure(faces, "onset", "face at the onset"), figure(faces, "apex", "face at the apex"));
+    if (map) shown.push(figure(map, "motion", "motion map: colour is direction, strength is distance"));
+    holder.classList.toggle("row", Boolean(faces));
+    holder.replaceChildren(...(shown.length ? shown : [make("span", { class: "none", text: "motion map not kept" })]));
     return;
   }
-  client.evidence(id).then((bytes) => {
+  Promise.all([client.evidence(id, "faces"), client.evidence(id)]).then((found) => {
     // right after the spotting the map may not be there yet: asked again when the description comes
-    if (!bytes && state.expressions.get(id)?.stage === "spotted") return;
-    pictures.set(id, bytes ? URL.createObjectURL(new Blob([bytes], { type: "image/png" })) : null);
+    if (!found[1] && state.expressions.get(id)?.stage === "spotted") return;
+    if (!state.expressions.has(id) || pictures.has(id)) return;
+    pictures.set(id, found.map((bytes) => bytes && URL.createObjectURL(new Blob([bytes], { type: "image/png" }))));
     evidence(id, holder);
   }).catch(() => {}); // asked again with the card's next change
+}
+
+function figure(url, name, alt) {
+  return make("figure", {}, make("img", { src: url, alt, class: name }), make("figcaption", { text: name }));
 }
 
 function passes(item, chosen) {
@@ -181,7 +218,8 @@ function render() {
       (s.score_p95_ms ? `score ${Math.round(s.score_p95_ms)} ms after capture · ` : "no face judged yet · ") + `${s.waiting} ${s.waiting === 1 ? "frame" : "frames"} waiting`;
   }
   const pending = state.totals.pending ?? 0;
-  $("health").textContent = `expressions here: ${state.expressions.size} · waiting for a description: ${pending} · viewers: ${state.clients}`;
+  const describer = state.describer && ` · describer: ${state.describer}${state.away ? ", away" : ""}`;
+  $("health").textContent = `expressions here: ${state.expressions.size} · waiting for a description: ${pending}${describer} · viewers: ${state.clients}`;
   list();
 }
 
@@ -194,8 +232,8 @@ function list() {
     held.node.remove();
     cards.delete(id);
   }
-  for (const [id, url] of pictures) if (!state.expressions.has(id)) {
-    if (url) URL.revokeObjectURL(url);
+  for (const [id, urls] of pictures) if (!state.expressions.has(id)) {
+    for (const url of urls) if (url) URL.revokeObjectURL(url);
     pictures.delete(id);
   }
   const box = $("cards");

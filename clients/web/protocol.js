@@ -4,6 +4,8 @@
 const FINAL = new Set([4400, 4401, 4403, 4408]); // coming back would only repeat the mistake
 const START_MS = 250, LONGEST_MS = 15000;
 
+const ANSWERS = ["evidence", "error", "push.accepted", "push.ended", "consent.withdrawn"];
+
 export class Client {
   // handlers: event(envelope, picture), state(name, detail), created(data), hello(data)
   constructor(url, handlers, { token = null, socket = globalThis.WebSocket, types = null, replay = 0 } = {}) {
@@ -41,9 +43,15 @@ export class Client {
     return true;
   }
 
-  // The motion map of an expression as a Blob or bytes; null when there is none (any more).
-  evidence(expression) {
-    return this.ask({ type: "evidence.get", expression }).then((answer) => answer.picture ?? null);
+  // The motion map of an expression ("faces": onset beside apex) as bytes; null when there is none (any more).
+  evidence(expression, shown = "motion") {
+    const which = shown === "motion" ? {} : { shown };
+    return this.ask({ type: "evidence.get", expression, ...which }).then((answer) => answer.picture ?? null);
+  }
+
+  // Stops a source for good and erases what it showed; how much that was.
+  withdraw(source) {
+    return this.ask({ type: "consent.withdraw", source });
   }
 
   marker(label, source) {
@@ -84,7 +92,7 @@ export class Client {
       this.handlers.created?.(body);
       this.subscribe(body.replay);
       this.tell("connected");
-    } else if (this.asked.has(body?.ref) && ["evidence", "error", "push.accepted", "push.ended"].includes(type)) {
+    } else if (this.asked.has(body?.ref) && ANSWERS.includes(type)) {
       const { resolve, reject } = this.asked.get(body.ref);
       this.asked.delete(body.ref);
       if (type !== "error") resolve({ ...body, picture });

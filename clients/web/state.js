@@ -4,7 +4,7 @@ export const KEPT_MS = 60000; // scores and marks of the timeline
 export const MAX_EXPRESSIONS = 500;
 
 export function empty() {
-  return { sources: new Map(), expressions: new Map(), totals: {}, clients: 0, notices: [] };
+  return { sources: new Map(), expressions: new Map(), totals: {}, clients: 0, describer: "", away: false };
 }
 
 function source(state, id) {
@@ -17,10 +17,14 @@ function source(state, id) {
 }
 
 export function created(state, data) {
+  const { kind, model } = data.models.describer ?? {};
+  state.describer = kind ? [kind, model].filter(Boolean).join(" ") : "";
+  state.writes = data.access.scopes.includes("sources:write");
   for (const facts of data.sources) {
     const one = source(state, facts.id);
     one.preview = facts.preview;
     one.push = Boolean(facts.push);
+    one.consent = facts.consent;
     if (facts.state !== "offline" || one.state !== "waiting") one.state = facts.state;
     if (facts.width) one.size = [facts.width, facts.height];
   }
@@ -58,6 +62,7 @@ export function reduce(state, { type, source: id, data }) {
 }
 
 function what(one, name, data) {
+  if (data.consent) one.consent = data.consent;
   if (name === "gap") {
     one.gaps.push([data.from_ms, data.to_ms]);
     return;
@@ -79,6 +84,8 @@ function expression(state, one, stage, data) {
   const card = state.expressions.get(data.id) ?? { id: data.id, source: one.id, revision: 0 };
   // a replay may bring the end of what was seen already; later stages are never undone
   if (stage === "spotted" && card.stage) return;
+  if (stage === "described") state.away = Boolean(data.description.fallback);
+  else if (data.reason?.startsWith("describer_")) state.away = true;
   Object.assign(card, { stage, data, revision: card.revision + 1 });
   state.expressions.set(data.id, card);
   if (!one.spans.some((span) => span[2] === data.id)) one.spans.push([data.onset_ms, data.offset_ms, data.id]);

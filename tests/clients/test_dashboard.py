@@ -12,10 +12,13 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
+import numpy as np
 import pytest
 
 from clients.cli.serve import PAGES
+from engine.erase import Gone
 from engine.serve import Server
+from engine.types import Evidence
 from stream.frames import Frame
 from stream.journal import Journal
 from stream.sources.push import PushInlet
@@ -75,17 +78,29 @@ def answer(text: str) -> dict[str, Any]:
     }
 
 
-def motion_map() -> bytes:
+def png(picture: Any) -> bytes:
     import cv2
 
+    done, encoded = cv2.imencode(".png", picture)
+    assert done
+    return bytes(encoded.tobytes())
+
+
+def raised_brow() -> Evidence:
     from engine.motion_map import build
     from tests.engine.faces import LANDMARKS, moved, skin
 
-    done, png = cv2.imencode(
-        ".png", build(skin(), moved("brow_inner_L", (0.0, -3.2)), LANDMARKS, "live").motion_map
-    )
-    assert done
-    return png.tobytes()
+    return build(skin(), moved("brow_inner_L", (0.0, -3.2)), LANDMARKS, "live")
+
+
+def motion_map() -> bytes:
+    return png(raised_brow().motion_map)
+
+
+def faces() -> bytes:
+    from tests.engine.faces import moved, skin
+
+    return png(np.hstack((skin(), moved("brow_inner_L", (0.0, -3.2)))))
 
 
 def moments(at_ms: float) -> dict[str, Any]:
@@ -196,6 +211,124 @@ def test_the_page_shows_what_happens_as_text_and_loads_nothing_from_elsewhere(tm
                 time.sleep(0.5)
                 assert page.js("document.documentElement.scrollWidth") <= width
                 page.shot(SHOTS / f"dashboard-{width}.png")
+
+
+def test_onset_apex_and_motion_stand_side_by_side_where_evidence_is_kept(tmp_path: Path) -> None:
+    evidence = raised_brow()
+    moved = {each.region: [round(each.dx, 2), round(each.dy, 2)] for each in evidence.regions}
+    with Background(sources=("desk",)) as behind:
+        store = behind.server.evidence
+        store.folder = tmp_path / "maps"
+        store.put("e0", faces(), "faces")
+        for id in ("e0", "e1"):
+            store.put(id, png(evidence.motion_map))
+        with opened(behind.server, tmp_path) as page:
+            until(page, "document.getElementById('connection').textContent === 'connected'")
+            for number, at in enumerate((4000.0, 9000.0)):
+                seen = {**described(f"e{number}", at), "regions": moved}
+                behind.publish("expression.described", "desk", seen)
+            until(page, "document.querySelectorAll('[data-id=e0] figure img').length === 3")
+            until(page, "document.querySelectorAll('[data-id=e1] figure img').length === 1")
+            loaded = (
+                "[...document.querySelectorAll('figure img')].every(i => i.complete && i.naturalWidth > 0)"
+            )
+            until(page, loaded)
+            captions = (
+                "[...document.querySelectorAll('[data-id=e0] figcaption')].map(c => c.textContent).join()"
+            )
+            assert page.js(captions) == "onset,apex,motion"
+            page.js("document.querySelectorAll('.moved summary').forEach(each => each.click())")
+            first = page.js("document.querySelector('[data-id=e0] .regions li').textContent")
+            assert first.startswith("left inner brow↑"), first
+            for width in (1280, 390):
+                page.size(width, 1400)
+                assert page.js("document.documentElement.scrollWidth") <= width
+                page.shot(SHOTS / f"cards-{width}.png")
+            assert page.console == []
+
+
+def test_consent_is_withdrawn_by_pressing_twice(tmp_path: Path) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def withdraw(source: str, by: str) -> Gone:
+        asked.append((source, by))
+        return Gone(events=9, expressions=("e0", "e1"), files=2)
+
+    with Background(sources=("desk",), withdrawal=withdraw) as behind:
+        behind.server.hub.consent("desk", "study-7/p-014")
+        with opened(behind.server, tmp_path) as page:
+            until(page, "document.getElementById('connection').textContent === 'connected'")
+            feed(behind, 1)
+            until(page, "document.querySelectorAll('.card').length === 4")
+            page.js("document.querySelector('[data-part=withdraw]').click()")
+            until(page, "document.querySelector('[data-part=withdraw]').textContent === 'Stop and erase'")
+            assert "study-7/p-014" in page.js("document.querySelector('[data-part=withdrawn]').textContent")
+            assert asked == []
+            page.js("document.querySelector('[data-part=withdraw]').click()")
+            until(
+                page, "document.querySelector('[data-part=withdrawn]').textContent.includes('2 expressions')"
+            )
+    assert asked == [("desk", "local")]
+
+
+def test_keys_go_through_the_cards_and_to_the_marker(tmp_path: Path) -> None:
+    with Background(sources=("desk",)) as behind, opened(behind.server, tmp_path) as page:
+        until(page, "document.getElementById('connection').textContent === 'connected'")
+        feed(behind)
+        until(page, "document.querySelectorAll('.card').length === 4")
+
+        def focused(*keys: str) -> str:
+            for key in keys:
+                for kind in ("keyDown", "keyUp"):
+                    page.call("Input.dispatchKeyEvent", type=kind, key=key, text="" if len(key) > 1 else key)
+            return str(page.js("document.activeElement.dataset.id ?? document.activeElement.id"))
+
+        assert focused("j") == "e3"
+        assert focused("j", "j") == "e1"
+        assert focused("k") == "e2"
+        assert focused("j", "j", "j") == "e0"  # the end is the end
+        assert focused("m") == "marker-label"
+        assert focused("j") == "marker-label"  # a letter of the marker
+        assert page.js("document.getElementById('marker-label').value") == "j"
+
+
+CONTRASTS = """(() => {
+  const linear = (v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+  const light = (c) => {
+    const [r, g, b] = c.map((v) => linear(v / 255));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+  const parse = (text) => text.match(/[\\d.]+/g).map(Number);
+  const ground = (node) => { for (; node; node = node.parentElement) {
+      const c = parse(getComputedStyle(node).backgroundColor); if (c.length === 3 || c[3] === 1) return c.slice(0, 3); }
+    return matchMedia('(prefers-color-scheme: dark)').matches ? [0, 0, 0] : [255, 255, 255]; };
+  const found = {};
+  const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walk.nextNode()) {
+    const node = walk.currentNode.parentElement;
+    if (!walk.currentNode.data.trim() || !node.checkVisibility()) continue;
+    if (node.closest('.skip, script, style, option')) continue;
+    const [a, b] = [light(parse(getComputedStyle(node).color).slice(0, 3)), light(ground(node))];
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    const name = node.tagName + '.' + node.className;
+    found[name] = Math.min(found[name] ?? 99, ratio);
+  }
+  return found;
+})()"""
+"""Least contrast of each kind of text against what is behind it (WCAG 2: relative luminance)."""
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_all_text_has_the_contrast_of_wcag_aa(tmp_path: Path, dark: bool) -> None:
+    with Background(sources=("desk", "hall")) as behind, opened(behind.server, tmp_path) as page:
+        page.dark(dark)
+        until(page, "document.getElementById('connection').textContent === 'connected'")
+        feed(behind)
+        behind.publish("source.offline", "hall", {"code": "source_unreachable", "message": "gone"})
+        until(page, "document.querySelectorAll('.card.described').length === 2")
+        found = page.js(CONTRASTS)
+        assert len(found) > 20
+        assert {name: ratio for name, ratio in found.items() if ratio < 4.5} == {}
+        page.shot(SHOTS / f"dashboard-{'dark' if dark else 'light'}.png")
 
 
 def test_after_a_restart_of_the_server_nothing_is_there_twice(tmp_path: Path) -> None:

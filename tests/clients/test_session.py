@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from clients.session import Session, connect
+from engine.erase import Gone
 from engine.serve import Server, serve
 from engine.tokens import Token
+from engine.withdrawal import WithdrawalFailed
 from stream.access import Principal, Scope
 from stream.errors import ProtocolError, UsageError
 from stream.events import Event, Position
@@ -221,6 +223,40 @@ async def test_a_motion_map_that_cannot_come_is_an_error() -> None:
                 await asking
         with pytest.raises(ProtocolError, match="not connected"):
             await session.evidence("e1")
+
+
+async def test_faces_are_another_picture(tmp_path: Path) -> None:
+    async with running(sources=("cam",)) as server, follow(server) as session:
+        server.evidence.put("e1", PNG)
+        assert await session.evidence("e1", shown="faces") is None
+        server.evidence.folder = tmp_path
+        server.evidence.put("e1", PNG[::-1], "faces")
+        assert await session.evidence("e1", shown="faces") == PNG[::-1]
+
+
+async def test_consent_is_withdrawn_or_the_reason_is_said_why_not() -> None:
+    asked: list[str] = []
+
+    def withdraw(source: str, by: str) -> Gone:
+        if asked:
+            raise WithdrawalFailed("the disk refuses; it goes on at the next start")
+        asked.append(source)
+        return Gone(events=3, expressions=("e1",), files=1)
+
+    reader = Token.of("only-reads-0123456789", Principal("reader", frozenset({Scope.EVENTS_READ})))
+    writer = Token.of(TOKEN, Principal("writer"))
+    async with running(sources=("cam",), withdrawal=withdraw, tokens=(reader, writer)) as server:
+        async with follow(server, token=TOKEN) as session:
+            assert await session.withdraw("cam") == {"events": 3, "expressions": 1, "files": 1}
+            with pytest.raises(ProtocolError, match="next start"):
+                await session.withdraw("cam")
+            with pytest.raises(ProtocolError, match="nowhere"):
+                await session.withdraw("nowhere")
+        async with follow(server, token="only-reads-0123456789") as session:
+            with pytest.raises(ProtocolError, match="sources:write") as caught:
+                await session.withdraw("cam")
+            assert caught.value.close_code == 4403
+    assert asked == ["cam"]
 
 
 async def test_previews_come_with_their_picture_when_named() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from engine.erase import Gone, Keeper, erase_run
-from engine.http import EvidenceStore
+from engine.evidence import EvidenceStore
 from engine.run_folder import EVENTS, EXPRESSIONS, RUN, RunFolder, read_expressions
 from stream.erasure import DAY_NS, Selection
 from stream.errors import RunError
@@ -34,15 +34,15 @@ def kept(tmp_path: Path) -> Any:
             consent = {"consent": f"ref-{source}"}
             journal.append(FACE_APPEARED, source, {"track": 1, "box": [], **consent}, time=at)
             for each in range(2):
-                id = f"{source}{each}"
+                id = f"{source}x{each}"
                 journal.append(
                     EXPRESSION_SPOTTED, source, {"id": id, "score": 0.5, **consent}, time=at, id=id
                 )
                 (maps / f"{id}.png").write_bytes(f"map of {id}".encode())
                 memory.put(id, b"map")
-            job = maps / "open" / f"{source}1.npz"
+            job = maps / "open" / f"{source}x1.npz"
             job.write_bytes(f"job of {source}".encode())
-            for path in (job, maps / f"{source}0.png", maps / f"{source}1.png"):
+            for path in (job, maps / f"{source}x0.png", maps / f"{source}x1.png"):
                 os.utime(path, ns=(at, at))
         (maps / "orphan.png").write_bytes(b"whose?")
         (maps / "notes.txt").write_bytes(b"not ours")
@@ -53,15 +53,15 @@ def test_by_subject_all_of_one_person_goes_and_nobody_else(kept: Any) -> None:
     journal, keeper, memory, folder = kept
     what = Selection(consent="ref-bob")
     foreseen = keeper.erase(what, reason="purge", dry_run=True)
-    assert b"map of bob0" in everything(folder)
+    assert b"map of bobx0" in everything(folder)
     gone = keeper.erase(what, reason="purge", vacuum=True)
-    assert gone == foreseen == Gone(3, ("bob0", "bob1"), 3, 1, True, frozenset({"bob"}), 4, 6)
+    assert gone == foreseen == Gone(3, ("bobx0", "bobx1"), 3, 1, True, frozenset({"bob"}), 4, 6)
     left = everything(folder)
-    for trace in (b"bob0", b"bob1", b"ref-bob", b"job of bob"):
+    for trace in (b"bobx0", b"bobx1", b"ref-bob", b"job of bob"):
         assert trace not in left
-    for other in (b"map of ann0", b"map of cid1", b"job of ann", b"not ours", b"whose?"):
+    for other in (b"map of annx0", b"map of cidx1", b"job of ann", b"not ours", b"whose?"):
         assert other in left
-    assert (memory.get("bob0"), memory.get("ann0")) == (None, b"map")
+    assert (memory.get("bobx0"), memory.get("annx0")) == (None, b"map")
     (stone,) = [record for record in journal.replay() if record.type == "events.erased"]
     assert stone.event.data["events"] == 3
     assert keeper.erase(what, reason="purge").as_dict()["events"] == 0
@@ -78,7 +78,7 @@ def test_by_age_the_old_end_is_forgotten_and_old_maps_of_whomever_go(kept: Any) 
     left = everything(folder)
     assert b"ann" not in left
     assert b"whose?" not in left
-    assert b"map of bob0" in left
+    assert b"map of bobx0" in left
 
 
 def test_by_source_and_age_both_must_hold(kept: Any) -> None:
@@ -92,10 +92,10 @@ def test_by_source_and_age_both_must_hold(kept: Any) -> None:
 
 def test_one_expression(kept: Any) -> None:
     _journal, keeper, _, folder = kept
-    gone = keeper.erase(Selection(expression="ann1"), reason="purge")
+    gone = keeper.erase(Selection(expression="annx1"), reason="purge")
     assert (gone.events, gone.files) == (1, 2)
-    assert b"ann1" not in everything(folder)
-    assert b"map of ann0" in everything(folder)
+    assert b"annx1" not in everything(folder)
+    assert b"map of annx0" in everything(folder)
 
 
 def test_events_stay_while_a_map_cannot_be_removed(kept: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,7 +108,7 @@ def test_events_stay_while_a_map_cannot_be_removed(kept: Any, monkeypatch: pytes
     with pytest.raises(PermissionError):
         keeper.erase(Selection(source="ann"), reason="purge")
     monkeypatch.undo()
-    assert len(journal.about("ann0")) == 1  # it can be tried again
+    assert len(journal.about("annx0")) == 1  # it can be tried again
     assert keeper.erase(Selection(source="ann"), reason="purge").files == 3
 
 
@@ -117,7 +117,7 @@ def test_a_sweep_removes_old_maps_only(kept: Any) -> None:
     assert keeper.sweep(evidence_before_ns=DAY + DAY_NS) == 3
     left = everything(folder)
     assert b"map of ann" not in left
-    assert b"map of bob0" in left
+    assert b"map of bobx0" in left
     assert Keeper(kept[0]).sweep(evidence_before_ns=DAY * 2) == 0
 
 
@@ -129,7 +129,7 @@ def make_run(path: Path, **settings: object) -> Path:
     for source in ("ann", "bob"):
         run.event({"type": "face.appeared", "source": source, "media_ns": "0", "data": {"track": 1}})
         for each in range(2):
-            id = f"{source}{each}"
+            id = f"{source}x{each}"
             data = {"id": id, "source": source, "text": f"words on {id}"}
             run.event({"type": "expression.spotted", "source": source, "media_ns": "1", "data": data})
             run.evidence(id, f"map of {id}".encode())
@@ -141,18 +141,18 @@ def make_run(path: Path, **settings: object) -> Path:
 
 def test_a_source_goes_from_a_run_and_is_not_analysed_again_there(tmp_path: Path) -> None:
     path = make_run(tmp_path / "run")
-    (path / "report.html").write_text("words on ann0, with a picture of the face")
-    (path / "ann.eaf").write_text("words on ann0")
-    (path / "bob.eaf").write_text("words on bob0")
+    (path / "report.html").write_text("words on annx0, with a picture of the face")
+    (path / "ann.eaf").write_text("words on annx0")
+    (path / "bob.eaf").write_text("words on bobx0")
     foreseen = erase_run(path, Selection(source="ann"), reason="purge", moment=MOMENT, dry_run=True)
-    assert b"words on ann0" in everything(path)
+    assert b"words on annx0" in everything(path)
     gone = erase_run(path, Selection(source="ann"), reason="purge", moment=MOMENT)
-    assert gone == foreseen == Gone(5, ("ann0", "ann1"), 4, sources=frozenset({"ann"}))
+    assert gone == foreseen == Gone(5, ("annx0", "annx1"), 4, sources=frozenset({"ann"}))
     left = everything(path)
-    for trace in (b"words on ann", b"map of ann", b"ann0", b"/films/ann.mp4"):
+    for trace in (b"words on ann", b"map of ann", b"annx0", b"/films/ann.mp4"):
         assert trace not in left
     assert (path / "bob.eaf").exists()
-    assert [r["id"] for r in read_expressions(path)] == ["bob0", "bob1"]
+    assert [r["id"] for r in read_expressions(path)] == ["bobx0", "bobx1"]
     told = json.loads((path / RUN).read_text())["erased"]
     assert told == [{"time": MOMENT, "reason": "purge", "lines": 5, "expressions": 2, "sources": ["ann"]}]
     with_rest = RunFolder.create(path, {"purpose": "research"}, {})
@@ -177,10 +177,10 @@ def test_a_run_of_a_subject_goes_whole_and_other_runs_stay(tmp_path: Path) -> No
 def test_one_expression_and_an_old_run(tmp_path: Path) -> None:
     path = make_run(tmp_path / "run")
     with (path / EXPRESSIONS).open("ab") as file:
-        file.write(b'{"id":"bob1","text":"words on bob1, cut of')  # by a kill
-    gone = erase_run(path, Selection(expression="bob1"), reason="purge", moment=MOMENT)
+        file.write(b'{"id":"bobx1","text":"words on bobx1, cut of')  # by a kill
+    gone = erase_run(path, Selection(expression="bobx1"), reason="purge", moment=MOMENT)
     assert (gone.events, gone.files, gone.sources) == (2, 1, frozenset())
-    assert b"bob1" not in everything(path)
+    assert b"bobx1" not in everything(path)
     assert json.loads((path / RUN).read_text())["sources"]["bob"]["state"] == "done"
     young = (path / RUN).stat().st_mtime_ns
     assert erase_run(path, Selection(before_ns=young), reason="purge", moment=MOMENT) == Gone()

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from engine.auth import Authenticator, OriginPolicy
-from engine.http import Answer, EvidenceStore, Pages, to_response
+from engine.evidence import EvidenceStore
+from engine.http import Answer, Pages, to_response
 from engine.library import Library
 from engine.metrics import Metrics
 from engine.tokens import Token
@@ -77,12 +78,16 @@ async def test_an_expression_by_its_id(journal: Journal) -> None:
 async def test_a_motion_map_is_handed_out_and_noted(journal: Journal) -> None:
     pages, audited = make(journal)
     assert await get(pages, "/v1/expressions/e1/evidence.png") == (200, PNG)
-    assert audited == [("evidence.read", {"expression": "e1", "principal": "local"})]
+    assert audited == [("evidence.read", {"expression": "e1", "shown": "motion", "principal": "local"})]
+    status, body = await get(pages, "/v1/expressions/e1/faces.png")
+    assert (status, body["code"]) == (404, "no_evidence")
     status, body = await get(pages, "/v1/expressions/e2/evidence.png")
     assert (status, body["code"]) == (404, "no_evidence")
 
 
-@pytest.mark.parametrize("path", ["/metrics", "/v1/expressions/e1", "/v1/expressions/e1/evidence.png"])
+@pytest.mark.parametrize(
+    "path", ["/metrics", *(f"/v1/expressions/e1{end}" for end in ("", "/evidence.png", "/faces.png"))]
+)
 async def test_results_need_the_token(journal: Journal, path: str) -> None:
     pages, audited = make(journal, tokens=(Token.of(TOKEN, Principal("lab")),))
     for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": f"Basic {TOKEN}"}):
@@ -149,27 +154,3 @@ def test_a_head_request_gets_the_length_without_the_body() -> None:
         "5",
         "no-store",
     )
-
-
-def test_the_store_is_bounded_in_bytes_and_the_unread_go_first() -> None:
-    store = EvidenceStore(max_bytes=30)
-    for id in "abc":
-        store.put(id, b"x" * 10)
-    assert store.get("a")
-    store.put("d", b"x" * 10)
-    assert [id for id in "abcd" if store.get(id)] == ["a", "c", "d"]
-    store.put("d", b"y" * 5)
-    assert (store.get("d"), store.bytes, len(store)) == (b"yyyyy", 25, 3)
-    store.put("huge", b"x" * 31)
-    assert (len(store), store.bytes) == (0, 0)
-
-
-def test_the_store_is_bounded_in_age() -> None:
-    now = 0.0
-    store = EvidenceStore(max_age_s=10, clock=lambda: now)
-    store.put("a", b"x")
-    now = 9.0
-    assert store.get("a")
-    now = 11.0
-    assert store.get("a") is None
-    assert store.bytes == 0

@@ -25,22 +25,29 @@ def journal() -> Iterator[Journal]:
         yield journal
 
 
+MAPS = {("e1", "motion"): b"map", ("e9", "motion"): b"unjournalled"}
+
+
+def look(id: str, shown: str) -> bytes | None:
+    return MAPS.get((id, shown))
+
+
 async def test_only_expressions_of_sources_that_are_seen(journal: Journal) -> None:
     audited: list[Any] = []
-    library = Library(journal, {"e1": b"map"}.get, lambda *facts: audited.append(facts))
+    library = Library(journal, look, lambda *facts: audited.append(facts))
     assert [len(await library.expression("e1", who)) for who in (ALL, OWN, OTHER)] == [1, 1, 0]
-    assert [await library.motion_map("e1", who) for who in (ALL, OWN, OTHER)] == [b"map", b"map", None]
+    assert [await library.picture("e1", "motion", who) for who in (ALL, OWN, OTHER)] == [b"map", b"map", None]
     handed_out = [(action, facts["principal"]) for action, facts in audited]
     assert handed_out == [
         (f"{what}.read", who) for what in ("expression", "evidence") for who in ("all", "own")
     ]
-    assert await library.motion_map("e2", ALL) is None
+    assert await library.picture("e2", "motion", ALL) is None
 
 
 async def test_a_map_whose_source_cannot_be_looked_up_is_not_handed_out(journal: Journal) -> None:
-    library = Library(journal, {"e1": b"map", "e2": b"unjournalled"}.get, lambda *facts: None)
-    assert await library.motion_map("e2", OWN) is None
+    library = Library(journal, look, lambda *facts: None)
+    assert await library.picture("e9", "motion", OWN) is None
     journal.close()
     with pytest.raises(JournalError):
-        await library.motion_map("e1", OWN)
-    assert await library.motion_map("e1", ALL) == b"map"
+        await library.picture("e1", "motion", OWN)
+    assert await library.picture("e1", "motion", ALL) == b"map"

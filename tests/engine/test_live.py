@@ -27,7 +27,9 @@ class Sink:
         with self.lock:
             self.events.append((kind, source, data))
 
-    def evidence(self, expression: str, png: bytes) -> None:
+    keeps_faces = False
+
+    def evidence(self, expression: str, png: bytes, shown: str = "motion") -> None:
         self.maps[expression] = png
 
     def of(self, kind: str) -> list[dict[str, Any]]:

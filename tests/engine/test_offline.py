@@ -85,7 +85,9 @@ def test_a_file_played_live_gives_what_offline_gives(tmp_path: Path, recording: 
             with self.lock:
                 self.events.append((kind, data))
 
-        def evidence(self, expression: str, png: bytes) -> None:
+        keeps_faces = False
+
+        def evidence(self, expression: str, png: bytes, shown: str = "motion") -> None:
             assert png.startswith(b"\x89PNG")
 
     sink = Sink()

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from engine.http import EvidenceStore
+from engine.evidence import EvidenceStore
 from engine.privacy import require
 from engine.serve import serve
 from engine.server_options import ServerOptions

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from engine.http import EvidenceStore
+from engine.evidence import EvidenceStore
 from engine.sinks import HubSink
 from stream.hub import Hub
 from stream.journal import Journal, Record
@@ -22,15 +22,15 @@ def test_events_reach_the_journal_and_maps_stay_in_memory(tmp_path: Path) -> Non
 
 def test_maps_are_kept_on_disk_only_when_asked_for(tmp_path: Path) -> None:
     with Journal() as journal:
-        HubSink(Hub(journal), EvidenceStore(), tmp_path / "maps").evidence("abc", b"png")
+        HubSink(Hub(journal), EvidenceStore(tmp_path / "maps")).evidence("abc", b"png")
     assert (tmp_path / "maps" / "abc.png").read_bytes() == b"png"
 
 
 def test_a_folder_that_cannot_be_written_does_not_stop_the_camera(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    store = EvidenceStore()
+    store = EvidenceStore(tmp_path / "file")
     with Journal() as journal:
-        HubSink(Hub(journal), store, tmp_path / "file").evidence("abc", b"png")
+        HubSink(Hub(journal), store).evidence("abc", b"png")
     assert store.get("abc") == b"png"
 
 

@@ -84,7 +84,8 @@ async def test_a_client_withdraws_one_of_two_running_cameras(tmp_path: Path) -> 
             for source in sources:
                 hub.consent(source, f"ref-of-{source}")
             maps = tmp_path / "maps"
-            sink, spool = HubSink(hub, server.evidence, maps), Spool(maps / "open")
+            server.evidence.folder = maps
+            sink, spool = HubSink(hub, server.evidence), Spool(maps / "open")
             gate = Gate(journal)
             engine = LiveEngine(
                 [camera(s) for s in sources], chain, ScriptedDescriber([gate]), sink, workers=2, spool=spool
@@ -127,6 +128,7 @@ async def test_a_client_withdraws_one_of_two_running_cameras(tmp_path: Path) -> 
             assert sums(journal, "ann") == (0, 0)
             left = everything(maps)
             assert not [id for id in ids if id.encode() in left]
+            assert list(maps.glob("*.faces.png"))  # the other's, which stay
             assert all(server.evidence.get(id) is None for id in ids)
             assert engine.described().dropped["withdrawn"] >= 1  # one was being described
             gate.open.set()

@@ -19,7 +19,7 @@ from engine.catalog import Catalog
 from engine.describe.base import Describer
 from engine.describe.openai import OpenAIDescriber
 from engine.describe.scripted import ScriptedDescriber
-from engine.http import EvidenceStore
+from engine.evidence import EvidenceStore
 from engine.live import LiveEngine
 from engine.loop import calm
 from engine.privacy import require

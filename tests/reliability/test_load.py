@@ -49,7 +49,9 @@ class Counting:
         elif kind == "stats" and source:
             self.scores_late_ms.append(data["score_p95_ms"])
 
-    def evidence(self, expression: str, png: bytes) -> None:
+    keeps_faces = False
+
+    def evidence(self, expression: str, png: bytes, shown: str = "motion") -> None:
         pass
 
 

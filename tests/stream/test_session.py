@@ -236,6 +236,11 @@ def test_a_marker_without_a_source_stays_in_the_clients_own() -> None:
 
 def test_evidence_is_looked_for() -> None:
     assert say(opened(), type="evidence.get", expression="e1", id="7") == [FetchEvidence("e1", "7")]
+    faces = say(opened(), type="evidence.get", expression="e1", shown="faces")
+    assert faces == [FetchEvidence("e1", None, "faces")]
+    (refused,) = say(opened(), type="evidence.get", expression="e1", shown="soul")
+    assert isinstance(refused, Send)
+    assert refused.data["code"] == "bad_value"
 
 
 def test_consent_is_withdrawn_by_whoever_may_write_and_sees_the_source() -> None:

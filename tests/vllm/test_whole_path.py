@@ -13,7 +13,7 @@ import pytest
 from clients.cli.demo import SAMPLE
 from clients.session import Session, connect
 from engine.catalog import Catalog
-from engine.http import EvidenceStore
+from engine.evidence import EvidenceStore
 from engine.live import LiveEngine
 from engine.serve import serve
 from engine.sinks import HubSink
