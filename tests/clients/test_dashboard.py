@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from threading import Event, Thread
@@ -25,6 +26,7 @@ from stream.sources.push import PushInlet
 from tests.clients.browser import Page, chromium
 from tests.engine.servers import TOKEN, running
 from tests.reliability.describing import free_port
+from tests.reliability.figures import record
 from tests.stream.spoken import ended, marker, scored, spotted
 
 SHOTS = Path(__file__).resolve().parents[2] / "runs" / "screenshots"
@@ -134,6 +136,11 @@ def outlined() -> dict[str, Any]:
     low, high = LANDMARKS.min(0), LANDMARKS.max(0)
     points = (LANDMARKS - low) / (high - low) * (190, 220) + (210, 130)
     return {"box": [200.0, 120.0, 210.0, 240.0], "landmarks": points.round().astype(int).tolist()}
+
+
+@cache
+def outlined_once() -> dict[str, Any]:
+    return outlined()
 
 
 INSIDE = """(() => {
@@ -367,6 +374,63 @@ def test_five_hundred_expressions_stay_quick(tmp_path: Path) -> None:
             time.sleep(0.002)
         until(page, "document.getElementById('count').textContent === '500 of 500'", 60)
         assert page.js("document.querySelectorAll('.card').length") == 60
+
+
+WATCH_FRAMES = """(() => {
+  window.frames_ms = [];
+  let last = performance.now();
+  const next = (now) => { window.frames_ms.push(now - last); last = now; requestAnimationFrame(next); };
+  requestAnimationFrame(next);
+})()"""
+
+
+@pytest.mark.slow
+def test_an_hour_with_five_hundred_expressions_costs_a_bounded_heap(tmp_path: Path) -> None:
+    """Two faces, ten scores a second each, as a page that was left open would have seen them; quicker than in life."""
+    heap: list[float] = []
+    with Background(sources=("desk",)) as behind, opened(behind.server, tmp_path) as page:
+        until(page, "document.getElementById('connection').textContent === 'connected'")
+        page.js(WATCH_FRAMES)
+        picture = motion_map()
+        for second in range(3600):
+            for tenth in range(10):
+                for track in (1, 2):
+                    score = {
+                        **scored(),
+                        **outlined_once(),
+                        "track": track,
+                        "me": 0.05 + 0.4 * (second % 7 == 0),
+                    }
+                    at = second * 1_000_000_000 + tenth * 100_000_000
+                    behind.publish("score", "desk", score, at, id=f"score:desk:{track}")
+            if second % 7 == 0 and second // 7 < 500:
+                id, at_ms = f"e{second // 7}", 1000.0 * second
+                behind.server.evidence.put(id, picture)
+                behind.publish("expression.spotted", "desk", {**spotted(id, "desk"), **moments(at_ms)})
+                behind.publish("expression.described", "desk", described(id, at_ms))
+            time.sleep(0.02)
+            if second % 900 == 899:
+                page.call("HeapProfiler.collectGarbage")
+                heap.append(page.metrics()["JSHeapUsedSize"] / 1e6)
+        until(page, "document.getElementById('count').textContent === '500 of 500'", 60)
+        frames = sorted(page.js("window.frames_ms"))
+        nodes = page.metrics()["Nodes"]
+        assert page.console == []
+    record(
+        "page",
+        "N",
+        expressions=500,
+        media_minutes=60,
+        wall_s=round(sum(frames) / 1000),
+        frames=len(frames),
+        frame_ms_median=round(frames[len(frames) // 2], 1),
+        frame_ms_p99=round(frames[int(len(frames) * 0.99)], 1),
+        heap_mb_each_quarter=[round(each, 1) for each in heap],
+        nodes=round(nodes),
+    )
+    # the second half hour costs no more than the page's own noise
+    assert heap[-1] - heap[1] < 5
+    assert heap[-1] < 50
 
 
 def test_the_pages_own_camera_reaches_the_engine(tmp_path: Path) -> None:

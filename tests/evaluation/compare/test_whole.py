@@ -1,111 +1,66 @@
-"""Everybody at once: an endpoint (a stand-in), mellm-nano, the rules, a recorded MME folder, over three tasks."""
+"""Everybody at once: an endpoint (a stand-in), mellm-nano, the rules, a recorded MME folder, over all four tasks.
+
+The suite is the shipped one, the clips are the shipped sample in the shape of a release; MME and the challenge are
+drawn.
+"""
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import pytest
 
 from clients.cli import run
-from evaluation.compare import cli
-from evaluation.compare.published import mme_rows
-from evaluation.compare.types import Answer, Answers, Published, Question, Row, Table
-from evaluation.metrics.mme import Answer as Line
-from evaluation.metrics.mme import Pair, mme_score
-from tests.engine.faces import LANDMARKS, moved, skin
-from tests.evaluation.compare.made import Suite, png
+from tests.clients.conftest import models  # noqa: F401
+from tests.evaluation.compare.made import png
 from tests.evaluation.compare.stand_in import Handler, StandIn, completion, prompt_of, send
+from tests.evaluation.datasets.made import pictures
+from tests.evaluation.run.made import casme2
 
 SUBTASKS = ("existence", "count", "OCR")
+PLACES = tuple(f"MME perception · {subtask}" for subtask in SUBTASKS)
 IMAGES = 3
+SAMPLES, MME, CHALLENGE, CLIPS = 56, 18, 2, 3
+QUESTIONS = SAMPLES + MME + CHALLENGE + CLIPS
 ASKED = ("Is there a disc?", "Is there a cat?")
 TAIL = " Please answer yes or no."
 
 
-@dataclass
-class DrawnMme:
-    """Two questions about each of a few drawn pictures, scored by the official rule."""
-
-    name: str = "mme"
-
-    def questions(self) -> Iterator[Question]:
-        for subtask in SUBTASKS:
-            for number in range(IMAGES):
-                for k, asked in enumerate(ASKED):
-                    yield Question(
-                        self.name,
-                        f"{subtask}/{number}.png/{k}",
-                        asked + TAIL,
-                        (png(50 * number, text=subtask),),
-                        truth=("yes", "no")[k],
-                        meta={"subtask": subtask, "image": f"{number}.png"},
-                    )
-
-    def score(self, answers: Answers, published: Sequence[Published] = ()) -> tuple[Table, ...]:
-        columns = (*SUBTASKS, "perception", "total")
-        rows = []
-        for name, by_id in answers.items():
-            score = mme_score({subtask: self._pairs(subtask, by_id) for subtask in SUBTASKS})
-            cells = (*(score.tasks[t].score for t in SUBTASKS), score.perception, score.total)
-            rows.append(Row(name, cells))
-        return (Table("score", "MME, official rule", columns, (*rows, *mme_rows(published, columns))),)
-
-    def _pairs(self, subtask: str, by_id: dict[str, Answer]) -> list[Pair]:
-        lines = [
-            Line(str(q.meta["image"]), q.prompt, str(q.truth), by_id[q.id].text or "")
-            for q in self.questions()
-            if q.meta["subtask"] == subtask
-        ]
-        return list(zip(lines[::2], lines[1::2], strict=True))
+def drawn_mme(folder: Path) -> Path:
+    """The benchmark's own layout: pictures, and a text file of two questions beside each."""
+    for subtask in SUBTASKS:
+        (folder / subtask).mkdir(parents=True)
+        for number in range(IMAGES):
+            (folder / subtask / f"{number}.png").write_bytes(png(50 * number, text=subtask))
+            lines = [f"{asked}{TAIL}\t{('Yes', 'No')[k]}\n" for k, asked in enumerate(ASKED)]
+            (folder / subtask / f"{number}.txt").write_text("".join(lines))
+    return folder
 
 
-@dataclass
-class Faces:
-    """Micro-expressions with their evidence: what mellm-nano and the rules can answer."""
-
-    name: str = "faces"
-
-    def questions(self) -> Iterator[Question]:
-        from engine.motion_map import build
-
-        for number, (region, shift) in enumerate(
-            [("brow_inner_L", (0.0, -3.2)), ("lip_corner_R", (-2.0, -2.0))]
-        ):
-            evidence = build(skin(), moved(region, shift), LANDMARKS, "live")
-            ok, raw = cv2.imencode(".png", evidence.motion_map)
-            assert ok
-            meta = {
-                "domain": "Advanced Cognition",
-                "subtask": "facial expression analysis",
-                "duration_ms": 200,
-            }
-            yield Question(
-                self.name,
-                f"f{number}",
-                "What are the action units?",
-                (raw.tobytes(),),
-                evidence=evidence,
-                meta=meta,
-            )
-
-    def score(self, answers: Answers, published: Sequence[Published] = ()) -> tuple[Table, ...]:
-        rows = [
-            Row(name, (sum(a.state == "answered" for a in by_id.values()) / len(by_id),))
-            for name, by_id in answers.items()
-        ]
-        return (Table("answered", "Answered", ("share",), tuple(rows)),)
+def challenge(folder: Path) -> Path:
+    """Questions of the challenge about one clip, its pictures beside them."""
+    pictures(folder / "media" / "006" / "006_1_2", [f"006_{k:05d}.jpg" for k in range(100, 120)])
+    clip = {"dataset": "samm", "subject": 6, "filename": "006_1_2", "onset_frame": 105, "offset_frame": 113}
+    asked = [
+        {"question": "What is the coarse expression class?", "answer": "negative"},
+        {"question": "Is the action unit brow lowerer shown on the face?", "answer": "yes"},
+    ]
+    lines = [json.dumps({"id": str(number), **clip, **each}) for number, each in enumerate(asked)]
+    (folder / "questions.jsonl").write_text("\n".join(lines))
+    return folder
 
 
 def yes_man(handler: Handler, body: dict[str, object]) -> None:
     """Says yes to MME, and that it sees a disc to all else; refuses cats."""
     asked = prompt_of(body)
     said = (
-        "I'm sorry, but I cannot help with that." if "cat" in asked else "Yes" if TAIL in asked else "A disc."
+        "I'm sorry, but I cannot help with that."
+        if "there a cat" in asked
+        else "Yes"
+        if TAIL in asked
+        else "A disc."
     )
     send(handler, 200, completion(said))
 
@@ -125,11 +80,13 @@ def recorded_folder(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(models, tmp_path_factory):  # noqa: F811
     folder = tmp_path_factory.mktemp("whole")
     recorded_folder(folder / "sphinx-results")
+    drawn_mme(folder / "MME")
+    challenge(folder / "challenge")
+    casme2(folder / "CASME2")
     with pytest.MonkeyPatch.context() as patch, StandIn(yes_man) as server:
-        patch.setattr(cli, "load_tasks", lambda settings: [Suite(nasty=False), DrawnMme(), Faces()])
         patch.setenv("WHOLE_TEST_KEY", "key-of-the-whole-test")
         file = folder / "models.toml"
         file.write_text(
@@ -154,7 +111,15 @@ def finished(tmp_path_factory):
             kind = "qualitative"
             [[tasks]]
             kind = "mme"
-            folder = "unused"
+            folder = "MME"
+            [[tasks]]
+            kind = "vqa"
+            file = "challenge/questions.jsonl"
+            media = "challenge/media"
+            [[tasks]]
+            kind = "understanding"
+            dataset = "casme2"
+            root = "CASME2"
             """
         )
         out = folder / "out"
@@ -164,7 +129,7 @@ def finished(tmp_path_factory):
         assert run(["compare", str(file), "--out", str(out)]) == 0
         sent = len(server.requests)
         assert run(["compare", str(file), "--out", str(out), "--cached"]) == 0
-        assert len(server.requests) == sent == 6 + 18 + 2
+        assert len(server.requests) == sent == QUESTIONS
     return out
 
 
@@ -190,20 +155,35 @@ def test_scores_stand_beside_the_published_ones(finished):
 def test_everybody_ended_every_question_in_one_state(finished):
     data = json.loads((finished / "report.json").read_text())
     states = {c["name"]: c["measures"]["states"] for c in data["contestants"]}
-    assert states["stand-in"] == {"answered": 17, "refused": 9, "failed": 0, "unsupported": 0}
-    assert states["Sphinx"] == {"answered": 18, "refused": 0, "failed": 0, "unsupported": 8}
+    assert states["stand-in"] == {"answered": QUESTIONS - 9, "refused": 9, "failed": 0, "unsupported": 0}
+    assert states["Sphinx"] == {"answered": MME, "refused": 0, "failed": 0, "unsupported": QUESTIONS - MME}
     for name in ("mellm-nano", "rules"):
-        assert states[name]["unsupported"] == 24
-        assert states[name]["answered"] + states[name]["refused"] == 2
+        assert states[name]["unsupported"] == QUESTIONS - CLIPS
+        assert states[name]["answered"] + states[name]["refused"] == CLIPS
     answers = [json.loads(line) for line in (finished / "answers.jsonl").read_text().splitlines()]
-    assert len(answers) == 4 * 26
+    assert len(answers) == 4 * QUESTIONS
+
+
+def test_every_domain_and_every_task_has_its_tables(finished):
+    names = {path.stem for path in (finished / "tables").glob("*.csv")}
+    assert {name.partition("-")[0] for name in names} >= {"qualitative", "mme", "vqa", "understanding"}
+    report = (finished / "report.md").read_text()
+    for domain in (
+        "Fundamental Perception",
+        "Advanced Cognition",
+        "Challenging Vision",
+        "Expert Capacity",
+    ):
+        assert domain in report
+    page = (finished / "report.html").read_text()
+    assert "A disc." in page
 
 
 def test_the_second_run_spent_nothing_and_found_no_change(finished):
     data = json.loads((finished / "report.json").read_text())
     (stand_in,) = [c["measures"] for c in data["contestants"] if c["name"] == "stand-in"]
-    assert (stand_in["cached"], stand_in["cost_now"]) == (26, 0)
-    assert stand_in["cost"] == pytest.approx(26 * (20 * 1.0 + 5 * 2.0) / 1e6)
+    assert (stand_in["cached"], stand_in["cost_now"]) == (QUESTIONS, 0)
+    assert stand_in["cost"] == pytest.approx(QUESTIONS * (20 * 1.0 + 5 * 2.0) / 1e6)
     assert data["previous"] is not None
     assert data["changes"] == []
     assert "No score changed since the run of" in (finished / "report.md").read_text()
@@ -212,7 +192,7 @@ def test_the_second_run_spent_nothing_and_found_no_change(finished):
 def test_refusals_are_told_where_they_were(finished):
     with (finished / "tables" / "mme-refusals.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [(row[""], float(row["stand-in"])) for row in rows] == [(subtask, 0.5) for subtask in SUBTASKS]
+    assert [(row[""], float(row["stand-in"])) for row in rows] == [(name, 0.5) for name in PLACES]
 
 
 def test_no_key_is_in_any_file(finished):
