@@ -107,6 +107,9 @@ def follow(settings: Settings, on_page: Callable[[str], object] | None = None) -
 
     :param on_page: is told the dashboard's address, in a thread of its own
     """
+    from engine.allocator import settle
+
+    settle()
     return asyncio.run(_serve(settings, _options(settings), on_page))
 
 

@@ -31,8 +31,10 @@ def watch(uri: str, fps: float | None, mirrored: bool, in_browser: bool, as_json
     if in_browser:
         return _open({"id": "watch", "uri": uri, "fps": fps, "mirrored": mirrored}, as_json, flags)
     from clients.cli.live import build, quietly, until_signal
+    from engine.allocator import settle
     from stream.supervise import RunnerOptions
 
+    settle()
     source = {"id": "watch", "uri": uri, "fps": fps, "mirrored": mirrored}
     settings = settings_from(flags, {"sources": [source]}, purpose="self-use")
     screen = Screen(enabled=False if as_json else None)

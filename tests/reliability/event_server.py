@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from engine.allocator import settle
 from engine.catalog import Catalog
 from engine.describe.base import Describer
 from engine.describe.openai import OpenAIDescriber
@@ -97,5 +98,6 @@ async def main(port: int, folder: Path, run: str, count: int = 2, model_url: str
 
 
 if __name__ == "__main__":
+    settle()
     port, folder, run, *more = sys.argv[1:]
     asyncio.run(main(int(port), Path(folder), run, int(more[0]) if more else 2, *more[1:]))
