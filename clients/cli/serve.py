@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Final
@@ -17,6 +17,7 @@ from clients.cli.common import settings_flags, settings_from
 
 if TYPE_CHECKING:
     from engine.config import Settings
+    from engine.live import LiveEngine
     from engine.server_options import ServerOptions
     from stream.journal import Retention
 
@@ -105,7 +106,9 @@ def serve(
 def follow(settings: Settings, on_page: Callable[[str], object] | None = None) -> int:
     """Serve until a signal comes; see :func:`serve`.
 
-    :param on_page: is told the dashboard's address, in a thread of its own
+    :param on_page: is told the dashboard's address, in a thread of its own, once there is a picture; whoever wants to
+        look is told at once of a source that cannot be opened
+    :raises MellmError: with ``on_page``, why a source cannot be opened
     """
     from engine.allocator import settle
 
@@ -179,6 +182,7 @@ async def _serve(settings: Settings, options: ServerOptions, on_page: Callable[[
     from stream.hub import Hub
     from stream.journal import Journal
     from stream.sources.push import PushInlet, is_push
+    from stream.supervise import RunnerOptions
 
     show_states()
     audited = audit_path(settings)
@@ -213,8 +217,9 @@ async def _serve(settings: Settings, options: ServerOptions, on_page: Callable[[
         sink = HubSink(hub, evidence)
         mirrored = [source.id for source in settings.sources if source.mirrored]
         watching = Previews(hub, previews, mirrored=mirrored)
+        kept_up = None if on_page is None else RunnerOptions(must_open=True)
         engine = build(
-            settings, allowed, sink, spool=spool, watchdog=watchdog, on_frame=watching, inlets=inlets
+            settings, allowed, sink, kept_up, spool=spool, watchdog=watchdog, on_frame=watching, inlets=inlets
         )
         withdrawal = Withdrawal(engine, hub, keeper, consents, audit, inlets=inlets)
         audit("analysis.configured", {**made, "withheld": sorted(withheld)})
@@ -244,16 +249,29 @@ async def _serve(settings: Settings, options: ServerOptions, on_page: Callable[[
                 )
             engine.start()
             systemd.ready()
-            if on_page is not None:
+            if on_page is not None and await _seen(engine, stop):
                 # a browser in the terminal returns when it is left: nothing waits for it
                 Thread(target=on_page, args=(f"{server.http_url}/",), daemon=True).start()
-            await stop.wait()
+            if on_page is None or engine.failure is None:
+                await stop.wait()
             systemd.stopping()
             click.echo("stopping …", err=True)
             for inlet in inlets.values():
                 inlet.shut()
             await asyncio.to_thread(engine.stop)
+    if on_page is not None and engine.failure is not None:
+        raise engine.failure
     return 0
+
+
+async def _seen(engine: LiveEngine, stop: asyncio.Event) -> bool:
+    """Wait for the first picture; ``False`` when there will be none."""
+    while not stop.is_set() and engine.failure is None:
+        if any(source.counts().captured for source in engine.sources.values()):
+            return True
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), 0.1)
+    return False
 
 
 def facts(settings: Settings) -> dict[str, Any]:

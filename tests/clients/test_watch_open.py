@@ -49,6 +49,25 @@ def test_the_browser_is_opened_and_shows_face_scores_and_a_described_expression(
             assert process.wait(20) == 0
 
 
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [("nosuch.mp4", "no such file"), ("rtsp://127.0.0.1:9/live", "rtsp://127.0.0.1:9/live"), ("99", "99")],
+)
+def test_a_source_that_cannot_be_opened_is_told_at_once_and_opens_no_browser(
+    tmp_path: Path, models: object, monkeypatch: pytest.MonkeyPatch, source: str, said: str
+) -> None:
+    told = tmp_path / "address"
+    monkeypatch.setenv("BROWSER", f"touch {told} %s")
+    with start("watch", source, "--open", "--describer", "rules", stderr=subprocess.PIPE) as process:
+        _, err = process.communicate(timeout=60)
+    last = err.decode().splitlines()[-1]
+    assert process.returncode == 3, err
+    assert last.startswith("mellm: error: ")
+    assert said in last
+    assert " — " in last
+    assert not told.exists()
+
+
 def test_json_and_a_page_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["watch", "0", "--open", "--json"]) == 2
     assert "choose one" in capsys.readouterr().err

@@ -1,0 +1,110 @@
+"""The pictures of the product in the documents, taken anew: ``python -m tests.screenshots``.
+
+The shipped sample plays as a camera before a server that keeps evidence; a real Chromium shows the live page, then the
+report of the same sample. Look at each before it is committed.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+
+from clients.cli.demo import SAMPLE
+from tests.clients.browser import Page, chromium
+from tests.clients.processes import REPO, start
+
+IMAGES = REPO / "docs" / "img"
+WIDE = 1280
+SETTINGS = """
+purpose = "self-use"
+[[sources]]
+id = "sample"
+uri = "{sample}"
+preview = true
+[server]
+port = 0
+journal = "{folder}/journal.db"
+keep_evidence = "{folder}/maps"
+"""
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[str]:
+    """A server that plays the sample; the address of its page."""
+    config = folder / "mellm.toml"
+    config.write_text(SETTINGS.format(sample=SAMPLE / "sample.mp4", folder=folder), encoding="utf-8")
+    process = start("serve", "--config", config, stderr=subprocess.PIPE)
+    try:
+        assert process.stderr is not None
+        lines = (line.decode() for line in process.stderr)
+        yield next(line for line in lines if line.startswith("dashboard at ")).split()[-1]
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+    finally:
+        process.kill()
+
+
+def until(page: Page, condition: str, seconds: float = 60) -> None:
+    """Wait until something is on the page."""
+    deadline = time.monotonic() + seconds
+    while not page.js(condition):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{condition}\n{page.js('document.body.innerText')}")
+        time.sleep(0.2)
+
+
+def live(page: Page, address: str) -> None:
+    """The page while the fourth expression has just been described."""
+    page.size(WIDE, 1000)
+    page.open(address)
+    until(page, "document.querySelectorAll('.card.described').length >= 4")
+    until(page, "document.querySelectorAll('.card figure .apex').length >= 3")
+    page.js("document.querySelector('.card.described .moved summary').click()")
+    time.sleep(0.5)
+    _keep(page, "dashboard")
+
+
+def report(page: Page, folder: Path) -> None:
+    """The head of the report: summary, timeline and the first expressions."""
+    out = folder / "run"
+    command = ["analyze", str(SAMPLE / "sample.mp4"), "--out", str(out), "--report"]
+    subprocess.run([sys.executable, "-m", "clients.cli", *command], check=True, cwd=REPO)
+    page.size(WIDE, 1400)
+    page.open((out / "report.html").as_uri())
+    time.sleep(1)
+    _keep(page, "report", whole=False)
+
+
+def _keep(page: Page, name: str, *, whole: bool = True) -> None:
+    shot = page.shot(Path(tempfile.gettempdir()) / f"{name}.png", whole=whole)
+    picture = cv2.imread(str(shot))
+    assert picture is not None
+    # 256 colours are enough for a page, and a third of the bytes
+    from PIL import Image
+
+    rgb = Image.fromarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))
+    rgb.quantize(256, dither=Image.Dither.NONE).save(IMAGES / f"{name}.png", optimize=True)
+    os.unlink(shot)
+
+
+def main() -> None:
+    """Take them all."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with chromium(folder) as page:
+            with serving(folder) as address:
+                live(page, address)
+            report(page, folder)
+
+
+if __name__ == "__main__":
+    main()
