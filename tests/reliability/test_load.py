@@ -11,12 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
+from clients.cli.demo import SAMPLE
 from detectors.analyzer import FakeFaceAnalyzer
 from detectors.spotting import FakeStepModel, Spotter
 from engine.chains import ChainFactory, evidence_builder
@@ -68,12 +70,23 @@ def stub_chain(source: str) -> Chain:
     )
 
 
-def run_cameras(count: int, seconds: float, make: Callable[[str], Chain]) -> tuple[Counting, dict[str, Any]]:
-    """Synthetic cameras of 640×480 at 30 frames a second, for so long."""
+def run_cameras(
+    count: int,
+    seconds: float,
+    make: Callable[[str], Chain],
+    uri: str | None = None,
+    frames: int | None = None,
+) -> tuple[Counting, dict[str, Any]]:
+    """Cameras of 640×480 at 30 frames a second, for so long.
+
+    :param uri: a recording that each of them plays; by default pictures that no face is in
+    :param frames: in the recording
+    """
     sink = Counting()
-    uri = f"synthetic:?fps=30&width=640&height=480&seconds={seconds}"
+    shown = uri or f"synthetic:?fps=30&width=640&height=480&seconds={seconds}&seed="
     options = RunnerOptions(policy="live", realtime=True)
-    runners = [SourceRunner(f"{uri}&seed={i}", id=f"cam{i}", options=options) for i in range(count)]
+    uris = [shown if uri else f"{shown}{i}" for i in range(count)]
+    runners = [SourceRunner(each, id=f"cam{i}", options=options) for i, each in enumerate(uris)]
     engine = LiveEngine(runners, make, ScriptedDescriber(delay_s=0.02), sink, workers=2)
     engine.start()
     until = time.monotonic() + 3 * seconds + 30
@@ -86,7 +99,7 @@ def run_cameras(count: int, seconds: float, make: Callable[[str], Chain]) -> tup
     captured = sum(c.captured for c in counts)
     dropped = sum(sum(c.dropped.values()) for c in counts)
     assert captured == sum(c.analysed for c in counts) + dropped
-    assert captured == count * round(30 * seconds), "frames that nobody counted"
+    assert captured == count * (frames or round(30 * seconds)), "frames that nobody counted"
     return sink, {
         "cameras": count,
         "seconds": seconds,
@@ -113,6 +126,36 @@ def test_l1_with_the_true_networks() -> None:
     factory = ChainFactory(load())
     _, figures = run_cameras(4, 60.0, lambda source: factory.make(source, scores=True))
     record("L1", "N", run="true networks, no face in sight", **figures)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("models")
+@pytest.mark.parametrize("cameras", [1, 2, 4])
+def test_l1_with_the_true_networks_and_a_face(tmp_path: Path, cameras: int) -> None:
+    """The shipped sample at 30 frames a second: how many faces this machine follows before it drops frames."""
+    film, frames = thirty(tmp_path / "sample30.mp4")
+    factory = ChainFactory(load())
+    sink, figures = run_cameras(
+        cameras, frames / 30, lambda source: factory.make(source, scores=True), str(film), frames
+    )
+    found = {source: len(apexes) for source, apexes in sorted(sink.apexes.items())}
+    record("L1", "N", run=f"true networks, {cameras} with a face", **figures, spotted=found)
+
+
+def thirty(path: Path) -> tuple[Path, int]:
+    """The sample at 30 frames a second, each the one that was there at the moment."""
+    with av.open(str(SAMPLE / "sample.mp4")) as source:
+        pictures = [(frame.time, frame.to_image()) for frame in source.decode(video=0)]
+    with av.open(str(path), "w") as target:
+        stream = target.add_stream("libx264", rate=30, options={"crf": "16"})
+        stream.width, stream.height = pictures[0][1].size
+        stream.pix_fmt = "yuv420p"
+        moments = np.arange(pictures[0][0], pictures[-1][0], 1 / 30)
+        places = np.searchsorted([at for at, _ in pictures], moments, side="right") - 1
+        for place in places:
+            target.mux(stream.encode(av.VideoFrame.from_image(pictures[place][1])))
+        target.mux(stream.encode())
+    return path, len(places)
 
 
 @pytest.mark.slow
