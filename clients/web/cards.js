@@ -68,6 +68,11 @@ function describe(body, said) {
   body.append(make("p", { class: "by", text: `read by ${by}` }));
 }
 
+// what two words in the wrong order would not say; the others read as they are
+const PLACES = {
+  brow_outer: "outer brow", brow_mid: "middle of the brow", brow_inner: "inner brow", nose_bridge: "bridge of the nose",
+  nose_tip: "tip of the nose", nose_side: "side of the nose", nasolabial: "nasolabial fold",
+};
 const ARROWS = ["→", "↗", "↑", "↖", "←", "↙", "↓", "↘"];
 const MOST = 6;
 const FULL = 6; // hundredths of the inter-ocular distance: what fills a bar
@@ -91,9 +96,8 @@ function regions(moved) {
 
 function region(name) {
   const side = { L: "left ", R: "right " }[name.at(-1)] ?? "";
-  return side + (side ? name.slice(0, -2) : name).split("_").reverse().join(" ").replace("wing nose", "nose wing").replace("side nose", "side of the nose")
-    .replace("tip nose", "tip of the nose").replace("bridge nose", "bridge of the nose").replace("corner lip", "lip corner").replace("lip upper", "upper lip")
-    .replace("lip lower", "lower lip").replace("lid upper", "upper lid").replace("lid lower", "lower lid");
+  const place = side ? name.slice(0, -2) : name;
+  return side + (PLACES[place] ?? place.replaceAll("_", " "));
 }
 
 function bar(share) {
