@@ -42,7 +42,7 @@ from engine.watchdog import Watchdog
 from engine.withdrawal import Withdraws, nothing_to_withdraw
 from stream import wire
 from stream.access import Principal
-from stream.client_messages import MAX_PUSH_HEAD
+from stream.client_messages import MAX_PUSH_HEAD, SHOWN
 from stream.errors import JournalError, UsageError
 from stream.events import STATS
 from stream.hub import Hub
@@ -365,6 +365,7 @@ class Server:
             },
             "sources": [each for each in self.catalog.sources() if principal.sees(each["id"])],
             "models": self.catalog.models(),
+            "evidence": [each for each in SHOWN if each == "motion" or self.evidence.keeps_faces],
             "replay": {"epoch": journal.epoch, "from_seq": journal.first_seq, "to_seq": journal.last_seq},
         }
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from stream import events, wire
-from stream.client_messages import MESSAGES, REF
+from stream.client_messages import MESSAGES, REF, SHOWN
 from stream.wire import CONTROL, PROTOCOL
 
 Schema: TypeAlias = dict[str, Any]
@@ -205,6 +205,7 @@ SAID: Final[Mapping[str, Said]] = {
                 ),
             ),
             "models": _of("object", "in use, by name"),
+            "evidence": _of("array", "pictures that evidence.get may find", items={"enum": list(SHOWN)}),
             "replay": _record({"epoch": TEXT, "from_seq": COUNT, "to_seq": COUNT}),
         },
     ),
@@ -227,7 +228,7 @@ SAID: Final[Mapping[str, Said]] = {
     wire.STREAM_SKIPPED: Said("Lossy events that later ones have replaced, by type.", {"counts": COUNTS}),
     wire.EVIDENCE: Said(
         "A picture of an expression, as asked for.",
-        {"ref": ASKED_REF, "expression": TEXT, "shown": {"enum": ["motion", "faces"]}, **_PICTURE},
+        {"ref": ASKED_REF, "expression": TEXT, "shown": {"enum": list(SHOWN)}, **_PICTURE},
         picture=True,
     ),
     wire.PUSH_ACCEPTED: Said(

@@ -9,7 +9,8 @@ const $ = (id) => document.getElementById(id);
 const SHOWN = 60; // cards in the page; older ones come with the button
 const state = empty();
 const cards = new Map(); // id → {node, revision}
-const pictures = new Map(); // id → object URL
+const pictures = new Map(); // id → object URLs of faces and motion map, null for what there is not
+const asking = new Set();
 let client, shown = SHOWN, dirty = true, camera = null;
 
 const filters = () => ({
@@ -35,6 +36,7 @@ function connect(token = null) {
       $("connection").title = detail;
       $("token-form").hidden = name !== "token";
       if (name !== "connected") camera?.stop();
+      else for (const [id, { node }] of cards) if (!pictures.has(id)) evidence(id, node.querySelector(".map"));
     },
     event: (envelope, picture) => {
       if (envelope.type === "preview") return preview(envelope, picture);
@@ -180,13 +182,17 @@ function evidence(id, holder) {
     holder.replaceChildren(...(shown.length ? shown : [make("span", { class: "none", text: "motion map not kept" })]));
     return;
   }
+  if (asking.has(id)) return;
+  asking.add(id);
   Promise.all([client.evidence(id, "faces"), client.evidence(id)]).then((found) => {
     // right after the spotting the map may not be there yet: asked again when the description comes
     if (!found[1] && state.expressions.get(id)?.stage === "spotted") return;
-    if (!state.expressions.has(id) || pictures.has(id)) return;
+    if (!state.expressions.has(id)) return;
     pictures.set(id, found.map((bytes) => bytes && URL.createObjectURL(new Blob([bytes], { type: "image/png" }))));
-    evidence(id, holder);
-  }).catch(() => {}); // asked again with the card's next change
+    const now = cards.get(id)?.node.querySelector(".map"); // the card may have been drawn anew meanwhile
+    if (now) evidence(id, now);
+  }).catch(() => {}) // asked again with the card's next change
+    .finally(() => asking.delete(id));
 }
 
 function figure(url, name, alt) {

@@ -13,6 +13,10 @@ export class Client {
     this.socketType = socket;
     this.position = null; // {epoch, seq}: everything up to it has been seen
     this.asked = new Map();
+    this.waiting = []; // requests that are not sent yet
+    this.pumping = null;
+    this.pauseMs = 100;
+    this.shows = ["motion"];
     this.number = 0;
     this.delay = START_MS;
     this.closed = false;
@@ -44,9 +48,11 @@ export class Client {
   }
 
   // The motion map of an expression ("faces": onset beside apex) as bytes; null when there is none (any more).
+  // A page full of cards asks for many at once: they are sent as slowly as the server wants them.
   evidence(expression, shown = "motion") {
+    if (!this.shows.includes(shown)) return Promise.resolve(null);
     const which = shown === "motion" ? {} : { shown };
-    return this.ask({ type: "evidence.get", expression, ...which }).then((answer) => answer.picture ?? null);
+    return this.paced({ type: "evidence.get", expression, ...which }).then((answer) => answer.picture ?? null);
   }
 
   // Stops a source for good and erases what it showed; how much that was.
@@ -66,6 +72,23 @@ export class Client {
     });
   }
 
+  paced(message) {
+    return new Promise((resolve, reject) => {
+      this.waiting.push({ message, resolve, reject });
+      this.pump();
+    });
+  }
+
+  pump() {
+    if (this.pumping || !this.waiting.length) return;
+    const { message, resolve, reject } = this.waiting.shift();
+    this.ask(message).then(resolve, reject);
+    this.pumping = setTimeout(() => {
+      this.pumping = null;
+      this.pump();
+    }, this.pauseMs);
+  }
+
   tell(state, detail = "") {
     this.handlers.state?.(state, detail);
   }
@@ -81,6 +104,7 @@ export class Client {
     }
     const { type, data: body } = envelope;
     if (type === "hello") {
+      this.pauseMs = 1500 / body.limits.messages_per_s; // leaves a third for whatever else is said
       this.handlers.hello?.(body);
       if (body.auth_needed) {
         if (this.token) this.send({ type: "session.auth", token: this.token });
@@ -89,6 +113,7 @@ export class Client {
     } else if (type === "session.created") {
       this.delay = START_MS;
       this.reconnects += 1;
+      this.shows = body.evidence ?? ["motion"];
       this.handlers.created?.(body);
       this.subscribe(body.replay);
       this.tell("connected");
@@ -130,6 +155,7 @@ export class Client {
     if (socket !== this.socket) return;
     for (const { reject } of this.asked.values()) reject(new Error("the connection broke"));
     this.asked.clear();
+    for (const { reject } of this.waiting.splice(0)) reject(new Error("the connection broke"));
     if (this.closed) return;
     if (FINAL.has(code)) {
       this.tell(code === 4401 || code === 4408 ? "token" : "refused", reason || `closed with ${code}`);

@@ -254,6 +254,25 @@ def test_onset_apex_and_motion_stand_side_by_side_where_evidence_is_kept(tmp_pat
             assert page.console == []
 
 
+def test_a_long_log_fills_the_page_without_talking_too_fast(tmp_path: Path) -> None:
+    """Sixty cards ask for their pictures when the page opens: more at once than a client may say."""
+    told: list[str] = []
+    with Background(sources=("desk",), audit=lambda action, facts: told.append(action)) as behind:
+        behind.server.evidence.folder = tmp_path / "maps"
+        one, two = motion_map(), faces()
+        for number in range(80):
+            id, at = f"e{number}", 1000.0 * number
+            behind.server.evidence.put(id, one)
+            behind.server.evidence.put(id, two, "faces")
+            behind.publish("expression.spotted", "desk", {**spotted(id, "desk"), **moments(at)})
+            behind.publish("expression.described", "desk", described(id, at))
+        with opened(behind.server, tmp_path) as page:
+            until(page, "document.querySelectorAll('.card').length === 60")
+            until(page, "document.querySelectorAll('.card figure img').length === 180", 60)
+            assert page.console == []
+    assert told.count("session.opened") == 1
+
+
 def test_consent_is_withdrawn_by_pressing_twice(tmp_path: Path) -> None:
     asked: list[tuple[str, str]] = []
 
