@@ -17,37 +17,43 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 json_flag = click.option("--json", "as_json", is_flag=True, help="Print JSON lines on standard output.")
 
 
+_ANALYSIS = (
+    click.option("--threshold", type=float, metavar="0…1", help="Spotting threshold [from the model card]."),
+    click.option("--max-faces", type=int, metavar="N", help="Faces followed at once [4]."),
+)
+_DESCRIBING = (
+    click.option("--describer", type=click.Choice(["nano", "rules", "openai"]), help="Who describes [nano]."),
+    click.option("--base-url", metavar="URL", help="OpenAI-compatible endpoint, up to /v1."),
+    click.option("--model", metavar="NAME", help="Model name at that endpoint."),
+    click.option("--profile", metavar="NAME", help="generic, nano, mellm-v1 or mellm-v3 [generic]."),
+    click.option(
+        "--fallback",
+        type=click.Choice(["none", "nano", "rules"]),
+        help="Who describes, marked as such, when the endpoint cannot [none].",
+    ),
+)
+_ALWAYS = (
+    click.option(
+        "--device", type=click.Choice(["auto", "cpu", "cuda", "tensorrt"]), help="Where networks run [auto]."
+    ),
+    click.option("--purpose", metavar="PURPOSE", help="research, clinical, self-use, …"),
+    click.option("--medical-or-safety-basis", metavar="REF", help="Reference that a refused purpose needs."),
+    click.option("--config", type=click.Path(path_type=Path), help="TOML file with settings."),
+)
+
+
 def settings_flags(command: Command) -> Command:
     """The flags that become :class:`engine.config.Settings`."""
-    for option in reversed(
-        (
-            click.option(
-                "--describer", type=click.Choice(["nano", "rules", "openai"]), help="Who describes [nano]."
-            ),
-            click.option("--base-url", metavar="URL", help="OpenAI-compatible endpoint, up to /v1."),
-            click.option("--model", metavar="NAME", help="Model name at that endpoint."),
-            click.option("--profile", metavar="NAME", help="generic, nano, mellm-v1 or mellm-v3 [generic]."),
-            click.option(
-                "--fallback",
-                type=click.Choice(["none", "nano", "rules"]),
-                help="Who describes, marked as such, when the endpoint cannot [none].",
-            ),
-            click.option(
-                "--device",
-                type=click.Choice(["auto", "cpu", "cuda", "tensorrt"]),
-                help="Where networks run [auto].",
-            ),
-            click.option(
-                "--threshold", type=float, metavar="0…1", help="Spotting threshold [from the model card]."
-            ),
-            click.option("--max-faces", type=int, metavar="N", help="Faces followed at once [4]."),
-            click.option("--purpose", metavar="PURPOSE", help="research, clinical, self-use, …"),
-            click.option(
-                "--medical-or-safety-basis", metavar="REF", help="Reference that a refused purpose needs."
-            ),
-            click.option("--config", type=click.Path(path_type=Path), help="TOML file with settings."),
-        )
-    ):
+    return _with(command, _DESCRIBING + _ANALYSIS + _ALWAYS)
+
+
+def describing_flags(command: Command) -> Command:
+    """Those of :func:`settings_flags` that matter where nothing is spotted."""
+    return _with(command, _DESCRIBING + _ALWAYS)
+
+
+def _with(command: Command, options: tuple[Callable[[Command], Command], ...]) -> Command:
+    for option in reversed(options):
         command = option(command)
     return command
 
@@ -70,8 +76,8 @@ def settings_from(
         "describer.profile": flags.pop("profile"),
         "describer.fallback": flags.pop("fallback"),
         "faces.device": flags.pop("device"),
-        "faces.max_faces": flags.pop("max_faces"),
-        "spotting.threshold": flags.pop("threshold"),
+        "faces.max_faces": flags.pop("max_faces", None),
+        "spotting.threshold": flags.pop("threshold", None),
         "purpose": flags.pop("purpose"),
         "medical_or_safety_basis": flags.pop("medical_or_safety_basis"),
     }

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clients.cli.common import json_flag, make_describer, settings_flags, settings_from, spoken
+from clients.cli.common import describing_flags, json_flag, make_describer, settings_from, spoken
 from stream.errors import UsageError
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def flowmap(
 @click.argument("onset")
 @click.argument("apex")
 @json_flag
-@settings_flags
+@describing_flags
 def describe(onset: str, apex: str, as_json: bool, **flags: Any) -> None:
     """Describe what moved between the pictures ONSET and APEX: action units, coarse emotion, a sentence."""
     from engine.describe import DescribeContext
