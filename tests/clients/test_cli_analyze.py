@@ -22,6 +22,7 @@ FIELDS = (
         "offset_frame",
         "score",
         "quality",
+        "regions",
         "notice",
         "state",
         "reason",

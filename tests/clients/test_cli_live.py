@@ -22,8 +22,8 @@ from stream.journal import Retention
 from tests.clients.processes import mellm, start
 
 
-def test_watch_prints_what_it_finds_and_ends_with_the_file(cut, models):
-    done = mellm("watch", cut)
+def test_watch_prints_what_it_finds_and_ends_with_the_file(calm, models):
+    done = mellm("watch", calm)
     assert done.code == 0
     assert [line for line in done.out.splitlines() if line.startswith("00:00.") and "AU" in line]
     talk = done.err.splitlines()
@@ -96,8 +96,8 @@ def sums(text: str) -> dict[tuple[str, str], dict[str, float]]:
     return found
 
 
-async def test_serve_and_a_client(cut, models):
-    sources = ["--source", f"film={cut}", "--source", "texture=synthetic:?seconds=60&fps=20"]
+async def test_serve_and_a_client(calm, models):
+    sources = ["--source", f"film={calm}", "--source", "texture=synthetic:?seconds=60&fps=5"]
     with serving(*sources, "--journal", ":memory:") as (process, url):
         async with asyncio.timeout(40), connect(url) as session:
             assert session.hello["purpose"] == "research"
