@@ -18,7 +18,7 @@ class Axis:
     """One kind of damage.
 
     :param levels: without 0, which is every curve's undamaged point, in the order of the curve
-    :param zero: label of the undamaged point
+    :param zero: label of the undamaged point; :param better: how many levels come before it
     """
 
     name: str
@@ -26,12 +26,13 @@ class Axis:
     unit: str
     levels: tuple[float, ...]
     zero: str = "0"
+    better: int = 0
 
     @property
     def points(self) -> tuple[float, ...]:
-        """Levels with 0 at its place: in the middle of a signed axis, else first."""
-        before = [v for v in self.levels if v < 0]
-        return (*before, 0.0, *self.levels[len(before) :])
+        """Levels with 0 at its place: in the middle of a signed axis, else after what is better than undamaged."""
+        before = self.better or sum(v < 0 for v in self.levels)
+        return (*self.levels[:before], 0.0, *self.levels[before:])
 
     def label(self, level: float) -> str:
         """As it stands under the curve."""
@@ -65,7 +66,7 @@ SPOT = (
     Axis("blur", "blur", "σ, pixels", (1, 2, 4)),
     Axis("sway", "added head motion, slow", "σ, 1/100 eye distance", (5, 15, 40)),
     Axis("shake", "added head motion, quick", "σ, 1/100 eye distance", (1, 3, 10)),
-    Axis("thin", "frame rate", "frames a second", (50, 16.7), "25"),
+    Axis("thin", "frame rate", "frames a second", (50, 16.7), "25", better=1),
 )
 
 
