@@ -21,6 +21,7 @@ from websockets.typing import Subprotocol
 from clients.cli.demo import SAMPLE
 from detectors.analyzer import FakeFaceAnalyzer
 from detectors.spotting import FakeStepModel, Spotter
+from engine.allocator import settle
 from engine.chains import ChainFactory, evidence_builder
 from engine.config import load
 from engine.describe.scripted import ScriptedDescriber
@@ -174,6 +175,7 @@ def filmed(path: Path, fps: int) -> tuple[Path, int]:
 @pytest.mark.slow
 def test_l2_eight_cameras_for_half_an_hour() -> None:
     """As L1; memory is looked at after five minutes and at the end."""
+    settle()  # as a server does
     marks: list[float] = []
 
     def watched(source: str) -> Chain:
