@@ -92,3 +92,22 @@ def test_a_wrong_token_is_not_tried_again(tmp_path: Path) -> None:
         assert behind.server.metrics._sessions == opened
         started(page, behind.server.http_url, token=f"'{TOKEN}'")
         until(page, "states.at(-1) === 'connected'")
+
+
+PAUSES = """(async () => {
+  const at = [], send = one.send.bind(one);
+  one.send = (message) => { at.push(performance.now()); return send(message); };
+  await Promise.all(Array.from({ length: 8 }, (_, number) => one.evidence(`e${number}`)));
+  return at.slice(1).map((each, number) => each - at[number]);
+})()"""
+
+
+def test_many_pictures_are_asked_for_no_faster_than_the_server_said(tmp_path: Path) -> None:
+    with Background(sources=("cam",)) as behind, chromium(tmp_path) as page:
+        started(page, behind.server.http_url)
+        until(page, "states.includes('connected')")
+        pauses = page.js(PAUSES)
+        assert len(pauses) == 7
+        assert min(pauses) > 1000 / behind.server.options.messages_per_s
+        # faces are not asked for where the server has said that it keeps none
+        assert page.js("one.evidence('e1', 'faces')") is None
