@@ -6,7 +6,6 @@ report of the same sample. Look at each before it is committed.
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -15,8 +14,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-import cv2
 
 from clients.cli.demo import SAMPLE
 from tests.clients.browser import Page, chromium
@@ -85,15 +82,8 @@ def report(page: Page, folder: Path) -> None:
 
 
 def _keep(page: Page, name: str, *, whole: bool = True) -> None:
-    shot = page.shot(Path(tempfile.gettempdir()) / f"{name}.png", whole=whole)
-    picture = cv2.imread(str(shot))
-    assert picture is not None
-    # 256 colours are enough for a page, and a third of the bytes
-    from PIL import Image
-
-    rgb = Image.fromarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))
-    rgb.quantize(256, dither=Image.Dither.NONE).save(IMAGES / f"{name}.png", optimize=True)
-    os.unlink(shot)
+    # all colours: in a motion map they mean something
+    page.shot(IMAGES / f"{name}.png", whole=whole)
 
 
 def main() -> None:

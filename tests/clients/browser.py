@@ -129,7 +129,9 @@ def chromium(folder: Path, *flags: str) -> Iterator[Page]:
         stderr=subprocess.DEVNULL,
     )
     try:
-        with connect(_tab(process, profile / "DevToolsActivePort"), max_size=None) as link:
+        with connect(
+            _tab(process, profile / "DevToolsActivePort"), max_size=None, ping_interval=None
+        ) as link:
             yield Page(link)
     finally:
         process.terminate()
