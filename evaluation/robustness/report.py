@@ -93,7 +93,9 @@ def markdown(found: Sequence[Curve]) -> str:
         for curve in some:
             for point in curve.points:
                 cells = [_cell(point, name) for name in names]
-                parts.append("| " + " | ".join([curve.reader or "spotter", axis.label(point.level), *cells]) + " |")
+                parts.append(
+                    "| " + " | ".join([curve.reader or "spotter", axis.label(point.level), *cells]) + " |"
+                )
         parts.append("")
     return "\n".join(parts)
 
