@@ -19,6 +19,7 @@ REASONS = {
     "unparsable": "the describer's answer could not be read",
     "deadline": "no description came in time",
     "describer_unavailable": "the describer could not be reached",
+    "describer_paused": "the describer could not be reached",
     "describer_timeout": "the describer took too long",
     "fps_warn": "fewer frames a second than recommended",
     "dark": "dark picture",

@@ -12,7 +12,9 @@ export const UNITS = {
 const REASONS = {
   motion_floor: "too little motion to say what it was", no_unit: "no action unit could be told",
   deadline: "nobody described it in time", overflow: "too many were waiting", restart: "the server was restarted",
-  describer_unavailable: "the describing model was away", describer_timeout: "the describing model took too long",
+  describer_unavailable: "the describing model was away", describer_paused: "the describing model was away",
+  describer_timeout: "the describing model took too long", unparsable: "the describing model's answer could not be read",
+  withdrawn: "consent was withdrawn", shutdown: "the server was stopped",
 };
 
 export function make(tag, attributes = {}, ...children) {

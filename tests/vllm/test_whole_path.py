@@ -30,7 +30,8 @@ from tests.vllm.test_answers import gauge
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]
 
 TERMINAL = ("expression.described", "expression.abstained", "expression.dropped")
-DOWN = ("describer_unavailable", "describer_timeout")
+DOWN = ("describer_unavailable", "describer_paused", "describer_timeout", "deadline")
+"""How an expression ends whose model is away: told so, not asked at all, hung up on, or waited for in vain."""
 
 
 class Follower:
