@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 
 import av
@@ -140,6 +141,21 @@ def test_the_codec_keeps_count_time_and_picture(codec: composite.Codec) -> None:
     frames = list(composite.coded(iter([smooth] * 6), film, stamps, "x"))
     assert [f.pts_ns for f in frames] == stamps
     assert all(np.abs(f.image.astype(int) - smooth).mean() < 3 for f in frames)
+
+
+def test_rough_films_are_worse_than_ordinary_ones() -> None:
+    def lost(draw: Callable[[np.random.Generator], Film]) -> float:
+        still = picture()
+        total = 0.0
+        for seed in range(20):
+            film = draw(np.random.default_rng(seed))
+            shot = film.shoot([still] * 3, 30.0, seed)
+            stamps = [round(k * 1e9 / 30) for k in range(3)]
+            *_, last = composite.coded(shot, film, stamps, "film")
+            total += float(np.abs(last.image.astype(float) - still).mean())
+        return total
+
+    assert lost(composite.draw_rough_film) > 1.5 * lost(composite.draw_film)
 
 
 def test_a_film_is_the_same_at_every_run() -> None:

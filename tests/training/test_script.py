@@ -16,6 +16,7 @@ from training.synth.events import AuAction, Blink, BrowBeat, Chewing, Expression
 from training.synth.rig import BLENDSHAPES, INDEX, au_coefficients, load_rig
 from training.synth.script import (
     AU_SETS,
+    IOD_CM,
     PROFILES,
     REACH,
     Profile,
@@ -23,6 +24,7 @@ from training.synth.script import (
     draw_actions,
     draw_micro,
     random_script,
+    restless,
 )
 
 
@@ -131,6 +133,23 @@ def test_profiles_decide_who_talks() -> None:
     assert random_script(_rng(1), 10, PROFILES["talk"]).talks
     with pytest.raises(ValueError, match="too short"):
         random_script(_rng(1), 1.0)
+
+
+def test_a_restless_head_shifts_as_far_as_it_is_said_to() -> None:
+    t = np.arange(0, 60, 0.02)
+    seen = []
+    for seed in range(40):
+        script = Script(60.0, tuple(restless(_rng(seed), 60.0)))
+        assert not script.expressions
+        face, pose = script.evaluate(t)
+        assert not face.any()
+        assert not pose[:, :2].any()  # in the plane: nothing of the face is hidden or foreshortened
+        seen.append(100 * float(pose[:, 3].std()) / IOD_CM)
+    assert 0.3 < sum(s > 0.2 for s in seen) / len(seen) < 1
+    assert max(seen) < 25
+    assert max(seen) > 6
+    again = restless(_rng(3), 60.0)
+    assert again == restless(_rng(3), 60.0)
 
 
 def test_durations_follow_the_high_speed_data_sets() -> None:

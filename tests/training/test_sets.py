@@ -30,7 +30,7 @@ def test_photographed_people_are_apart(shared_data: Path, monkeypatch: pytest.Mo
     assert not people["train"] & people["test"]
     assert not people["train"] & people["val"]
     assert not people["val"] & people["test"]
-    for name in ("stills", "val-stills", "train-stills"):
+    for name in ("stills", "val-stills", "train-stills", "train-rough"):
         clips = sets.clips(name)
         assert len({c.name for c in clips}) == len(clips)
         assert len({c.seed for c in clips}) == len(clips)

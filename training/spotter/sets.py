@@ -35,7 +35,7 @@ from training.synth import composite
 from training.synth.clips import RenderedClip, draw_spec
 from training.synth.events import Expression
 from training.synth.rig import SPLITS, Split
-from training.synth.script import Script
+from training.synth.script import Script, restless
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +83,10 @@ FACE_PX = (100.0, 360.0)
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """How to make one clip. ``source`` is a file name, empty for rendered people; ``seed`` decides the rest."""
+    """How to make one clip. ``source`` is a file name, empty for rendered people; ``seed`` decides the rest.
+
+    :param remade: a recording resized, mirrored, faster or slower; :param rough: a poor camera, a restless head
+    """
 
     name: str
     kind: Kind
@@ -94,6 +97,7 @@ class Clip:
     profile: str = ""
     face_px: float = 0.0
     remade: bool = False
+    rough: bool = False
     groups: tuple[str, ...] = ()
 
 
@@ -200,6 +204,9 @@ def clips(name: str) -> list[Clip]:
             for c in _rendered("train", 2000, 2000, 50, "tr")
         ],
         "train-stills": lambda: _stills("train", 40, 0, "ts", (25, 30, 30, 50)),
+        "train-rough": lambda: [
+            replace(c, rough=True) for c in _stills("train", 40, 500_000, "tg", (25, 30, 30, 50))
+        ],
         "train-video": lambda: _videos(200, 0, "tv", remade=True),
     }
     if name not in sets:
@@ -272,6 +279,7 @@ def _make_still(clip: Clip, flow: Flow) -> Record:
     from training.make_sample import landmarks
 
     image = np.asarray(cv2.imread(str(media() / "stills" / clip.source)), np.uint8)
+    rng = np.random.default_rng([0x20064, clip.seed])
     made = composite.StillClip(
         image,
         landmarks(image),
@@ -280,6 +288,8 @@ def _make_still(clip: Clip, flow: Flow) -> Record:
         fps=clip.fps,
         profile=clip.profile,
         face_px=clip.face_px,
+        film=composite.draw_rough_film(rng) if clip.rough else None,
+        more=restless(rng, clip.seconds) if clip.rough else (),
     )
     return records.measure(
         clip.name,

@@ -9,8 +9,8 @@ light, and a codec come after the warp, so that no seam betrays it.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
@@ -27,9 +27,9 @@ from detectors.quality import pose as head_pose
 from detectors.regions import eye_frame
 from stream.errors import SourceEmpty, UsageError
 from stream.frames import Frame
-from training.synth.events import Expression
+from training.synth.events import Event, Expression
 from training.synth.rig import BLENDSHAPES, INDEX, Rig, load_rig
-from training.synth.script import PROFILES, Profile, Script, draw_micro, random_script
+from training.synth.script import IOD_CM, PROFILES, Profile, Script, draw_micro, random_script
 from training.synth.warper import Portrait, move
 
 F32: TypeAlias = NDArray[np.float32]
@@ -92,6 +92,18 @@ def draw_film(rng: np.random.Generator) -> Film:
         flicker_hz=float(np.exp(rng.uniform(np.log(0.3), np.log(12)))),
         codec=codec,
         quality=int(rng.integers(18, 25) if codec == "h264" else rng.integers(80, 97)),
+    )
+
+
+def draw_rough_film(rng: np.random.Generator) -> Film:
+    """What is still good enough to be analysed, and hardly more: a poor lens in the dark, and a codec that saves."""
+    codec: Codec = ("h264", "jpeg", "none")[rng.choice(3, p=(0.65, 0.2, 0.15))]
+    return replace(
+        draw_film(rng),
+        noise=float(np.exp(rng.uniform(np.log(1.0), np.log(8.0)))),
+        blur=float(rng.uniform(0.5, 2.5)) if rng.random() < 0.4 else 0.0,
+        codec=codec,
+        quality=int(rng.integers(26, 42) if codec == "h264" else rng.integers(20, 70)),
     )
 
 
@@ -158,7 +170,7 @@ class StillClip:
 
     :param image: H×W×3 with one frontal face; :param landmarks: its 68 landmarks
     :param fps: of the clip; :param profile: name in :data:`training.synth.script.PROFILES`
-    :param face_px: width of the face in the clip, pixels
+    :param face_px: width of the face in the clip, pixels; :param more: events besides those of the profile
     """
 
     def __init__(
@@ -172,13 +184,15 @@ class StillClip:
         profile: str = "quiet",
         face_px: float = 220.0,
         film: Film | None = None,
+        more: Sequence[Event] = (),
         rig: Rig | None = None,
     ) -> None:
         self.seed, self.seconds, self.fps = seed, seconds, fps
         self.rig = rig or load_rig()
         rng = np.random.default_rng([0x57111, seed])
         self.film = film or draw_film(rng)
-        self.script = random_script(rng, seconds, PROFILES[profile])
+        script = random_script(rng, seconds, PROFILES[profile])
+        self.script = Script(seconds, (*script.events, *more))
         self.image, self.landmarks = framed(image, landmarks, face_px)
 
     @property
@@ -218,7 +232,7 @@ class StillClip:
             affine = cv2.getRotationMatrix2D(
                 centre, float(np.rad2deg(-pose[k, 2])), float(1 + pose[k, 5] / 90)
             )
-            affine[:, 2] += (pose[k, 3] * iod / 6.5, -pose[k, 4] * iod / 6.5)
+            affine[:, 2] += (pose[k, 3] * iod / IOD_CM, -pose[k, 4] * iod / IOD_CM)
             yield move(self.image, field, np.asarray(affine, np.float64), iterations=2)
 
     def frames(self) -> Iterator[Frame]:

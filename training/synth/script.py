@@ -46,6 +46,9 @@ REACH: dict[int, float] = {
 """Largest regional displacement at full intensity on the average face, seen from the front, hundredths of
 the inter-ocular distance (mean of each region's vertices)."""
 
+IOD_CM = 6.5
+"""Inter-ocular distance that a pose's shift in centimetres is told against."""
+
 ONE_SIDED = 0.19
 """Share of one-sided expressions (CASME II 49 of 250, DFME 312 of 1856)."""
 
@@ -254,6 +257,22 @@ def _head(rng: np.random.Generator, seconds: float, size: float, talks: bool, mo
     return out
 
 
+def restless(rng: np.random.Generator, seconds: float) -> list[Event]:
+    """A head that is never still, a camera in the hand, or both: what :func:`random_script` does not draw.
+
+    Standard deviation of the shift along each axis: 2–16 hundredths of IOD within about 0.3 s, 0.3–4 within 0.05 s.
+    """
+    out: list[Event] = []
+    for chance, bounds, tau in ((0.7, (2.0, 16.0), (0.2, 0.6)), (0.5, (0.3, 4.0), (0.04, 0.09))):
+        if rng.random() >= chance:
+            continue
+        level = _draw(rng, bounds)
+        shift, roll = level / 100 * IOD_CM, float(np.deg2rad(0.1)) * level
+        size = (0.0, 0.0, roll, shift, shift, 0.5 * shift)
+        out.append(HeadDrift(0, seconds, size, float(rng.uniform(*tau)), int(rng.integers(2**31))))
+    return out
+
+
 def random_script(rng: np.random.Generator, seconds: float, profile: Profile | None = None) -> Script:
     """A clip's script, drawn from ``profile``. The same generator state gives the same script."""
     if seconds < 2:
@@ -297,4 +316,5 @@ __all__ = [
     "draw_macro",
     "draw_micro",
     "random_script",
+    "restless",
 ]
