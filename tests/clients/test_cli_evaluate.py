@@ -102,7 +102,7 @@ def test_bad_input_is_one_line_with_a_remedy(
     (tmp_path / "file").write_text("")
     cases = [
         (["--set", "nonsense"], 2, "no set 'nonsense'"),
-        (["--set", "stills"], 2, "the set stills is not in"),
+        (["--set", "rates"], 2, "the set rates is not in"),
         (["--set", "rendered30"], 3, "are no numbers"),
         (["--set", "rendered50", "--model", str(tmp_path / "none.onnx")], 4, "no spotter model"),
         (["--set", "rendered50", "--model", str(other)], 4, "SHA-256"),
