@@ -17,6 +17,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 
+from mellm.detectors import recipe
 from mellm.detectors.signals import FEATURES, PER_BASELINE
 from mellm.detectors.types import F32
 from mellm.detectors.windows import STEP_NS
@@ -42,6 +43,9 @@ _PROVIDERS: dict[Device, str] = {
     "cuda": "CUDAExecutionProvider",
     "tensorrt": "TensorrtExecutionProvider",
 }
+
+RETRAIN = "mellm train spotter"
+"""The command that makes a model for this version."""
 
 SHIPPED = Path(__file__).parent / "models" / "spotter.onnx"
 """The model that comes with the package."""
@@ -79,6 +83,7 @@ class OnnxStepModel:
     :raises ProviderUnavailable: the device asked for is not there
     :raises ModelMissing: there is no such file
     :raises ModelCorrupt: hash, metadata or shapes are not those of a spotter
+    :raises ModelMismatch: it was trained on signals that are measured in another way than this version does
     """
 
     def __init__(self, path: Path | None = None, *, device: Device = "auto", threads: int = 1) -> None:
@@ -104,6 +109,7 @@ class OnnxStepModel:
         if aus != SPOT_AUS or grid_ns != STEP_NS:
             raise ModelCorrupt(f"{self.path.name} speaks of action units {aus} every {grid_ns / 1e6} ms")
         self._check_shapes()
+        recipe.require(record, recipe.of_signals(), self.path.name, RETRAIN)
 
     @property
     def delay_steps(self) -> int:
