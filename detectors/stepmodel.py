@@ -204,4 +204,3 @@ def _read(path: Path) -> tuple[bytes, dict[str, Any]]:
     if not isinstance(record, dict):
         raise ModelCorrupt(f"the record of {path.name} is not an object")
     return data, record
-

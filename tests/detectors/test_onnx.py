@@ -195,6 +195,9 @@ def test_no_other_place_makes_sessions() -> None:
     root = Path(onnx.__file__).parents[1]
     rooms = ("stream", "detectors", "engine", "clients", "evaluation")
     makers = {
-        path.name for room in rooms for path in (root / room).rglob("*.py") if "InferenceSession(" in path.read_text()
+        path.name
+        for room in rooms
+        for path in (root / room).rglob("*.py")
+        if "InferenceSession(" in path.read_text()
     }
     assert makers == {"onnx.py"}

@@ -104,7 +104,9 @@ class TestOnnx:
             "onnxruntime.get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
         )
         monkeypatch.setattr("onnxruntime.InferenceSession", quietly)
-        with pytest.raises(ProviderUnavailable, match="CUDAExecutionProvider is installed and cannot be loaded"):
+        with pytest.raises(
+            ProviderUnavailable, match="CUDAExecutionProvider is installed and cannot be loaded"
+        ):
             OnnxStepModel(tiny(tmp_path), device="cuda")
         assert OnnxStepModel(tiny(tmp_path)).provider == "CPUExecutionProvider"
 
