@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from engine.audit import AuditLog
-from engine.evidence import EvidenceStore
-from engine.spool import Spool
-from stream.events import MARKER
-from stream.journal import Journal
-from tests.engine.test_queue import job
+from mellm.engine.analysis.spool import Spool
+from mellm.engine.evidence.store import EvidenceStore
+from mellm.engine.governance.audit import AuditLog
+from mellm.stream.log.journal import Journal
+from mellm.stream.protocol.events import MARKER
+from tests.engine.analysis.test_describe_queue import job
 
 
 @pytest.fixture(autouse=True)
