@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -21,7 +21,6 @@ from mellm.engine.analysis.describe_queue import DescribeQueue, Job, QueueStats
 from mellm.engine.analysis.pipeline import (
     CHAIN_DROPS,
     Chain,
-    FaceAppeared,
     FaceLost,
     Output,
     PictureChanged,
@@ -30,23 +29,15 @@ from mellm.engine.analysis.pipeline import (
 )
 from mellm.engine.analysis.spool import Spool
 from mellm.engine.analysis.watchdog import Watchdog
+from mellm.engine.analysis.wire_events import end_of, events_of
 from mellm.engine.describe.base import DescribeContext, Describer
-from mellm.engine.results.expressions import event_data, final_record, spotted_record
+from mellm.engine.results.expressions import ExpressionRecord
 from mellm.engine.types import Outcome
 from mellm.stream.capture.runner import SourceRunner, SourceStatus
 from mellm.stream.errors import MellmError
 from mellm.stream.frames import Frame, Gap
 from mellm.stream.protocol.client_messages import Shown
-from mellm.stream.protocol.events import (
-    EXPRESSION_SPOTTED,
-    FACE_APPEARED,
-    FACE_LOST,
-    SCORE,
-    SOURCE_GAP,
-    SOURCE_PICTURE,
-    STATS,
-    media_time,
-)
+from mellm.stream.protocol.events import STATS
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +58,7 @@ LATENCIES_KEPT = 6000
 class Sink(Protocol):
     """Where events go. Called from any thread; must not block for long."""
 
-    def publish(self, kind: str, source: str, data: dict[str, Any], t_ns: int | None = None) -> None:
+    def publish(self, kind: str, source: str, data: Mapping[str, Any], t_ns: int | None = None) -> None:
         """One event; ``t_ns`` is its media time."""
         ...
 
@@ -189,9 +180,8 @@ class LiveEngine:
 
     def _described(self, job: Job, outcome: Outcome) -> None:
         expression = job.expression
-        record = final_record(expression, outcome, None, job.evidence.regions)
-        data = event_data(expression, record)
-        self._sink.publish(f"expression.{outcome.state}", expression.source, data, expression.offset.pts_ns)
+        event = end_of(ExpressionRecord.of(expression, job.evidence.regions).ended(outcome))
+        self._sink.publish(event.type, expression.source, event.data, event.t_ns)
         if self._spool is not None:
             self._spool.remove(expression.id)
 
@@ -284,7 +274,7 @@ class LiveSource:
                         break
                     continue
                 if isinstance(item, Gap):
-                    self._gap(item)
+                    self._tell(item)
                 elif self._on_frame is not None:
                     self._on_frame(item)
                 for output in chain.push(item):
@@ -304,61 +294,47 @@ class LiveSource:
             if self._ended is not None:
                 self._publish(self._ended)
 
-    def _gap(self, gap: Gap) -> None:
-        data = {
-            **media_time("from", gap.from_ns),
-            **media_time("to", gap.to_ns),
-            "reason": gap.reason,
-            "frames": gap.frames,
-        }
-        self._sink.publish(SOURCE_GAP, self._runner.id, data, gap.from_ns)
-
     def _take(self, output: Output) -> None:
-        source = self._runner.id
-        if isinstance(output, Spotted):
-            expression = output.expression
-            ok, png = cv2.imencode(".png", output.evidence.motion_map)
-            if ok:
-                self._sink.evidence(expression.id, png.tobytes())
-            if output.pair is not None and self._sink.keeps_faces:
-                ok, png = cv2.imencode(".png", np.hstack((output.pair.onset_gray, output.pair.apex_gray)))
-                if ok:
-                    self._sink.evidence(expression.id, png.tobytes(), "faces")
-            data = event_data(expression, spotted_record(expression, output.evidence.regions))
+        job: Job | None = None
+        if isinstance(output, Scored):
+            if not self._due(output):
+                return
+        elif isinstance(output, Spotted):
+            self._pictures(output)
             job = self._prepare(output)
-            self._sink.publish(EXPRESSION_SPOTTED, source, data, expression.offset.pts_ns)
-            self._submit(job)
-        elif isinstance(output, FaceAppeared):
-            box = [round(v, 1) for v in output.box]
-            self._sink.publish(FACE_APPEARED, source, {"track": output.track, "box": box}, output.t_ns)
         elif isinstance(output, FaceLost):
             self._scored_ns.pop(output.track, None)
-            self._sink.publish(FACE_LOST, source, {"track": output.track}, output.t_ns)
         elif isinstance(output, PictureChanged):
-            state = output.still or "live"
             log = logger.info if output.still is None else logger.warning
-            log("%s: the picture is %s", source, state)
-            data = {"state": state, **media_time("at", output.t_ns)}
-            self._sink.publish(SOURCE_PICTURE, source, data, output.t_ns)
-        elif isinstance(output, Scored):
-            self._score(output)
+            log("%s: the picture is %s", self._runner.id, output.still or "live")
+        self._tell(output)
+        if job is not None:
+            self._submit(job)
 
-    def _score(self, scored: Scored) -> None:
+    def _tell(self, output: Output | Gap) -> None:
+        for event in events_of(output):
+            self._sink.publish(event.type, self._runner.id, event.data, event.t_ns)
+
+    def _pictures(self, spotted: Spotted) -> None:
+        """What an expression may be looked at with, before anybody hears of it."""
+        name = spotted.expression.id
+        ok, png = cv2.imencode(".png", spotted.evidence.motion_map)
+        if ok:
+            self._sink.evidence(name, png.tobytes())
+        if spotted.pair is not None and self._sink.keeps_faces:
+            ok, png = cv2.imencode(".png", np.hstack((spotted.pair.onset_gray, spotted.pair.apex_gray)))
+            if ok:
+                self._sink.evidence(name, png.tobytes(), "faces")
+
+    def _due(self, scored: Scored) -> bool:
+        """Whether this score is told: for latency all count, for displays ten a second."""
         # from the moment the camera showed it: the network's look-ahead counts
         self._latencies.append((time.monotonic_ns() - scored.wall_ns + scored.lag_ns) / 1e6)
-        score = scored.score
-        if score.t_ns - self._scored_ns.get(scored.track, -SCORE_EVERY_NS) < SCORE_EVERY_NS:
-            return
-        self._scored_ns[scored.track] = score.t_ns
-        data = {
-            "track": scored.track,
-            "me": round(score.me, 3),
-            "apex": round(score.apex, 3),
-            "macro": round(score.macro, 3),
-            "box": [round(v, 1) for v in scored.face.box],
-            "landmarks": np.rint(scored.face.landmarks).astype(int).tolist(),
-        }
-        self._sink.publish(SCORE, self._runner.id, data, score.t_ns)
+        at = scored.score.t_ns
+        if at - self._scored_ns.get(scored.track, -SCORE_EVERY_NS) < SCORE_EVERY_NS:
+            return False
+        self._scored_ns[scored.track] = at
+        return True
 
     def _stats(self, *, last: bool = False) -> None:
         now = time.monotonic()

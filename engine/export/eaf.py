@@ -20,12 +20,12 @@ import mimetypes
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 from xml.etree import ElementTree as ET
 
 from mellm.engine.export import words
 from mellm.engine.facs.action_units import COARSE
+from mellm.engine.results.expressions import ExpressionRecord
 from mellm.engine.results.run_reader import Run, recording
 from mellm.stream.errors import UsageError
 
@@ -91,7 +91,7 @@ class _Document:
         self._order = ET.SubElement(self._root, "TIME_ORDER")
         self._slots: list[int] = []
         self._annotations = 0
-        for track in sorted({int(r["track"]) for r in run.expressions}) or [1]:
+        for track in sorted({r.track for r in run.expressions}) or [1]:
             self._track(track)
         self._markers()
         properties = {
@@ -124,12 +124,10 @@ class _Document:
         )
 
     def _track(self, track: int) -> None:
-        mine = [r for r in self._run.expressions if r["track"] == track]
+        mine = [r for r in self._run.expressions if r.track == track]
         who = f"track{track}"
         parent = self._tier(EXPRESSION, who, _TOP)
-        ids = [
-            self._aligned(parent, *interval(r["onset_ms"], r["offset_ms"]), f"{r['score']:.2f}") for r in mine
-        ]
+        ids = [self._aligned(parent, *interval(r.onset_ms, r.offset_ms), f"{r.score:.2f}") for r in mine]
         apexes = self._tier(APEX, who, _INSIDE, parent)
         for record in mine:
             self._aligned(apexes, *apex_interval(record), "apex")
@@ -214,11 +212,11 @@ def interval(onset_ms: float, offset_ms: float) -> tuple[int, int]:
     return start, max(start + 1, round(offset_ms))
 
 
-def apex_interval(record: Mapping[str, Any]) -> tuple[int, int]:
+def apex_interval(record: ExpressionRecord) -> tuple[int, int]:
     """The apex as a stretch of a frame's length that stays inside of the expression."""
-    start, end = interval(record["onset_ms"], record["offset_ms"])
-    fps = float((record.get("quality") or {}).get("fps") or 50.0)
-    at = min(max(start, round(record["apex_ms"])), end - 1)
+    start, end = interval(record.onset_ms, record.offset_ms)
+    fps = (record.quality.fps if record.quality else 0) or 50.0
+    at = min(max(start, round(record.apex_ms)), end - 1)
     return at, min(end, at + max(1, round(1000 / fps)))
 
 
@@ -231,10 +229,10 @@ def printable(value: str) -> str:
     )
 
 
-def _text(record: Mapping[str, Any]) -> str:
+def _text(record: ExpressionRecord) -> str:
     return words.text(record) or words.headline(record)
 
 
 def _exact(run: Run) -> str:
-    times = {r["id"]: [r["track"], r["onset_ms"], r["apex_ms"], r["offset_ms"]] for r in run.expressions}
+    times = {r.id: [r.track, r.onset_ms, r.apex_ms, r.offset_ms] for r in run.expressions}
     return json.dumps(times, separators=(",", ":"))
