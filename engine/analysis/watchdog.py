@@ -131,7 +131,7 @@ class Watchdog:
         if fresh:
             logger.error("%s\n%s", "; ".join(map(str, fresh)), _stacks())
         for name in sorted(self._told - names):
-            logger.warning("%s goes on", name)
+            logger.warning("%s recovered", name)
         self._told = names
         if not stalls:
             self._on_alive()
