@@ -82,9 +82,24 @@ class Turn:
         """
         self._worker.note(self, None)
 
+    def wait(self, seconds: float) -> bool:
+        """Rest for so long, or until the worker is stopped; whether it was.
+
+        :raises Abandoned: another thread has taken this one's place
+        """
+        self.rest()
+        stopped = self._worker.pause(seconds)
+        self.beat()
+        return stopped
+
     def worked(self) -> None:
         """Work went through: whatever was wrong is over."""
         self._worker.flowed(self)
+
+    def failed(self, error: MellmError) -> None:
+        """What this body looks after has died, and is started again by it: the worker is at fault until it works."""
+        self.worked_ns = None
+        self._worker.blame(error)
 
 
 class Worker:
@@ -93,7 +108,7 @@ class Worker:
 
     :param body: runs until ``turn.over``, beats, and says when it has worked; returning ends the worker
     :param on_death: called with the error on the worker's thread before the back-off
-    :param vitals: who watches; without one nobody notices that it stands still
+    :param vitals: who watches, set before the start; without one nobody notices that it stands still
     :param limit_s: longest time between two beats; :param abandon_s: after so long its place is taken by another
         thread, ``None`` for never (it owns something that only one may have, such as a file)
     """
@@ -117,7 +132,7 @@ class Worker:
         """Why it died last; ``None`` once work flows again."""
         self._body = body
         self._on_death = on_death
-        self._vitals = vitals
+        self.vitals = vitals
         self._abandon_s = abandon_s
         self._backoff = backoff or Backoff()
         self._clock: Clock = clock or MonotonicClock()
@@ -125,13 +140,14 @@ class Worker:
         self._turn: Turn | None = None
         self._thread: threading.Thread | None = None
         self._ended = threading.Event()
-        self._attempt = 0
+        self.attempt = 0
+        """Deaths in a row."""
         self._logged = ""
 
     def start(self) -> None:
         """Run the body from now on. Once."""
-        if self._vitals is not None:
-            self._vitals.add(self)
+        if self.vitals is not None:
+            self.vitals.add(self)
         with self._lock:
             self._launch(None)
 
@@ -147,6 +163,11 @@ class Worker:
         if self._thread is None or self._thread is threading.current_thread():
             return self._thread is None
         return self._ended.wait(timeout_s)
+
+    @property
+    def started(self) -> bool:
+        """Whether :meth:`start` was called."""
+        return self._thread is not None
 
     @property
     def alive(self) -> bool:
@@ -188,6 +209,10 @@ class Worker:
             turn.beat_ns = self._clock.now_ns()
             turn.limit_ns = None if limit_s is None else round(limit_s * NS_PER_S)
 
+    def pause(self, seconds: float) -> bool:
+        """See :meth:`Turn.wait`."""
+        return self._clock.wait(self.stopping, seconds)
+
     def flowed(self, turn: Turn) -> None:
         """See :meth:`Turn.worked`."""
         self.note(turn, self.limit_s)
@@ -197,8 +222,14 @@ class Worker:
             self.fault = None
             self._logged = ""
             logger.warning("%s goes on", self.name)
-            if self._vitals is not None:
-                self._vitals.recovered(self)
+            if self.vitals is not None:
+                self.vitals.recovered(self)
+
+    def blame(self, error: MellmError) -> None:
+        """See :meth:`Turn.failed`."""
+        self.fault = error
+        if self.vitals is not None:
+            self.vitals.died(self, error)
 
     def _launch(self, died: MellmError | None) -> None:
         turn = self._turn = Turn(self)
@@ -230,8 +261,8 @@ class Worker:
             if turn is not self._turn:
                 return
             self._turn = None
-        if self._vitals is not None:
-            self._vitals.remove(self)
+        if self.vitals is not None:
+            self.vitals.remove(self)
         self._ended.set()
 
     def _fell(self, turn: Turn, error: BaseException) -> MellmError:
@@ -245,23 +276,23 @@ class Worker:
 
     def _count(self, turn: Turn, error: MellmError) -> None:
         if turn.worked_ns is not None and self._clock.now_ns() - turn.worked_ns >= STABLE_NS:
-            self._attempt = 0
-        self._attempt += 1
+            self.attempt = 0
+        self.attempt += 1
         self.fault = error
 
     def _delay_s(self, error: MellmError) -> float:
         # what only a person can mend, such as a missing file, is not asked for often
         hopeless = not (error.retryable or isinstance(error, InternalError))
-        return self._backoff.delay_s(self._attempt, "refused" if hopeless else "lost")
+        return self._backoff.delay_s(self.attempt, "refused" if hopeless else "lost")
 
     def _tell(self, error: MellmError) -> None:
         try:
             # the trace once, and not with each try
             trace = error.__cause__ if self._logged != str(error) else None
             self._logged = str(error)
-            logger.error("%s failed (try %d): %s", self.name, self._attempt, error, exc_info=trace)
+            logger.error("%s failed (try %d): %s", self.name, self.attempt, error, exc_info=trace)
             self._on_death(error)
-            if self._vitals is not None:
-                self._vitals.died(self, error)
+            if self.vitals is not None:
+                self.vitals.died(self, error)
         except Exception:
             logger.exception("%s: its death could not be told", self.name)

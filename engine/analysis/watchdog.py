@@ -2,9 +2,9 @@
 
 Whoever must not stand still *beats*; a thread of its own looks at the ages. It reports each stall once, with the stack
 of every thread (so that the cause is in the log), and once when it is over. ``/healthz`` answers 503 meanwhile, as far
-as the event loop can still answer; a supervisor that sees neither restarts the process. A worker that died is told in the
-same places until work flows through it again; the supervisor is not asked to restart the process for it, because the
-worker is started again by itself.
+as the event loop can still answer; a supervisor that sees neither restarts the process. A worker that died is told in
+the same places until work flows through it again; the supervisor is not asked to restart the process for it, because
+the worker is started again by itself.
 """
 
 from __future__ import annotations

@@ -39,11 +39,14 @@ class Seen:
         self.told.append(("recovered", ""))
 
 
-def until(what: Callable[[], bool], seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
+def until(what: Callable[[], bool], passing: ManualClock | None = None) -> None:
+    """Wait for progress; with a clock, let its time pass meanwhile."""
+    end = time.monotonic() + 60
     while not what():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.002)
+        if passing is not None:
+            passing.advance(0.05)
 
 
 @pytest.fixture
@@ -91,8 +94,9 @@ def test_a_death_is_logged_with_its_trace_told_and_mended(
     code = error.code if isinstance(error, MellmError) else "internal"
     assert (worker.fault and worker.fault.code, [d.code for d in deaths]) == (code, [code])
     assert len(runs) == 1  # it waits for its back-off
-    clock.advance(0.3 if code == "internal" else 30.0)  # a missing file is not asked for four times a second
-    until(lambda: len(runs) == 2)
+    until(lambda: len(runs) == 2, clock)
+    # a missing file is not asked for four times a second
+    assert clock.now_ns() / 1e9 == pytest.approx(0.25 if code == "internal" else 30.0, rel=0.5)
     assert worker.fault is not None  # it runs, and has done nothing yet
     flow.set()
     until(lambda: worker.fault is None)
@@ -118,18 +122,15 @@ def test_deaths_in_a_row_wait_longer_and_work_in_between_begins_anew(
             until(lambda: turn.over or clock.now_ns() >= runs[-1] + 2 * 10**9)
         raise ValueError
 
-    made(body)
-    for number, delay in enumerate((0.25, 0.5, 0.5), 1):
-        until(lambda number=number: len(runs) == number)
-        clock.advance(delay)
-    until(lambda: len(runs) == 4)
+    worker = made(body)
+    until(lambda: len(runs) == 17, clock)
+    assert worker.attempt >= 16
+    last = runs[-1] - runs[-2]
+    assert last == pytest.approx(2 * 10**9, rel=0.1)
     works.set()
-    clock.advance(0.5)
-    until(lambda: len(runs) == 5)
-    clock.advance(2.0)  # it has worked for long enough
-    time.sleep(0.02)
-    clock.advance(0.25)
-    until(lambda: len(runs) == 6)
+    until(lambda: len(runs) == 20, clock)
+    assert worker.attempt <= 2
+    assert runs[-1] - runs[-2] == pytest.approx(2.25 * 10**9, rel=0.1)
 
 
 def test_one_that_stands_still_is_seen_and_another_takes_its_place(
@@ -161,8 +162,7 @@ def test_one_that_stands_still_is_seen_and_another_takes_its_place(
     until(lambda: bool(deaths))
     assert isinstance(deaths[0], InternalError)
     assert "stood still for 11.0 s" in str(deaths[0])
-    clock.advance(0.3)
-    until(lambda: worker.fault is None)
+    until(lambda: worker.fault is None, clock)
     assert worker.stall_s is None
     hang.set()  # the first thread wakes, finds its place taken, and ends
     until(lambda: sum(t.name == "mellm-test" for t in threading.enumerate()) == 1)
