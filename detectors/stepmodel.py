@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from mellm.detectors import recipe
 from mellm.detectors.onnx import Device, session
 from mellm.detectors.signals import FEATURES, PER_BASELINE
 from mellm.detectors.types import F32
@@ -28,6 +29,9 @@ SPOT_AUS = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 24, 26)
 
 ME, MACRO, APEX, ONSET, OFFSET, TO_ONSET, TO_OFFSET, AU0 = range(8)
 OUTPUTS = AU0 + len(SPOT_AUS)
+
+RETRAIN = "mellm train spotter"
+"""The command that makes a model for this version."""
 
 SHIPPED = Path(__file__).parent / "models" / "spotter.onnx"
 """The model that comes with the package."""
@@ -65,6 +69,7 @@ class OnnxStepModel:
     :raises ProviderUnavailable: the device asked for is not there, or does not work
     :raises ModelMissing: there is no such file
     :raises ModelCorrupt: hash, metadata or shapes are not those of a spotter
+    :raises ModelMismatch: it was trained on signals that are measured in another way than this version does
     """
 
     def __init__(self, path: Path | None = None, *, device: Device = "auto", threads: int = 1) -> None:
@@ -90,6 +95,7 @@ class OnnxStepModel:
         if aus != SPOT_AUS or grid_ns != STEP_NS:
             raise ModelCorrupt(f"{self.path.name} speaks of action units {aus} every {grid_ns / 1e6} ms")
         self._check_shapes()
+        recipe.require(record, recipe.of_signals(), self.path.name, RETRAIN)
 
     @property
     def delay_steps(self) -> int:
