@@ -172,7 +172,7 @@ def _terms(parts: Mapping[str, float]) -> str:
 
 def _health(answer: Any) -> Finding:
     if answer.status_code == 200:
-        return Finding("health", "ok", "nothing stands still")
+        return Finding("health", "ok", "all workers running")
     return Finding("health", "error", f"HTTP {answer.status_code}: {_reason(answer)}")
 
 

@@ -115,6 +115,11 @@ def clock(milliseconds: float) -> str:
     return f"{hours}:{tail}" if hours else tail
 
 
+def counted(number: int, thing: str) -> str:
+    """``1 expression``, ``2 expressions``."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
 def units(description: Description) -> str:
     """``AU1+2 both, AU12 left`` of a description."""
     by_side: dict[str, list[str]] = {}

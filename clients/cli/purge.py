@@ -52,7 +52,7 @@ def purge(
     dry_run: bool,
     as_json: bool,
 ) -> int:
-    """Erase events, motion maps and results, so that no file of mellm holds them any more.
+    """Permanently delete events, motion maps and results from all mellm files.
 
     What is chosen by several options must fit all of them. Takes from the server's log and motion maps, and from the
     run folders named with --run. The server that uses the log must be stopped. Numbers of erased events are not used
@@ -137,6 +137,6 @@ def _tell(place: str, gone: Gone, dry_run: bool, as_json: bool) -> None:
     click.echo(f"{place}: {verb} {gone.events} events, {files}, of {len(gone.expressions)} expressions")
     if gone.unknown:
         click.echo(
-            f"{place}: {gone.unknown} more motion maps belong to nobody that the log knows; --older-than chooses them",
+            f"{place}: {gone.unknown} more motion maps have no entry in the journal; --older-than chooses them",
             err=True,
         )

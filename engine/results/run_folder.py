@@ -184,7 +184,7 @@ class RunFolder:
             del sources[name]
 
     def summary(self, source: str) -> Mapping[str, Any] | None:
-        """What was written of a source that was finished in an earlier session of this run, else ``None``.
+        """What was written of a source that was already analysed, else ``None``.
 
         :raises RunError: its results were erased here: making them again would undo that without a word
         """

@@ -126,7 +126,7 @@ def test_l1_four_cameras_for_two_minutes() -> None:
 def test_l1_with_the_true_networks() -> None:
     factory = ChainFactory(load())
     _, figures = run_cameras(4, 60.0, lambda source: factory.make(source, scores=True))
-    record("L1", "N", run="true networks, no face in sight", **figures)
+    record("L1", "N", run="true networks, no face visible", **figures)
 
 
 @pytest.mark.slow
