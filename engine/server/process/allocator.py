@@ -20,7 +20,7 @@ _M_MMAP_THRESHOLD: Final = -3
 _M_ARENA_MAX: Final = -8
 
 
-def settle() -> bool:
+def tune_malloc() -> bool:
     """Call once, before threads are started. Does nothing where the environment sets the allocator's limits itself.
 
     :returns: whether the allocator took it; another C library than glibc does not

