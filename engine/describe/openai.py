@@ -144,9 +144,7 @@ class OpenAIDescriber:
                 self._breaker.withdrawn()
             elif error.retryable:
                 if self._breaker.failed(time.monotonic()):
-                    logger.warning(
-                        "describer %s is down (%s); it is left alone for a while", self._where, error.code
-                    )
+                    logger.warning("describer %s unavailable (%s); pausing requests", self._where, error.code)
             else:
                 self._answered()
             raise
