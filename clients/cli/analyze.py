@@ -129,13 +129,13 @@ def run(
     :param consent: reference by which ``mellm purge --subject`` finds the run
     """
     from mellm.engine.analysis import offline
-    from mellm.engine.analysis.pipeline_factory import ChainFactory
+    from mellm.engine.analysis.pipeline_factory import PipelineFactory
     from mellm.engine.governance.consent import reference
     from mellm.engine.provenance import versions
     from mellm.engine.results.run_folder import RunFolder
 
     describer = make_describer(settings)
-    factory = ChainFactory(settings, describer.recipe)
+    factory = PipelineFactory(settings, describer.recipe)
     decides = {
         "purpose": settings.purpose,
         "describer": describer.name,

@@ -21,13 +21,13 @@ from mellm.engine.analysis.describe_queue import DescribeQueue, Job
 from mellm.engine.analysis.pipeline import (
     MODEL_INVALID,
     STILL,
-    Chain,
     ChainCounts,
     Output,
     Seen,
+    SourcePipeline,
     Spotted,
 )
-from mellm.engine.analysis.prefetch import Ahead
+from mellm.engine.analysis.prefetch import Prefetcher
 from mellm.engine.analysis.wire_events import WireEvent, end_of, events_of
 from mellm.engine.describe.base import DescribeContext, Describer
 from mellm.engine.results.expressions import ExpressionRecord
@@ -125,7 +125,7 @@ def recordings(paths: Sequence[str], fps: float | None = None) -> list[Recording
 def analyze(
     inputs: Sequence[Recording],
     run: RunStore,
-    make_chain: Callable[[str], Chain],
+    make_pipeline: Callable[[str], SourcePipeline],
     describer: Describer,
     *,
     keep_evidence: bool = True,
@@ -139,7 +139,7 @@ def analyze(
     for _ in steps(
         inputs,
         run,
-        make_chain,
+        make_pipeline,
         describer,
         result,
         keep_evidence=keep_evidence,
@@ -155,7 +155,7 @@ def analyze(
 def steps(
     inputs: Sequence[Recording],
     run: RunStore,
-    make_chain: Callable[[str], Chain],
+    make_pipeline: Callable[[str], SourcePipeline],
     describer: Describer,
     result: RunResult,
     *,
@@ -192,7 +192,7 @@ def steps(
             deadline_s=deadline_s,
         )
         try:
-            yield from _one(recording, run, make_chain, queue, writer, watcher, result)
+            yield from _one(recording, run, make_pipeline, queue, writer, watcher, result)
         finally:
             queue.close()
 
@@ -211,14 +211,14 @@ def _same(recording: Recording, summary: Mapping[str, Any], folder: Path) -> Non
 def _one(
     recording: Recording,
     run: RunStore,
-    make_chain: Callable[[str], Chain],
+    make_pipeline: Callable[[str], SourcePipeline],
     queue: DescribeQueue,
     writer: _Writer,
     watcher: Progress,
     result: RunResult,
 ) -> Iterator[None]:
     started = time.monotonic()
-    chain: Chain | None = None
+    chain: SourcePipeline | None = None
     info: SourceInfo | None = None
     shown = redact(recording.path)
     summary: dict[str, Any] = {"state": "done", "path": shown}
@@ -227,7 +227,7 @@ def _one(
         with open_source(recording.path, id=recording.id, live=False, fps=recording.fps) as source:
             info = source.info
             _must_end(info)
-            chain = make_chain(recording.id)
+            chain = make_pipeline(recording.id)
             watcher.source(recording.id, info, "open")
             yield from _drain(source, chain, queue, writer, watcher, media)
             info = source.info
@@ -292,12 +292,12 @@ def _items(source: Source) -> Iterator[Item]:
 
 
 @contextmanager
-def seen_ahead(source: Source, chain: Chain) -> Iterator[Iterator[Seen]]:
+def seen_ahead(source: Source, chain: SourcePipeline) -> Iterator[Iterator[Seen]]:
     """What a source shows, to its end: pictures are read on one thread, and faces found in them on another.
 
     :raises SourceError: while iterating: it broke
     """
-    with Ahead(_items(source)) as items, Ahead(map(chain.look, items)) as seen:
+    with Prefetcher(_items(source)) as items, Prefetcher(map(chain.look, items)) as seen:
         yield seen
 
 
@@ -322,7 +322,12 @@ class _Media:
 
 
 def _drain(
-    source: Source, chain: Chain, queue: DescribeQueue, writer: _Writer, watcher: Progress, media: _Media
+    source: Source,
+    chain: SourcePipeline,
+    queue: DescribeQueue,
+    writer: _Writer,
+    watcher: Progress,
+    media: _Media,
 ) -> Iterator[None]:
     number = 0
     with seen_ahead(source, chain) as all_seen:
@@ -353,7 +358,7 @@ def _take(output: Output, number: int, queue: DescribeQueue, writer: _Writer) ->
 
 
 def _counts(
-    chain: Chain | None, spotted: int, described: int, abstained: int, dropped: dict[str, int]
+    chain: SourcePipeline | None, spotted: int, described: int, abstained: int, dropped: dict[str, int]
 ) -> dict[str, Any]:
     if chain is None:
         return {"captured": 0, "analysed": 0, "spotted": 0, "described": 0, "abstained": 0}

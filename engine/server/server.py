@@ -35,7 +35,7 @@ from mellm.engine.governance.withdrawal import Withdraws, nothing_to_withdraw
 from mellm.engine.server.auth import Authenticator, OriginPolicy, bearer, is_loopback
 from mellm.engine.server.catalog import Catalog
 from mellm.engine.server.connection import EMPTY, Connection, Ending
-from mellm.engine.server.expression_reader import Library
+from mellm.engine.server.expression_reader import ExpressionReader
 from mellm.engine.server.http import Answer, Pages, forbidden, to_response, unauthorised
 from mellm.engine.server.metrics import Metrics
 from mellm.engine.server.options import ServerOptions, tls_context
@@ -96,12 +96,12 @@ class Server:
         self._audit = audit
         self._clock_ns = clock_ns
         self._authenticator = Authenticator(options.accepted, clock_ns=clock_ns)
-        self._library = Library(hub.journal, self.evidence.get, audit)
+        self._library = ExpressionReader(hub.journal, self.evidence.get, audit)
         self._origins = OriginPolicy.of(
             options.origins, loopback_only=not self._authenticator.needed and is_loopback(options.host)
         )
         self._tls = tls_context(options)
-        self._pages = Pages(
+        self.pages = Pages(
             library=self._library,
             metrics=self.metrics,
             authenticator=self._authenticator,
@@ -274,7 +274,7 @@ class Server:
         if not self._origins.accepts_origin(origin, host):
             return forbidden("pages of this origin may not connect; the server's --origin allows more")
         if headers.get("upgrade", "").lower() != "websocket":
-            return await self._pages.answer(request.method, request.path, headers)
+            return await self.pages.answer(request.method, request.path, headers)
         if request.path.partition("?")[0] not in (PATH, "/"):
             return Answer(HTTPStatus.NOT_FOUND, f"the WebSocket is at {PATH}\n".encode())
         if "?" in request.path:
