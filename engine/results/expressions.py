@@ -39,7 +39,8 @@ Json: TypeAlias = Mapping[str, Any]
 class ExpressionRecord:
     """One expression as results show it: spotted, and once ``state`` is set also ended.
 
-    :param source: id of the camera or recording; :param segment: rises where a source was interrupted
+    :param source: id of the camera or recording
+    :param segment: rises where a source was interrupted
     :param track: number of the face within the source
     :param onset_ns, apex_ns, offset_ns: media time, nanoseconds
     :param onset_frame, apex_frame, offset_frame: index of the frame in its source
