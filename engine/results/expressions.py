@@ -42,8 +42,12 @@ class ExpressionRecord:
     :param source: id of the camera or recording
     :param segment: rises where a source was interrupted
     :param track: number of the face within the source
-    :param onset_ns, apex_ns, offset_ns: media time, nanoseconds
-    :param onset_frame, apex_frame, offset_frame: index of the frame in its source
+    :param onset_ns: media time, nanoseconds
+    :param apex_ns: as ``onset_ns``
+    :param offset_ns: as ``onset_ns``
+    :param onset_frame: index of the frame in its source
+    :param apex_frame: as ``onset_frame``
+    :param offset_frame: as ``onset_frame``
     :param score: of the spotter, 0…1
     :param regions: region → motion from onset to apex, x to the picture's right and y down, hundredths of the
         inter-ocular distance
