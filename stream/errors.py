@@ -22,6 +22,7 @@
     ├── ModelError                 weights and inference sessions
     │   ├── ModelMissing           not in the cache
     │   ├── ModelCorrupt           hash, shape or format is wrong
+    │   ├── ModelMismatch          trained on other input than this version gives
     │   ├── ProviderUnavailable    the device asked for is not there
     │   └── ModelOutputInvalid     NaN or wrong shape at run time
     ├── FaceError                  a picture that holds no usable face
@@ -178,6 +179,12 @@ class ModelCorrupt(ModelError):
     """The weights have the wrong hash, shape or format."""
 
     code = "model_corrupt"
+
+
+class ModelMismatch(ModelError):
+    """The weights were trained on other input than this version gives them."""
+
+    code = "model_mismatch"
 
 
 class ProviderUnavailable(ModelError):

@@ -37,6 +37,7 @@ from mellm.engine.types import ActionUnit, Description, Emotion, Outcome
 from mellm.stream.errors import (
     MellmError,
     ModelCorrupt,
+    ModelMismatch,
     ModelMissing,
     ProviderUnavailable,
     RunError,
@@ -205,7 +206,7 @@ def _one(
             result.warnings.append(f"{shown}: {end.message}")
             logger.warning("%s: %s", shown, end.message)
         result.warnings += [f"{shown}: {remark}" for remark in _remarks(chain.counts)]
-    except (RunError, ModelMissing, ModelCorrupt, ProviderUnavailable):
+    except (RunError, ModelMissing, ModelCorrupt, ModelMismatch, ProviderUnavailable):
         raise  # the next recording would fare no better
     except MellmError as error:
         summary |= {"state": "failed", "error": {"code": error.code, "message": str(error)}}
