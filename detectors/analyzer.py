@@ -29,7 +29,8 @@ class AnalyzerOptions:
 
     :param max_faces: faces followed at once; the largest come first
     :param device: for both networks, see :func:`mellm.detectors.onnx.session`
-    :param detect_ms: between looks for new faces; :param search_ms: the same while no face is followed
+    :param detect_ms: between looks for new faces
+    :param search_ms: the same while no face is followed
     :param landmark_ms: between looks at a face that is followed (15 a second, and every second frame at 30)
     :param min_width: faces narrower than this many pixels are not followed
     """

@@ -118,7 +118,8 @@ class Score(NamedTuple):
 class StepOutput:
     """One step of network outputs, as probabilities and times.
 
-    :param score: square root of p(apex)·p(me); :param onset_ns, offset_ns: where the network sees them from here
+    :param score: square root of p(apex)·p(me)
+    :param onset_ns, offset_ns: where the network sees them from here
     :param aus: probabilities in the order of :data:`mellm.detectors.stepmodel.SPOT_AUS`
     """
 
@@ -261,7 +262,8 @@ class Spotter:
     network starts anew.
 
     :ivar scores: the latest :data:`SCORES_KEPT` scores
-    :ivar void_steps: steps without features; :ivar invalid_steps: steps at which the network failed
+    :ivar void_steps: steps without features
+    :ivar invalid_steps: steps at which the network failed
     """
 
     def __init__(self, model: StepModel, options: SpottingOptions | None = None) -> None:

@@ -34,7 +34,8 @@ class RegionMotion:
 class Evidence:
     """What a describer is shown.
 
-    :param motion_map: H×W×3 uint8 BGR; :param flow_stats: raw flow statistics, so that noise is not
+    :param motion_map: H×W×3 uint8 BGR
+    :param flow_stats: raw flow statistics, so that noise is not
         mistaken for motion after normalisation; :param recipe: ``mellm-v1``, ``mellm-v3`` or ``live``
     :param refused: reason code when the motion is under the floor, else ``None``
     """
@@ -79,7 +80,8 @@ class Usage:
 class Fallback:
     """Why somebody else answered.
 
-    :param model: who was to answer; :param reason: code of the error that it gave instead
+    :param model: who was to answer
+    :param reason: code of the error that it gave instead
     """
 
     model: str

@@ -95,7 +95,8 @@ def settings_from(
     """Settings from a verb's flags (those of :func:`settings_flags` are taken out of ``flags``).
 
     :param purpose: default purpose of the verb; ``None`` where one must be stated
-    :raises ConfigError: :raises PurposeRefused: see :mod:`mellm.engine.config` and
+    :raises ConfigError
+    :raises PurposeRefused: see :mod:`mellm.engine.config` and
         :mod:`mellm.engine.governance.purpose`
     """
     from mellm.engine.config import load
@@ -142,6 +143,11 @@ def clock(milliseconds: float) -> str:
     hours, minutes = divmod(minutes, 60)
     tail = f"{minutes:02d}:{ms // 1000:02d}.{ms % 1000:03d}"
     return f"{hours}:{tail}" if hours else tail
+
+
+def counted(number: int, thing: str) -> str:
+    """``1 expression``, ``2 expressions``."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def units(record: dict[str, Any]) -> str:

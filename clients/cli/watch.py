@@ -39,10 +39,10 @@ def watch(uri: str, fps: float | None, in_browser: bool, as_json: bool, **flags:
     if in_browser:
         return _open(source, as_json, flags)
     from mellm.clients.cli.live import build, quietly, until_signal
-    from mellm.engine.server.process.allocator import settle
+    from mellm.engine.server.process.allocator import tune_malloc
     from mellm.stream.capture.runner import RunnerOptions
 
-    settle()
+    tune_malloc()
     settings = settings_from(flags, {"sources": [source]}, purpose="self-use")
     screen = Screen(enabled=False if as_json else None)
     printer = Printer(as_json, screen)

@@ -15,7 +15,7 @@ import numpy as np
 
 from mellm.detectors.types import U8, Face
 from mellm.engine.analysis.pipeline import Seen
-from mellm.engine.analysis.prefetch import Ahead
+from mellm.engine.analysis.prefetch import Prefetcher
 from mellm.engine.export import lettering, words
 from mellm.engine.export.captions import cues
 from mellm.engine.export.pictures import evidence
@@ -93,8 +93,9 @@ def annotate(
 ) -> int:
     """Write the annotated copy, H.264 where PyAV can, with the sound of ``recording``.
 
-    :param source: the recording, opened; :param run: of this recording alone
-    :param look: finds and follows faces as the run did, so that their numbers agree: ``Chain.look``
+    :param source: the recording, opened
+    :param run: of this recording alone
+    :param look: finds and follows faces as the run did, so that their numbers agree: ``SourcePipeline.look``
     :param progress: is told the media time that was written, seconds
     :returns: frames written
     :raises SourceUnsupported: the output's suffix is none of :data:`SUFFIXES`
@@ -108,8 +109,8 @@ def annotate(
     part = out.with_name(f"{out.stem}.part{out.suffix}")
     try:
         with (
-            Ahead(_items(source)) as items,
-            Ahead(map(look, items)) as seen,
+            Prefetcher(_items(source)) as items,
+            Prefetcher(map(look, items)) as seen,
             _Film(part, recording, source) as film,
         ):
             count = _all(seen, plan(run), film, progress, _scale(run))
@@ -144,7 +145,8 @@ def burn(image: U8, at_ms: float, faces: Iterable[Face], shown: Iterable[Shown],
     """A frame with what is to be seen at that time; the frame itself is left as it is.
 
     :param image: H×W×3 uint8 BGR
-    :param at_ms: the time that a player shows; :param scale: how many of its seconds are one of media time
+    :param at_ms: the time that a player shows
+    :param scale: how many of its seconds are one of media time
     """
     picture = image.copy()
     height = picture.shape[0]

@@ -44,7 +44,8 @@ CODES, EMOTION, TEXT, ID = ("action_units", "units", "aus", "au"), ("emotion",),
 class Interval:
     """One expression as a person left it.
 
-    :param track: face, ``None`` where the file does not say; :param source: recording, likewise
+    :param track: face, ``None`` where the file does not say
+    :param source: recording, likewise
     :param apex_ms: ``None`` where it was not marked
     :param units: as ``(number, side)``; ``None`` where none were coded, empty where it was coded that there is none
     :param emotion: as written, lower case; ``None`` where it was not coded
@@ -127,7 +128,8 @@ def read_corrections(path: Path, reading: Reading | None = None) -> list[Interva
 def read_markers(path: Path, reading: Reading | None = None) -> list[Marker]:
     """Markers from an ``.eaf`` file (tier ``markers``, or ``--tier markers=NAME``), or a table with a time and a label.
 
-    :raises RunError: :raises UsageError: as :func:`read_corrections`
+    :raises RunError
+    :raises UsageError: as :func:`read_corrections`
     """
     how = reading or Reading()
     if not _is_elan(path):

@@ -24,7 +24,8 @@ class Plan:
     """What one endpoint would be sent. Tokens and cost are estimates; of the answers, the most that is allowed.
 
     :param key: ``none needed``, or whether the variable is set; never what it holds
-    :param cached: questions that are answered already; :param send: those that would be sent
+    :param cached: questions that are answered already
+    :param send: those that would be sent
     :param unsendable: questions with a picture that endpoints do not take
     :param minutes: the least that the limits of the file allow; ``None`` without limits
     :param example: the first request, pictures by type and size; ``None`` where there is none

@@ -110,7 +110,8 @@ class Limiter:
 class Fault:
     """Why a try brought no answer.
 
-    :param reason: code; :param message: one sentence
+    :param reason: code
+    :param message: one sentence
     :param retryable: another try may go better
     :param retry_after: seconds that the endpoint asks to wait
     :param final: no question will fare better: the contestant is asked no more
@@ -152,7 +153,8 @@ class Backoff:
 class Patience:
     """How long one question is tried.
 
-    :param tries: requests at most; :param deadline_s: from the first one
+    :param tries: requests at most
+    :param deadline_s: from the first one
     """
 
     tries: int

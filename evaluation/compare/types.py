@@ -40,7 +40,8 @@ class Shot:
 class Question:
     """One thing that is asked.
 
-    :param task: name of its task; :param id: unique within the task and the same in every run
+    :param task: name of its task
+    :param id: unique within the task and the same in every run
     :param images: files as they are (PNG, JPEG or WebP), in the order in which they are shown, before the prompt
     :param truth: what a right answer says, where there is one; never sent
     :param system: system message, empty for none
@@ -120,7 +121,8 @@ class Published:
 class Row:
     """A line of a table.
 
-    :param name: a contestant's, or a published row's; :param cells: one for each column
+    :param name: a contestant's, or a published row's
+    :param cells: one for each column
     :param published: it was not run
     """
 
@@ -230,7 +232,9 @@ class Contestant(Protocol):
 class Measures:
     """What was measured of one contestant over some questions.
 
-    :param states: state → questions; :param reasons: reason → questions; :param cut: half answers
+    :param states: state → questions
+    :param reasons: reason → questions
+    :param cut: half answers
     :param latency_p50_s, latency_p95_s: of answers that came over a wire or were computed; ``None`` without any
     :param words: median number of words of an answer
     :param direct, stepwise: shares of answers that state the result at once, and that reason step by step
@@ -261,9 +265,11 @@ class Measures:
 class Entry:
     """A contestant as the report shows it.
 
-    :param model: as the endpoint calls it; :param where: address without credentials, file or package
+    :param model: as the endpoint calls it
+    :param where: address without credentials, file or package
     :param stopped: why it was asked no more (``unauthorized`` …), ``None`` where it was asked to the end
-    :param measures: over all tasks; :param by_task: task → over that task
+    :param measures: over all tasks
+    :param by_task: task → over that task
     """
 
     name: str
@@ -300,7 +306,8 @@ class Change:
 class RunResult:
     """Everything a report is written from.
 
-    :param started: UTC, ISO 8601, to the second; :param file: the comparison's file as it was named
+    :param started: UTC, ISO 8601, to the second
+    :param file: the comparison's file as it was named
     :param interrupted: Ctrl-C: unasked questions ended as *failed* with reason ``interrupted``
     :param previous: start of the run that :attr:`changes` are against, ``None`` for the first
     """

@@ -33,8 +33,10 @@ ALL: Final = "all together"
 class Answered:
     """One clip with both sides.
 
-    :param coarse: true class, ``None`` where it has none; :param fine: annotated emotion
-    :param state: ``described``, ``abstained`` or ``failed``; :param reason: why not, or the error's code
+    :param coarse: true class, ``None`` where it has none
+    :param fine: annotated emotion
+    :param state: ``described``, ``abstained`` or ``failed``
+    :param reason: why not, or the error's code
     """
 
     dataset: str
@@ -53,7 +55,9 @@ class Answered:
 class Weighing:
     """Weights of the classes and where they come from.
 
-    :param tested: what they are used on; :param chosen_on: in words; :param uf1: there, ``None`` if nothing was chosen
+    :param tested: what they are used on
+    :param chosen_on: in words
+    :param uf1: there, ``None`` if nothing was chosen
     """
 
     tested: str

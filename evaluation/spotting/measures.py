@@ -82,7 +82,8 @@ class Distractor(NamedTuple):
     """One kind of event that is no micro-expression, or ``none``.
 
     :param truths, found: expressions within :data:`NEAR_S` of such an event, and those that were found
-    :param time_share: of the time with a face; :param false_alarms: spots that overlap such an event and are wrong
+    :param time_share: of the time with a face
+    :param false_alarms: spots that overlap such an event and are wrong
     """
 
     kind: str

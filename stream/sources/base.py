@@ -68,7 +68,8 @@ class EndReport:
     :param seen_ns: media time from the first frame to the end of the last
     :param frames: frames delivered
     :param lost: frames that could not be decoded
-    :param repaired: stamps that were mended; :param guessed: those of them that nothing confirms
+    :param repaired: stamps that were mended
+    :param guessed: those of them that nothing confirms
     :param repeated: pictures that are the one before once more
     """
 

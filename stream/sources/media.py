@@ -16,7 +16,8 @@ def find(path: str | Path) -> Path:
     macOS hands names out with separate accents (NFD), most keyboards type them composed (NFC); they look alike, and
     Linux takes them for two names. The path as given goes before both; a path that is not there is returned as it is.
 
-    :raises OSError: the name is too long; :raises ValueError: it holds a zero byte
+    :raises OSError: the name is too long
+    :raises ValueError: it holds a zero byte
     """
     given = Path(path)
     if given.exists() or str(given).isascii():
@@ -58,7 +59,8 @@ def open_container(
 ) -> InputContainer | OutputContainer:
     """Open a media file with FFmpeg, for packets; pictures come from :func:`mellm.stream.sources.open_source`.
 
-    :raises av.FFmpegError: FFmpeg cannot; :raises OSError: the file cannot be opened
+    :raises av.FFmpegError: FFmpeg cannot
+    :raises OSError: the file cannot be opened
     """
     import av
 

@@ -24,7 +24,8 @@ TIMES: Final[tuple[tuple[tuple[str, ...], float], ...]] = (
 class StampTable:
     """Times by what the table calls ``frame``, nanoseconds.
 
-    :param by_number: where ``frame`` is a number; :param by_name: where it is the name of a file
+    :param by_number: where ``frame`` is a number
+    :param by_name: where it is the name of a file
     """
 
     path: str

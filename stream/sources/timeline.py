@@ -109,7 +109,8 @@ class Timeline:
         """The picture as a frame, with a gap before it where something is missing.
 
         :param raw_ns: time stamp as the source gave it
-        :param rotation: degrees already applied; :param flipped: whether a flip was, before them
+        :param rotation: degrees already applied
+        :param flipped: whether a flip was, before them
         :param lasts_ns: how long the source says that it is shown
         :param layout: pixel format; a change of it begins a segment, as does a change of size
         """

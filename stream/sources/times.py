@@ -91,7 +91,8 @@ class Stamps:
 class Counted:
     """Pictures that are counted, since nothing stamps them.
 
-    :param times_ns: of each picture, from a table; :param fps: else their rate
+    :param times_ns: of each picture, from a table
+    :param fps: else their rate
     """
 
     origin_ns: int | None = 0
