@@ -17,8 +17,10 @@ State: TypeAlias = Literal["described", "abstained", "dropped"]
 class RegionMotion:
     """Motion of one facial region from onset to apex, head motion removed.
 
-    :param dx, dy: mean displacement, 1/100 of the inter-ocular distance; x to the picture's right, y down
-    :param mean_px, max_px: mean and largest magnitude in pixels of the analysed pair
+    :param dx: mean displacement, 1/100 of the inter-ocular distance; x to the picture's right, y down
+    :param dy: as ``dx``
+    :param mean_px: mean and largest magnitude in pixels of the analysed pair
+    :param max_px: as ``mean_px``
     :param direction: octant word with angle, or the two "no …" sentences of the mellm-v3 recipe
     """
 
@@ -36,7 +38,8 @@ class Evidence:
 
     :param motion_map: H×W×3 uint8 BGR
     :param flow_stats: raw flow statistics, so that noise is not
-        mistaken for motion after normalisation; :param recipe: ``mellm-v1``, ``mellm-v3`` or ``live``
+        mistaken for motion after normalisation
+    :param recipe: ``mellm-v1``, ``mellm-v3`` or ``live``
     :param refused: reason code when the motion is under the floor, else ``None``
     """
 

@@ -204,7 +204,7 @@ def _softmax(logits: F32) -> F32:
 def open_graph(path: Path) -> NanoGraph:
     """Load a model folder.
 
-    :raises ModelMissing
+    :raises ModelMissing: as below
     :raises ModelCorrupt: see :func:`mellm.engine.describe.nano_folder.read`; also graphs that
         do not fit together
     :raises MissingExtra: ONNX Runtime is not installed
@@ -240,8 +240,8 @@ def _opened(path: Path) -> NanoGraph:
 def shared(path: Path) -> NanoGraph:
     """The graph of a folder, loaded and verified once per process.
 
-    :raises ModelMissing
-    :raises ModelCorrupt
+    :raises ModelMissing: as :func:`open_graph`
+    :raises ModelCorrupt: as :func:`open_graph`
     :raises MissingExtra: as :func:`open_graph`
     """
     with _lock:

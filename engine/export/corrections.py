@@ -128,7 +128,7 @@ def read_corrections(path: Path, reading: Reading | None = None) -> list[Interva
 def read_markers(path: Path, reading: Reading | None = None) -> list[Marker]:
     """Markers from an ``.eaf`` file (tier ``markers``, or ``--tier markers=NAME``), or a table with a time and a label.
 
-    :raises RunError
+    :raises RunError: as :func:`read_corrections`
     :raises UsageError: as :func:`read_corrections`
     """
     how = reading or Reading()

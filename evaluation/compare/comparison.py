@@ -43,7 +43,7 @@ def contestants(comparison: Comparison, *, keys: bool = True) -> list[Contestant
     :param keys: whether keys are needed: not where nothing is sent
     :raises ConfigError: a key that the environment lacks
     :raises ModelError: the embedded model
-    :raises MetricsError
+    :raises MetricsError: recorded answers that cannot be read
     :raises RowError: recorded answers that cannot be read
     """
     made: list[Contestant] = []

@@ -64,8 +64,7 @@ class OpenAIContestant(_Section):
     :ivar price_in, price_out: of a million tokens, in the file's currency
     :ivar requests_per_minute, tokens_per_minute: never exceeded in any 60 s; tokens are estimated before they are known
     :ivar concurrency: requests under way at once
-    :ivar timeout_s: of one try
-    :ivar deadline_s: of all tries at a question, from the first one on
+    :ivar timeout_s: of one try; :ivar deadline_s: of all tries at a question, from the first one on
     :ivar max_tokens_key: what the endpoint calls the limit
     :ivar temperature: ``default`` sends none
     :ivar image_tokens: what a picture costs, for estimates; default: one token for 28×28 pixels
@@ -197,8 +196,7 @@ class MmeTask(_TaskSettings):
 class VqaTask(_TaskSettings):
     """Questions about micro-expressions in the challenge's JSONL.
 
-    :ivar file: one JSON object a line
-    :ivar media: folder that the frames lie below
+    :ivar file: one JSON object a line; :ivar media: folder that the frames lie below
     :ivar frames: pictures that are shown of a clip
     :ivar limit: lines
     """
@@ -213,8 +211,7 @@ class VqaTask(_TaskSettings):
 class UnderstandingTask(_TaskSettings):
     """Action units and coarse class of the clips of a data set.
 
-    :ivar dataset: as `mellm dataset inspect` knows it
-    :ivar root: its folder
+    :ivar dataset: as `mellm dataset inspect` knows it; :ivar root: its folder
     :ivar profile: how the question is put and the answer read
     :ivar limit: clips
     """
@@ -232,8 +229,7 @@ class QualitativeTask(_TaskSettings):
     """Samples by domain and sub-task, shown side by side.
 
     :ivar folder: a suite; default: the one that ships
-    :ivar domains: only these
-    :ivar limit: samples
+    :ivar domains: only these; :ivar limit: samples
     """
 
     kind: Literal["qualitative"]
@@ -283,7 +279,9 @@ def load(path: Path) -> Comparison:
 
 
 def parse(data: dict[str, Any], path: Path) -> Comparison:
-    """Check what a file holds. :param path: its name, for messages and relative paths
+    """Check what a file holds.
+
+    :param path: its name, for messages and relative paths
 
     :raises ConfigError: as :func:`load`
     """

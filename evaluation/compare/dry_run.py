@@ -48,7 +48,9 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class DryRun:
-    """:param questions: task → questions; :param silent: contestants that are sent nothing, with the reason"""
+    """:param questions: task → questions
+
+    :param silent: contestants that are sent nothing, with the reason"""
 
     questions: dict[str, int]
     plans: tuple[Plan, ...]

@@ -33,7 +33,8 @@ class Limiter:
     Nothing is sent that would make the last 60 s hold more than the bounds; a request larger than the whole bound goes
     alone. What an endpoint tells of itself (``Retry-After``, ``x-ratelimit-*``) holds for all requests to it.
 
-    :param requests, tokens: in any 60 s; ``None`` for no bound
+    :param requests: in any 60 s; ``None`` for no bound
+    :param tokens: as ``requests``
     """
 
     def __init__(self, requests: int | None = None, tokens: int | None = None) -> None:
@@ -130,7 +131,9 @@ class Fault:
 class Backoff:
     """Pauses that grow, with jitter: those who failed together shall not come back together.
 
-    :param first_s, factor, longest_s: of the pause before jitter; jitter takes away up to half
+    :param first_s: of the pause before jitter; jitter takes away up to half
+    :param factor: as ``first_s``
+    :param longest_s: as ``first_s``
     """
 
     first_s: float = 0.5
@@ -184,7 +187,9 @@ class Streak:
         self._length = 0
 
     def away(self) -> bool:
-        """Another one. :returns: whether it is time to give up"""
+        """Another one.
+
+        :returns: whether it is time to give up"""
         self._length += 1
         return self._length >= self.limit
 

@@ -53,7 +53,9 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question with what became of it. :param answers: contestant's name → answer"""
+    """A question with what became of it.
+
+    :param answers: contestant's name → answer"""
 
     id: str
     prompt: str

@@ -29,7 +29,9 @@ Cell: TypeAlias = float | int | str | None
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """A solved example before a question. :param images: as in :class:`Question`"""
+    """A solved example before a question.
+
+    :param images: as in :class:`Question`"""
 
     prompt: str
     answer: str
@@ -74,7 +76,8 @@ class Answer:
     :param error: one sentence for people about :attr:`reason`
     :param cut: the answer ends at the token limit (``finish_reason`` ``length``)
     :param latency_s: seconds of the try that was answered, without waiting for limits; ``None`` where not measured
-    :param tokens_in, tokens_out: as the endpoint counted them; ``None`` where it did not say
+    :param tokens_in: as the endpoint counted them; ``None`` where it did not say
+    :param tokens_out: as ``tokens_in``
     :param tries: requests that were sent for it; 0 where nobody was asked
     :param cached: it came from an earlier run
     """
@@ -235,9 +238,11 @@ class Measures:
     :param states: state → questions
     :param reasons: reason → questions
     :param cut: half answers
-    :param latency_p50_s, latency_p95_s: of answers that came over a wire or were computed; ``None`` without any
+    :param latency_p50_s: of answers that came over a wire or were computed; ``None`` without any
+    :param latency_p95_s: as ``latency_p50_s``
     :param words: median number of words of an answer
-    :param direct, stepwise: shares of answers that state the result at once, and that reason step by step
+    :param direct: shares of answers that state the result at once, and that reason step by step
+    :param stepwise: as ``direct``
     :param cost: in :attr:`currency`, of answered and cut questions at the file's prices; ``None`` without prices
     :param cost_now: the part of it that this run spent (cached answers cost nothing again)
     :param unpriced: answered questions whose tokens the endpoint did not count; they are not in the cost
@@ -292,7 +297,9 @@ class TaskResult:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A number that differs from the last run. :param before: ``None`` where the last run had no such number"""
+    """A number that differs from the last run.
+
+    :param before: ``None`` where the last run had no such number"""
 
     task: str
     table: str

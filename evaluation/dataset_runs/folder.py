@@ -38,8 +38,7 @@ def encoded(record: Mapping[str, Any]) -> bytes:
 class EvalFolder:
     """Open with :meth:`create`, use as a context manager.
 
-    :ivar rows: key → the newest row
-    :ivar found: rows that were there when it was opened
+    :ivar rows: key → the newest row; :ivar found: rows that were there when it was opened
     """
 
     path: Path

@@ -70,7 +70,9 @@ class Video:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """:param iou: least intersection over union; :param long_truth: micro-expressions longer than half a second"""
+    """:param iou: least intersection over union
+
+    :param long_truth: micro-expressions longer than half a second"""
 
     iou: float = 0.5
     long_truth: LongTruth = "keep"
@@ -80,7 +82,8 @@ class Rule:
 class Judged:
     """One recording under one rule, for one kind.
 
-    :param truths, spots: those that count
+    :param truths: those that count
+    :param spots: as ``truths``
     :param pairs: (truth, spot) that match
     :param unscored: truths with an unknown end
     :param set_aside: truths

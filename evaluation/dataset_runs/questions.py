@@ -39,7 +39,9 @@ SIDES: Final = {"L": "left", "R": "right"}
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """:param clip: key of the clip it is about; :param truth: as the challenge writes it"""
+    """:param clip: key of the clip it is about
+
+    :param truth: as the challenge writes it"""
 
     clip: str
     question: str

@@ -90,7 +90,8 @@ class Scored:
 class Recognition:
     """A finished evaluation.
 
-    :param coarse, fine: data set (and :data:`ALL`) → scores; fine is empty where no answer names a fine class
+    :param coarse: data set (and :data:`ALL`) → scores; fine is empty where no answer names a fine class
+    :param fine: as ``coarse``
     :param matrix: weights chosen on → tested on → UF1; empty unless weights are chosen on several data sets
     """
 

@@ -67,7 +67,7 @@ def load(
     """A set.
 
     :param root: folder of stored pairs
-    :param clips: folder of rendered videos,
+    :param clips: folder of rendered videos
     :param signals: of their records
     :param model: the spotter whose opinion is asked on ``clips``
     :raises UsageError: there is no such set, or it was not made yet

@@ -55,13 +55,18 @@ class Reading:
 class Scores:
     """Of one describer on one set.
 
-    :param f1, precision, recall: units, micro-averaged over expressions above the floor; silence names no unit
+    :param f1: units, micro-averaged over expressions above the floor; silence names no unit
+    :param precision: as ``f1``
+    :param recall: as ``f1``
     :param sides: share of right sides among right units
     :param coarse: UF1
     :param ceiling: the best that perfect
-        units allow; :param abstains: share of pairs without expression that are not described; :param talk, moving:
+        units allow
+    :param abstains: share of pairs without expression that are not described
+    :param talk:
         the same of speech, and of all above the floor; :param silent: share of expressions above the floor
         that are not described; :param parsed, consistent: shares of answers
+    :param moving: as ``talk``
     """
 
     f1: Estimate

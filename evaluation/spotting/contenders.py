@@ -204,7 +204,7 @@ def load_model(
 
     :param path: ``None`` is the shipped one
     :param folds: folder with ``fold-A.onnx`` …
-    :raises ModelMissing
+    :raises ModelMissing: as below
     :raises ModelCorrupt: as :class:`mellm.detectors.stepmodel.OnnxStepModel`, and for a fold of
         another version than the network's
     """

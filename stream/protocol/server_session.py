@@ -142,7 +142,8 @@ class SessionRules:
     :param authenticate: token → whoever holds it, ``None`` if nobody does
     :param sources: ids that exist now; empty where nobody keeps a list
     :param pushable: ids of sources whose pictures clients may send
-    :param messages_per_s, burst: how fast a client may talk
+    :param messages_per_s: how fast a client may talk
+    :param burst: as ``messages_per_s``
     :param pictures_per_s: how fast it may send pictures
     :param max_errors: refused messages until the session is closed
     """
