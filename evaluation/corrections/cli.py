@@ -76,9 +76,3 @@ def _lines(scored: CorrectionScore) -> list[str]:
     lines += [f"removed        {clock(r['onset_ms'])}  score {r['score']:.2f}" for r in scored.removed]
     lines += [f"added          {clock(i.onset_ms)}" for i in scored.added]
     return lines
-
-
-def main(arguments: list[str]) -> int:
-    """Run the command; errors are the caller's to print."""
-    code = command.main(arguments, prog_name="mellm eval corrections", standalone_mode=False)
-    return code if isinstance(code, int) else 0

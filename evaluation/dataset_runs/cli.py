@@ -31,8 +31,8 @@ from mellm.evaluation.dataset_runs.judging import Rule
 from mellm.evaluation.dataset_runs.progress import Bar
 from mellm.evaluation.dataset_runs.recordings import recordings
 from mellm.evaluation.dataset_runs.spotter import LEVELS, Parts
-from mellm.evaluation.dataset_runs.tables import Table, told
 from mellm.evaluation.datasets import APEX_POLICIES, OFFSET_POLICIES, Clip
+from mellm.evaluation.metrics.table import Table
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Protocol = Literal["loso", "lodo"]
@@ -344,30 +344,7 @@ def _show(made: Sequence[Table], done: work.Done, out: Path, as_json: bool) -> N
             json.dumps(json.loads((out / output.REPORT).read_text(encoding="utf-8")), ensure_ascii=False)
         )
         return
-    from rich.box import SIMPLE
-    from rich.console import Console
-    from rich.table import Table as Drawn
-
-    console = Console()
-    console.width = max(console.width, 100)
     for table in made[:2]:
-        drawn = Drawn(title=table.title, title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
-        for column, head in enumerate(table.heads):
-            drawn.add_column(head, justify="right" if table.numeric(column) else "left")
-        for row in table.rows:
-            drawn.add_row(*(told(cell, table.digits) for cell in row))
-        console.print(drawn)
-        for note in table.notes:
-            console.print(note, markup=False, highlight=False, soft_wrap=True)
+        table.show()
     went_on = f", {done.skipped} were there" if done.skipped else ""
     click.echo(f"{done.made} rows made{went_on}, {done.failed} failed; {out / 'tables.md'}", err=True)
-
-
-KINDS = {"spotting": spotting, "recognition": recognise, "understanding": understand}
-
-
-def main(arguments: list[str]) -> int:
-    """Called by the command line with the kind first; errors are the caller's to print."""
-    kind, *rest = arguments
-    code = KINDS[kind].main(rest, prog_name=f"mellm eval {kind}", standalone_mode=False)
-    return code if isinstance(code, int) else 0

@@ -8,9 +8,9 @@ from typing import Any
 
 from mellm.evaluation.dataset_runs.questions import name_of
 from mellm.evaluation.dataset_runs.recognition import ALL, Recognition, Scored
-from mellm.evaluation.dataset_runs.tables import Cell, Table
 from mellm.evaluation.dataset_runs.understanding import Understanding
 from mellm.evaluation.metrics.recognition import OTHER
+from mellm.evaluation.metrics.table import Cell, Table
 from mellm.evaluation.protocols.composite import CLASSES
 
 Rows = Mapping[str, Mapping[str, Any]]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from mellm.evaluation.metrics.table import pipes
 from mellm.evaluation.robustness import scores
 from mellm.evaluation.robustness.axes import BASE, PHOTOGRAPHED, Axis, What
 from mellm.evaluation.robustness.rows import Rows
@@ -88,14 +89,12 @@ def markdown(found: Sequence[Curve]) -> str:
         parts.append(
             f"**{axis.title}** ({axis.unit}), {some[0].set}: {first.people} people, {first.items} items\n"
         )
-        parts.append("| " + " | ".join(["", axis.unit, *(words[n] for n in names)]) + " |")
-        parts.append("|" + "---|" * (len(names) + 2))
-        for curve in some:
-            for point in curve.points:
-                cells = [_cell(point, name) for name in names]
-                parts.append(
-                    "| " + " | ".join([curve.reader or "spotter", axis.label(point.level), *cells]) + " |"
-                )
+        rows = [
+            [curve.reader or "spotter", axis.label(point.level), *(_cell(point, name) for name in names)]
+            for curve in some
+            for point in curve.points
+        ]
+        parts.append(pipes(["", axis.unit, *(words[n] for n in names)], rows))
         parts.append("")
     return "\n".join(parts)
 
