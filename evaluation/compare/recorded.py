@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final, cast, get_args
 
@@ -19,6 +19,7 @@ from mellm.evaluation.compare.types import Answer, Kind, Question, State
 from mellm.evaluation.metrics import mme
 from mellm.evaluation.metrics.errors import MetricsError, RowError
 from mellm.stream.errors import RunError
+from mellm.stream.files import replacing
 
 MAX_LINE: Final = 1 << 20
 _KNOWN: Final = frozenset(
@@ -105,27 +106,15 @@ def save(path: Path, answers: Iterable[Answer]) -> Path:
     :returns: ``path``
     :raises RunError: it cannot be written
     """
-    part = path.with_name(path.name + ".part")
     try:
-        with part.open("w", encoding="utf-8", errors="replace", newline="\n") as file:
-            for a in answers:
-                row = {
-                    "contestant": a.contestant,
-                    "task": a.task,
-                    "id": a.question,
-                    "state": a.state,
-                    "answer": a.text,
-                    "reason": a.reason,
-                    "error": a.error,
-                    "cut": a.cut,
-                    "latency_s": a.latency_s,
-                    "tokens_in": a.tokens_in,
-                    "tokens_out": a.tokens_out,
-                    "tries": a.tries,
-                    "cached": a.cached,
-                }
+        with (
+            replacing(path) as part,
+            part.open("w", encoding="utf-8", errors="replace", newline="\n") as file,
+        ):
+            for answer in answers:
+                row = asdict(answer)
+                row |= {"id": row.pop("question"), "answer": row.pop("text")}
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
-        part.replace(path)
     except OSError as error:
         raise RunError(f"{path} cannot be written ({error.strerror})") from error
     return path

@@ -18,6 +18,7 @@ from mellm.evaluation.compare.layout import Grid, change_grid, measure_grid, ref
 from mellm.evaluation.compare.samples import Shown, gather
 from mellm.evaluation.compare.types import RunResult, Table
 from mellm.evaluation.metrics.table import pipes, write_csv
+from mellm.stream import files
 from mellm.stream.errors import RunError
 
 DAGGER: Final = "†"
@@ -40,7 +41,7 @@ def write(results: RunResult, folder: Path) -> list[Path]:
     try:
         (folder / "tables").mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
-            _replace(folder / name, text)
+            files.write(folder / name, text)
         for name, grid in sheets.items():
             write_csv(folder / name, grid.heads, grid.rows)
     except OSError as error:
@@ -165,13 +166,6 @@ def _md(text: str) -> str:
 
 
 # -- files ------------------------------------------------------------------------------------------------
-
-
-def _replace(path: Path, text: str) -> None:
-    """A reader of the old report never sees half of the new one."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8", errors="replace", newline="\n")
-    part.replace(path)
 
 
 def _file(key: str) -> str:
