@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mellm.clients.cli.common import (
-    clock,
     json_flag,
     make_describer,
     one_line,
     settings_flags,
     settings_from,
 )
+from mellm.stream.clock import clock
 from mellm.stream.errors import DescriberError, UsageError
 
 if TYPE_CHECKING:

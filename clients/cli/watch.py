@@ -30,9 +30,10 @@ def watch(uri: str, fps: float | None, mirrored: bool, in_browser: bool, as_json
     """
     if in_browser:
         return _open({"id": "watch", "uri": uri, "fps": fps, "mirrored": mirrored}, as_json, flags)
-    from mellm.clients.cli.live import build, quietly, until_signal
+    from mellm.clients.cli.live import build, quietly
     from mellm.engine.server.process.allocator import settle
     from mellm.stream.capture.runner import RunnerOptions
+    from mellm.stream.signals import until_signal
 
     settle()
     source = {"id": "watch", "uri": uri, "fps": fps, "mirrored": mirrored}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -20,6 +19,7 @@ from mellm.evaluation.compare.cache import Cache
 from mellm.evaluation.compare.runner import Asked, Runner
 from mellm.evaluation.compare.types import Answer, Contestant, Measures, RunResult, Task
 from mellm.evaluation.metrics.table import Table
+from mellm.stream.signals import until_signal
 
 ANSWERS: Final = "answers.sqlite"
 """The cache, in the folder of the report."""
@@ -115,20 +115,13 @@ async def _run(runner: Runner) -> Asked:
     loop = asyncio.get_running_loop()
 
     def interrupted() -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
         click.echo(
             "mellm: stopping; what was answered is kept and scored (Ctrl-C again: leave at once)", err=True
         )
         runner.interrupt()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, interrupted)
-    try:
+    with until_signal(lambda: loop.call_soon_threadsafe(interrupted)):
         return await runner.run()
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
 
 
 def _all(asked: Asked) -> Iterator[Answer]:

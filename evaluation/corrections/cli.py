@@ -8,10 +8,10 @@ from pathlib import Path
 import click
 
 from mellm.engine.export.corrections import read_corrections
-from mellm.engine.export.report import clock
 from mellm.engine.results.run_reader import read_run
 from mellm.evaluation.corrections.score import ANCHORING, CorrectionScore, score
 from mellm.evaluation.metrics.moments import NAMES
+from mellm.stream.clock import clock
 
 _PATH = click.Path(path_type=Path)
 

@@ -30,7 +30,8 @@ def test_what_fails_leaves_the_old_file(tmp_path: Path) -> None:
             assert part.exists(), "the writer added no suffix of its own"
             raise RuntimeError
 
-    pytest.raises(RuntimeError, fail)
+    with pytest.raises(RuntimeError):
+        fail()
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["kept.npz"]
 
