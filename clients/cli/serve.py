@@ -180,7 +180,7 @@ async def _serve(settings: Settings, options: ServerOptions, on_page: Callable[[
     from mellm.engine.server.process.loop import calm
     from mellm.engine.server.process.state_log import StateLog
     from mellm.engine.server.server import serve as listening
-    from mellm.engine.server.sinks import HubSink
+    from mellm.engine.server.sinks import HubSink, worker_events
     from mellm.stream.capture.runner import RunnerOptions
     from mellm.stream.log.hub import Hub
     from mellm.stream.log.journal import Journal
@@ -191,11 +191,12 @@ async def _serve(settings: Settings, options: ServerOptions, on_page: Callable[[
     audited = audit_path(settings)
     spans = tracing.from_environment()
     with (
-        Journal(journal_path(settings), retention=retention(settings)) as journal,
-        nullcontext(log_audit) if audited is None else AuditLog(audited) as audit,
         Watchdog(on_alive=systemd.alive) as watchdog,
+        Journal(journal_path(settings), retention=retention(settings)) as journal,
+        nullcontext(log_audit) if audited is None else AuditLog(audited, vitals=watchdog) as audit,
     ):
         hub = Hub(journal)
+        watchdog.told = worker_events(hub)
         hub.observe(StateLog())
         if spans is not None:
             hub.observe(spans)
@@ -219,7 +220,7 @@ async def _serve(settings: Settings, options: ServerOptions, on_page: Callable[[
         left_open = recover(journal.unfinished(), spool)
         sink = HubSink(hub, evidence)
         mirrored = [source.id for source in settings.sources if source.mirrored]
-        watching = Previews(hub, previews, mirrored=mirrored)
+        watching = Previews(hub, previews, mirrored=mirrored, vitals=watchdog)
         kept_up = None if on_page is None else RunnerOptions(must_open=True)
         engine = build(
             settings, allowed, sink, kept_up, spool=spool, watchdog=watchdog, on_frame=watching, inlets=inlets
@@ -250,6 +251,7 @@ async def _serve(settings: Settings, options: ServerOptions, on_page: Callable[[
                 hub.publish_threadsafe(
                     SOURCE_OFFLINE, source_id, {"code": refusal.code, "message": str(refusal)}
                 )
+            watching.start()
             engine.start()
             systemd.ready()
             if on_page is not None and await _seen(engine, stop):
@@ -262,6 +264,7 @@ async def _serve(settings: Settings, options: ServerOptions, on_page: Callable[[
             for inlet in inlets.values():
                 inlet.shut()
             await asyncio.to_thread(engine.stop)
+            watching.stop()
     if on_page is not None and engine.failure is not None:
         raise engine.failure
     return 0
