@@ -11,7 +11,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -349,12 +349,6 @@ def look_scores(looker: Looker, pairs: Sequence[Stored]) -> dict[str, float]:
         "abstains": float(abstains[~positive].mean()) if (~positive).any() else 1.0,
         "silent": float(abstains[positive].mean()) if positive.any() else 0.0,
     }
-
-
-def batches(pairs: Sequence[Stored], size: int) -> Iterator[Sequence[Stored]]:
-    """Pairs in slices."""
-    for at in range(0, len(pairs), size):
-        yield pairs[at : at + size]
 
 
 def train(options: NanoOptions, out: Path) -> None:
