@@ -125,7 +125,7 @@ def run(
     """
     from mellm.engine.analysis import offline
     from mellm.engine.analysis.pipeline_factory import ChainFactory
-    from mellm.engine.governance.consent import reference
+    from mellm.engine.governance.purpose import reference
     from mellm.engine.provenance import versions
     from mellm.engine.results.run_folder import RunFolder
 
