@@ -80,6 +80,6 @@ def test_mistakes_are_named(changes: dict[str, Any], said: str) -> None:
 
 
 def test_access_to_sources_must_be_stated() -> None:
-    with pytest.raises(ConfigError, match=r"tokens\.0\.sources"):
+    with pytest.raises(ConfigError, match=r"tokens\[1\]\.sources"):
         load(None, {"sources": [SOURCE], "tokens": [{"name": "wall", "env": "A"}]})
     assert Settings().tokens == ()
