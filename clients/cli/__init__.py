@@ -24,7 +24,7 @@ VERBS = {
     "analyze": Verb("mellm.clients.cli.analyze:analyze", "Analyse recordings into a run folder."),
     "watch": Verb("mellm.clients.cli.watch:watch", "Follow one source in the terminal."),
     "serve": Verb("mellm.clients.cli.serve:serve", "Follow sources and push results to WebSocket clients."),
-    "listen": Verb("mellm.clients.cli.listen:listen", "Print what a server pushes."),
+    "listen": Verb("mellm.clients.cli.listen:listen", "Show events from a server."),
     "export": Verb(
         "mellm.clients.cli.export:export", "Write a run as CSV, JSON lines, ELAN, WebVTT, SubRip or a report."
     ),
@@ -79,7 +79,7 @@ VERBS = {
 def mellm(verbose: bool, log_format: str) -> None:
     """Spot and describe facial micro-expressions, live and in recordings.
 
-    A measurement of facial motion with uncertainty; no lie detector, no basis for decisions about people.
+    A measurement of facial motion, with errors. Not a lie detector. Do not use it to decide about people.
     """
     from mellm.clients.cli.logs import start
 

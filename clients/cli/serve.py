@@ -110,9 +110,9 @@ def follow(settings: Settings, on_page: Callable[[str], object] | None = None) -
         look is told at once of a source that cannot be opened
     :raises MellmError: with ``on_page``, why a source cannot be opened
     """
-    from mellm.engine.server.process.allocator import settle
+    from mellm.engine.server.process.allocator import tune_malloc
 
-    settle()
+    tune_malloc()
     return asyncio.run(_serve(settings, _options(settings), on_page))
 
 
@@ -169,15 +169,15 @@ async def _serve(settings: Settings, options: ServerOptions, on_page: Callable[[
     from mellm.engine.evidence.store import EvidenceStore
     from mellm.engine.governance import consent
     from mellm.engine.governance.audit import AuditLog
-    from mellm.engine.governance.erase import Keeper
+    from mellm.engine.governance.erase import DataStore
     from mellm.engine.governance.purpose import log_audit
-    from mellm.engine.governance.retention import Sweeper
+    from mellm.engine.governance.retention import RetentionJob
     from mellm.engine.governance.withdrawal import Withdrawal, finish
     from mellm.engine.server import tracing
     from mellm.engine.server.catalog import Catalog
     from mellm.engine.server.previews import Previews
     from mellm.engine.server.process import systemd
-    from mellm.engine.server.process.loop import calm
+    from mellm.engine.server.process.loop import limit_accept_errors
     from mellm.engine.server.process.state_log import StateLog
     from mellm.engine.server.server import serve as listening
     from mellm.engine.server.sinks import HubSink, worker_events
@@ -214,9 +214,9 @@ async def _serve(settings: Settings, options: ServerOptions, on_page: Callable[[
         catalog = Catalog(names, models=models, previews=previews, pushes=inlets)
         keep = settings.server.keep_evidence
         spool = Spool(keep / "open") if keep else None
-        keeper = Keeper(journal, keep, evidence)
+        keeper = DataStore(journal, keep, evidence)
         finish(hub, keeper, audit)
-        sweep = Sweeper(keeper, evidence_s=settings.server.evidence_days * 86_400, audit=audit)
+        sweep = RetentionJob(keeper, evidence_s=settings.server.evidence_days * 86_400, audit=audit)
         left_open = recover(journal.unfinished(), spool)
         sink = HubSink(hub, evidence)
         mirrored = [source.id for source in settings.sources if source.mirrored]
@@ -228,7 +228,7 @@ async def _serve(settings: Settings, options: ServerOptions, on_page: Callable[[
         withdrawal = Withdrawal(engine, hub, keeper, consents, audit, inlets=inlets)
         audit("analysis.configured", {**made, "withheld": sorted(withheld)})
         loop, stop = asyncio.get_running_loop(), asyncio.Event()
-        calm(loop)
+        limit_accept_errors(loop)
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, _ask, stop)
         async with listening(
@@ -282,7 +282,7 @@ async def _seen(engine: LiveEngine, stop: asyncio.Event) -> bool:
 
 def facts(settings: Settings) -> dict[str, Any]:
     """What a run is made of, for the audit log: sources with their consent, versions, models with their hashes."""
-    from mellm.engine.analysis.pipeline_factory import ChainFactory
+    from mellm.engine.analysis.pipeline_factory import PipelineFactory
     from mellm.engine.provenance import versions
     from mellm.stream.sources.addresses import redact
 
@@ -291,7 +291,7 @@ def facts(settings: Settings) -> dict[str, Any]:
         "sources": {each.id: {"uri": redact(each.uri), "consent": each.consent} for each in settings.sources},
         "version": versions()["mellm"],
         "describer": {"kind": chosen.kind, "model": chosen.model, "profile": chosen.profile},
-        **ChainFactory(settings).facts(),
+        **PipelineFactory(settings).facts(),
     }
 
 

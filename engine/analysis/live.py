@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from mellm.engine.analysis.describe_queue import DescribeQueue, Job, QueueStats
 from mellm.engine.analysis.live_source import INTERNAL, LiveSource, SourceCounts
-from mellm.engine.analysis.pipeline import Chain, Spotted
+from mellm.engine.analysis.pipeline import SourcePipeline, Spotted
 from mellm.engine.analysis.spool import Spool
 from mellm.engine.analysis.telling import Sink, Teller
 from mellm.engine.analysis.watchdog import Watchdog
@@ -32,7 +32,7 @@ WITHDRAWAL_S = 30.0
 class LiveEngine:
     """Several live sources and what they have in common.
 
-    :param make_chain: source id → chain with scores
+    :param make_pipeline: source id → chain with scores
     :param sink: gets every event
     :param spool: keeps jobs over a crash
     :param watchdog: watches the workers; without one the engine has its own
@@ -42,7 +42,7 @@ class LiveEngine:
     def __init__(
         self,
         runners: Sequence[SourceRunner],
-        make_chain: Callable[[str], Chain],
+        make_pipeline: Callable[[str], SourcePipeline],
         describer: Describer,
         sink: Sink,
         *,
@@ -70,7 +70,7 @@ class LiveEngine:
         self.sources: dict[str, LiveSource] = {}
         for r in runners:
             teller = Teller(r.id, sink, self._prepare, self._queue.submit, self._lost, vitals)
-            self.sources[r.id] = LiveSource(r, make_chain, sink, teller, vitals, on_frame)
+            self.sources[r.id] = LiveSource(r, make_pipeline, sink, teller, vitals, on_frame)
 
     def start(self) -> None:
         """Start all sources. They may be down; they are tried again."""

@@ -18,12 +18,12 @@ import numpy as np
 
 from mellm.engine.analysis.pipeline import (
     CHAIN_DROPS,
-    Chain,
     FaceAppeared,
     FaceLost,
     Output,
     PictureChanged,
     Scored,
+    SourcePipeline,
     Spotted,
 )
 from mellm.engine.analysis.telling import Sink, Teller
@@ -76,7 +76,7 @@ class SourceCounts:
 class LiveSource:
     """Runner → chain → teller. :meth:`start` and :meth:`stop` belong to the owner, :meth:`counts` to anybody.
 
-    :param make_chain: a fresh chain; called again after each death
+    :param make_pipeline: a fresh chain; called again after each death
     :param sink: gets what may be late or lost; everything else goes through ``teller``
     :param on_frame: sees each frame before it is analysed, on this source's thread
     :ivar failure: why it has ended for good, if it was an error
@@ -85,14 +85,14 @@ class LiveSource:
     def __init__(
         self,
         runner: SourceRunner,
-        make_chain: Callable[[str], Chain],
+        make_pipeline: Callable[[str], SourcePipeline],
         sink: Sink,
         teller: Teller,
         vitals: Vitals,
         on_frame: Callable[[Frame], None] | None = None,
     ) -> None:
         self._runner = runner
-        self._make_chain = make_chain
+        self._make_chain = make_pipeline
         self._sink = sink
         self._teller = teller
         self._vitals = vitals
@@ -106,7 +106,7 @@ class LiveSource:
             abandon_s=ABANDON_S,
         )
         self._lock = threading.Lock()
-        self._chain: Chain | None = None
+        self._chain: SourcePipeline | None = None
         self._hand: tuple[Item, int] | None = (
             None  # what is analysed now, and what the chain had settled before
         )
@@ -214,7 +214,7 @@ class LiveSource:
         if self._ended is not None:
             self._publish(self._ended)
 
-    def _one(self, turn: Turn, chain: Chain, item: Item) -> None:
+    def _one(self, turn: Turn, chain: SourcePipeline, item: Item) -> None:
         with self._lock:
             self._hand = item, _settled(chain).total()
         if isinstance(item, Gap):
@@ -317,7 +317,7 @@ class LiveSource:
         self._sink.publish(STATS, self._runner.id, data)
 
 
-def _settled(chain: Chain) -> Counter[str]:
+def _settled(chain: SourcePipeline) -> Counter[str]:
     """What became of the frames that a chain has taken."""
     counts = chain.counts
     drops = {reason: counts.dropped[reason] for reason in CHAIN_DROPS if counts.dropped[reason]}

@@ -138,7 +138,7 @@ class _Track:
     quality: Quality | None = None
 
 
-class Chain:
+class SourcePipeline:
     """Frames of one source → faces → motion signals → expressions → evidence.
 
     :meth:`push` is :meth:`look` and then :meth:`take`. The two share no state, so one thread may look at frames while

@@ -20,7 +20,7 @@ from mellm.engine.analysis.describe_queue import Job
 from mellm.engine.analysis.pipeline import Spotted
 from mellm.engine.results.expressions import event_data, spotted_record
 from mellm.stream.errors import MellmError
-from mellm.stream.protocol.client_messages import Shown
+from mellm.stream.protocol.client_messages import EvidenceKind
 from mellm.stream.protocol.events import EXPRESSION_SPOTTED
 from mellm.stream.worker import Turn, Vitals, Worker
 
@@ -45,7 +45,7 @@ class Sink(Protocol):
         """Whether somebody asked for the faces to be kept; otherwise none leave the chain."""
         ...
 
-    def evidence(self, expression: str, png: bytes, shown: Shown = "motion") -> None:
+    def evidence(self, expression: str, png: bytes, shown: EvidenceKind = "motion") -> None:
         """A picture of an expression, before its ``expression.spotted``."""
         ...
 
@@ -160,7 +160,7 @@ class Teller:
         turn.beat()
         self._submit(job)
 
-    def _pictures(self, spotted: Spotted) -> Iterator[tuple[Shown, bytes]]:
+    def _pictures(self, spotted: Spotted) -> Iterator[tuple[EvidenceKind, bytes]]:
         yield "motion", _png(spotted.evidence.motion_map)
         if spotted.pair is not None and self._sink.keeps_faces:
             yield "faces", _png(np.hstack((spotted.pair.onset_gray, spotted.pair.apex_gray)))

@@ -190,7 +190,7 @@ class Watchdog:
         if fresh:
             logger.error("%s\n%s", "; ".join(map(str, fresh)), _stacks())
         for name in sorted(self._known - names):
-            logger.warning("%s goes on", name)
+            logger.warning("%s recovered", name)
         self._known = names
         for worker in self._all():
             worker.check()

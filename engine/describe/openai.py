@@ -38,7 +38,7 @@ class OpenAIDescriber:
     """One endpoint, one model, one profile.
 
     Transient failures (no connection, 429, 5xx, a pooled connection that was dropped) are retried with a growing
-    pause while the job's deadline allows; 4xx never. After failures in a row the endpoint is left alone for a while
+    pause while the job's deadline allows; 4xx never. After failures in a row the endpoint is unavailable for a while
     and then probed with one call (:class:`mellm.engine.describe.breaker.CircuitBreaker`). The deadline bounds the whole
     call, also when a server sends one byte a second.
 
@@ -160,9 +160,7 @@ class OpenAIDescriber:
                 self._breaker.withdrawn()
             elif error.retryable:
                 if self._breaker.failed(time.monotonic()):
-                    logger.warning(
-                        "describer %s is down (%s); it is left alone for a while", self._where, error.code
-                    )
+                    logger.warning("describer %s unavailable (%s); pausing requests", self._where, error.code)
             else:
                 self._answered()
             raise

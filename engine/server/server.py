@@ -35,7 +35,7 @@ from mellm.engine.governance.withdrawal import Withdraws, nothing_to_withdraw
 from mellm.engine.server.auth import Authenticator, OriginPolicy, bearer, is_loopback
 from mellm.engine.server.catalog import Catalog
 from mellm.engine.server.connection import EMPTY, Connection, Ending
-from mellm.engine.server.expression_reader import Library
+from mellm.engine.server.expression_reader import ExpressionReader
 from mellm.engine.server.http import Answer, Pages, forbidden, to_response, unauthorised
 from mellm.engine.server.metrics import Metrics
 from mellm.engine.server.options import ServerOptions, tls_context
@@ -96,7 +96,7 @@ class Server:
         self._audit = audit
         self._clock_ns = clock_ns
         self._authenticator = Authenticator(options.accepted, clock_ns=clock_ns)
-        self._library = Library(hub.journal, self.evidence.get, audit)
+        self._library = ExpressionReader(hub.journal, self.evidence.get, audit)
         self._origins = OriginPolicy.of(
             options.origins, loopback_only=not self._authenticator.needed and is_loopback(options.host)
         )

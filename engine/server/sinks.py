@@ -8,7 +8,7 @@ from mellm.engine.analysis.watchdog import Told, WorkerState
 from mellm.engine.evidence.store import EvidenceStore
 from mellm.stream.errors import MellmError
 from mellm.stream.log.hub import Hub
-from mellm.stream.protocol.client_messages import Shown
+from mellm.stream.protocol.client_messages import EvidenceKind
 from mellm.stream.protocol.events import SCORE, SERVER_WORKER
 
 
@@ -40,6 +40,6 @@ class HubSink:
         """See :class:`mellm.engine.analysis.live.Sink`."""
         return self._evidence.keeps_faces
 
-    def evidence(self, expression: str, png: bytes, shown: Shown = "motion") -> None:
+    def evidence(self, expression: str, png: bytes, shown: EvidenceKind = "motion") -> None:
         """See :class:`mellm.engine.analysis.live.Sink`."""
         self._evidence.put(expression, png, shown)

@@ -61,7 +61,7 @@ _SHARED = (
 _CHOOSING = (
     click.option("--tune", type=click.Choice(["loso", "lodo"]),
                  help="Choose on the training part of folds that leave a subject (or a data set) out [nothing]."),
-    click.option("--draws", type=click.IntRange(0), default=1000, help="Of the bootstrap over subjects [1000]."),
+    click.option("--draws", type=click.IntRange(0), default=1000, help="Bootstrap samples over subjects [1000]."),
 )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from mellm.engine.analysis import live_source, telling
 from mellm.engine.analysis.live import LiveEngine
-from mellm.engine.analysis.pipeline import Chain
+from mellm.engine.analysis.pipeline import SourcePipeline
 from mellm.engine.analysis.watchdog import Watchdog
 from mellm.engine.describe.scripted import ScriptedDescriber
 from mellm.engine.evidence.store import EvidenceStore
@@ -76,7 +76,7 @@ class Stage:
     """Two recordings, ``a`` and ``b``, through everything that a server has but the sockets; nothing is dropped for
     want of time, so that every frame must be accounted for."""
 
-    def __init__(self, recording: Path, folder: Path, make: Callable[[str], Chain]) -> None:
+    def __init__(self, recording: Path, folder: Path, make: Callable[[str], SourcePipeline]) -> None:
         self.unhealthy: list[str] = []
         self.journal = Journal(folder / "log.db")
         self.hub = Hub(self.journal)
@@ -154,7 +154,7 @@ def at_call(number: int, fault: Fault, target: Any, name: str) -> None:
 def test_a_fault_in_the_analysis(recording: Path, tmp_path: Path, fault: Fault) -> None:
     made: list[str] = []
 
-    def make(source: str) -> Chain:
+    def make(source: str) -> SourcePipeline:
         one = chain(source, scores=True)
         if source == "a" and "a" not in made:
             at_call(40, fault, one, "push")

@@ -35,7 +35,7 @@ def test_a_stall_is_told_once_with_stacks_and_once_when_it_is_over(caplog):
     assert len(told) == 2
     assert told[0].startswith("worker has stood still for 2.0 s\nthread ")
     assert "thread MainThread:" in told[0]
-    assert told[1] == "worker goes on"
+    assert told[1] == "worker recovered"
     assert len(alive) == 2
 
 
