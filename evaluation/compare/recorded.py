@@ -42,23 +42,9 @@ class RecordedAnswers:
     stopped: str | None = None
 
     def __init__(self, settings: RecordedContestant, find: Callable[[Question], Answer | None]) -> None:
-        self._settings = settings
-        self._find = find
-
-    @property
-    def name(self) -> str:
-        """See :class:`mellm.evaluation.compare.types.Contestant`, here and below."""
-        return self._settings.name
-
-    @property
-    def model(self) -> str:
-        """As the file says."""
-        return self._settings.model or self._settings.name
-
-    @property
-    def where(self) -> str:
-        """Name of the folder or file."""
-        return self._settings.path.name
+        self.name, self.model = settings.name, settings.model or settings.name
+        self.where = settings.path.name
+        self._task, self._find = settings.task, find
 
     def fingerprint(self, question: Question) -> str | None:
         """``None``: it is a record already."""
@@ -69,8 +55,7 @@ class RecordedAnswers:
 
     async def ask(self, question: Question) -> Answer:
         """Look it up."""
-        settings = self._settings
-        found = self._find(question) if settings.task in ("", question.task) else None
+        found = self._find(question) if self._task in ("", question.task) else None
         if found is not None:
             return replace(found, contestant=self.name, task=question.task, question=question.id, cached=True)
         return Answer(

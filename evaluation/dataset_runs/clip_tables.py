@@ -181,7 +181,9 @@ def _questions(result: Understanding) -> Table:
                 s = part.extracted
                 body.append((name, kind, s.rows, "UF1", s.uf1, "UAR", s.uar))
         if v.yes_no is not None:
-            body.append((name, "is unit X shown", v.yes_no.rows, "accuracy", v.yes_no.extracted, None, None))
+            body.append(
+                (name, "is unit X shown", v.yes_no.rows, "accuracy", v.yes_no.accuracy_extracted, None, None)
+            )
         if v.units is not None:
             u = v.units
             body.append(
