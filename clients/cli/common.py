@@ -66,7 +66,8 @@ def settings_from(
     """Settings from a verb's flags (those of :func:`settings_flags` are taken out of ``flags``).
 
     :param purpose: default purpose of the verb; ``None`` where one must be stated
-    :raises ConfigError: :raises PurposeRefused: see :mod:`mellm.engine.config` and
+    :raises ConfigError: as below
+    :raises PurposeRefused: see :mod:`mellm.engine.config` and
         :mod:`mellm.engine.governance.purpose`
     """
     from mellm.engine.config import load

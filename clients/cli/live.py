@@ -52,7 +52,8 @@ def build(
     """A live engine for these sources, not started.
 
     :param options: how sources are kept alive; by default they may be down at the start
-    :param spool: keeps describe jobs over a crash; :param watchdog: is told that sources go on
+    :param spool: keeps describe jobs over a crash
+    :param watchdog: is told that sources go on
     :param on_frame: sees each frame, see :class:`mellm.engine.analysis.live.LiveEngine`
     :param inlets: where clients' pictures arrive, for sources whose address is ``push:``
     """

@@ -97,6 +97,7 @@ def flowmap(
 def describe(onset: str, apex: str, as_json: bool, **flags: Any) -> None:
     """Describe what moved between the pictures ONSET and APEX: action units, coarse emotion, a sentence."""
     from mellm.engine.describe import DescribeContext
+    from mellm.engine.describe.retry import ask
     from mellm.engine.evidence.picture_pair import pair_evidence
     from mellm.engine.results.expressions import DISCLAIMER, description_record
 
@@ -106,7 +107,7 @@ def describe(onset: str, apex: str, as_json: bool, **flags: Any) -> None:
         found = pair_evidence(onset, apex, describer.recipe, device=settings.faces.device)
         refused = found.evidence.refused or _below_floor(found)
         context = DescribeContext(deadline_s=max(settings.describer.deadline_s, settings.describer.timeout_s))
-        answer = None if refused else describer.describe(found.evidence, context)
+        answer = None if refused else ask(describer, found.evidence, context)
     finally:
         describer.close()
     reason = refused or (answer.abstained if answer else None)

@@ -66,6 +66,7 @@ class LiveEngine:
             capacity=capacity,
             workers=workers,
             deadline_s=deadline_s,
+            vitals=vitals,
         )
         self.sources: dict[str, LiveSource] = {}
         for r in runners:

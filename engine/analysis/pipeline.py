@@ -62,7 +62,8 @@ class FaceLost:
 class Scored:
     """One grid step of one track's spotter, for displays and latency.
 
-    :param wall_ns: when the newest frame it rests on arrived; :param lag_ns: that frame's media time minus the
+    :param wall_ns: when the newest frame it rests on arrived
+    :param lag_ns: that frame's media time minus the
         time the score speaks about (the network looks 0.3 s ahead before it decides)
     :param face: where the face is in the newest frame
     """

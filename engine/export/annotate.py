@@ -87,7 +87,8 @@ def annotate(
 ) -> int:
     """Write the annotated copy, H.264 where PyAV can, with the sound of ``recording``.
 
-    :param source: the recording, opened; :param run: of this recording alone
+    :param source: the recording, opened
+    :param run: of this recording alone
     :param look: finds and follows faces as the run did, so that their numbers agree: ``SourcePipeline.look``
     :param progress: is told the media time that was written, seconds
     :returns: frames written

@@ -27,7 +27,8 @@ MAX_BYTES = 64 << 20
 class Interval:
     """One expression as a person left it.
 
-    :param track: face, ``None`` where the file does not say; :param source: recording, likewise
+    :param track: face, ``None`` where the file does not say
+    :param source: recording, likewise
     :param apex_ms: ``None`` where it was not marked
     :param units: as ``(number, side)``; ``None`` where none were coded, empty where it was coded that there is none
     :param emotion: as written, lower case; ``None`` where it was not coded
@@ -74,7 +75,8 @@ def read_corrections(path: Path) -> list[Interval]:
 def read_markers(path: Path) -> list[Marker]:
     """Markers from an ``.eaf`` file (tier ``markers``), or a table with ``label`` and ``time_ms`` or ``time_s``.
 
-    :raises RunError: :raises UsageError: as :func:`read_corrections`
+    :raises RunError: as :func:`read_corrections`
+    :raises UsageError: as :func:`read_corrections`
     """
     match path.suffix.lower():
         case ".eaf":

@@ -41,8 +41,10 @@ class Span:
 class Run:
     """What ``mellm analyze`` wrote.
 
-    :param state: of ``run.json``; :param expressions: lines of ``expressions.jsonl``, in the order of the file
-    :param events: lines of ``events.jsonl``; :param markers: of the run and of the user, in order of time
+    :param state: of ``run.json``
+    :param expressions: lines of ``expressions.jsonl``, in the order of the file
+    :param events: lines of ``events.jsonl``
+    :param markers: of the run and of the user, in order of time
     """
 
     path: Path

@@ -101,7 +101,7 @@ class Server:
             options.origins, loopback_only=not self._authenticator.needed and is_loopback(options.host)
         )
         self._tls = tls_context(options)
-        self._pages = Pages(
+        self.pages = Pages(
             library=self._library,
             metrics=self.metrics,
             authenticator=self._authenticator,
@@ -274,7 +274,7 @@ class Server:
         if not self._origins.accepts_origin(origin, host):
             return forbidden("pages of this origin may not connect; the server's --origin allows more")
         if headers.get("upgrade", "").lower() != "websocket":
-            return await self._pages.answer(request.method, request.path, headers)
+            return await self.pages.answer(request.method, request.path, headers)
         if request.path.partition("?")[0] not in (PATH, "/"):
             return Answer(HTTPStatus.NOT_FOUND, f"the WebSocket is at {PATH}\n".encode())
         if "?" in request.path:

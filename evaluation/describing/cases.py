@@ -66,7 +66,9 @@ def load(
 ) -> list[Example]:
     """A set.
 
-    :param root: folder of stored pairs; :param clips: folder of rendered videos, :param signals: of their records
+    :param root: folder of stored pairs
+    :param clips: folder of rendered videos
+    :param signals: of their records
     :param model: the spotter whose opinion is asked on ``clips``
     :raises UsageError: there is no such set, or it was not made yet
     """

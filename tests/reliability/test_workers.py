@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +21,16 @@ from mellm.engine.analysis.watchdog import Watchdog
 from mellm.engine.describe.scripted import ScriptedDescriber
 from mellm.engine.evidence.store import EvidenceStore
 from mellm.engine.server.metrics import Metrics
+from mellm.engine.server.server import serve
 from mellm.engine.server.sinks import HubSink, worker_events
-from mellm.stream.capture.runner import RunnerOptions, SourceRunner
+from mellm.stream.capture.runner import RunnerOptions, SourceRunner, SourceStatus
+from mellm.stream.frames import Frame, SourceInfo
 from mellm.stream.log.hub import Hub
 from mellm.stream.log.journal import Journal
+from mellm.stream.sources.scripted import ScriptedSource
 from tests.engine.moving import FOUND, chain, video
+from tests.engine.servers import options
+from tests.stream.videos import frame_at
 
 Fault = Callable[[], None]
 
@@ -76,7 +83,9 @@ class Stage:
     """Two recordings, ``a`` and ``b``, through everything that a server has but the sockets; nothing is dropped for
     want of time, so that every frame must be accounted for."""
 
-    def __init__(self, recording: Path, folder: Path, make: Callable[[str], SourcePipeline]) -> None:
+    def __init__(
+        self, recording: Path, folder: Path, make: Callable[[str], SourcePipeline], **more: float
+    ) -> None:
         self.unhealthy: list[str] = []
         self.journal = Journal(folder / "log.db")
         self.hub = Hub(self.journal)
@@ -86,11 +95,16 @@ class Stage:
         self.watchdog = Watchdog(tick_s=0.05)
         self.watchdog.told = worker_events(self.hub)
         self.evidence = EvidenceStore()
-        options = RunnerOptions(policy="offline", realtime=False, must_open=True)
-        runners = [SourceRunner(str(recording), id=name, options=options) for name in "ab"]
+        chosen = RunnerOptions(policy="offline", realtime=False, must_open=True)
+        runners = [SourceRunner(str(recording), id=name, options=chosen) for name in "ab"]
         self.describer = ScriptedDescriber()
         self.engine = LiveEngine(
-            runners, make, self.describer, HubSink(self.hub, self.evidence), watchdog=self.watchdog
+            runners,
+            make,
+            self.describer,
+            HubSink(self.hub, self.evidence),
+            watchdog=self.watchdog,
+            **more,  # type: ignore[arg-type]
         )
 
     def _hear(self, type: str, source: str, data: object) -> None:
@@ -187,3 +201,130 @@ def test_a_fault_in_what_a_source_tells(recording: Path, tmp_path: Path, fault: 
     (dropped,) = stage.of("expression.dropped")
     assert (dropped["reason"], dropped["source"]) == ("internal", "a")
     assert len(stage.of("expression.described", "a")) == FOUND - 1
+
+
+def test_a_fault_in_describing(recording: Path, tmp_path: Path, fault: Fault) -> None:
+    """The job in hand ends as dropped(internal), also when its end cannot be told or the describer never returns."""
+    stage = Stage(recording, tmp_path, lambda source: chain(source, scores=True), deadline_s=3.0)
+    at_call(2, fault, stage.describer, "describe")
+    stage.play()
+    assert stage.metrics.imbalances() == []
+    dropped = stage.of("expression.dropped")
+    reasons = Counter(d["reason"] for d in dropped)
+    assert reasons["internal"] == 1
+    assert set(reasons) <= {"internal", "deadline"}  # others may have waited behind one that never returned
+    ends = len(stage.of("expression.described")) + len(dropped)
+    assert ends == len(stage.of("expression.spotted")) == 2 * FOUND
+    if isinstance(fault, Hang):
+        assert [d["state"] for d in stage.of("server.worker")] == ["failed", "recovered"]
+        assert stage.unhealthy
+
+
+def test_a_fault_in_the_reader_of_a_camera(fault: Fault) -> None:
+    """It is told, and the camera is opened anew; a reader that hangs is the stall watchdog's."""
+    camera = SourceInfo("cam", "rtsp://cam/1", "rtsp", 4, 1, live=True)
+    openings: list[int] = []
+    told: list[tuple[str, str | None]] = []
+
+    def open_it(segment: int) -> ScriptedSource:
+        openings.append(segment)
+        steps = [frame_at(40.0 * i, segment=segment, index=i) for i in range(3)]
+        source = ScriptedSource(camera, [*steps, threading.Event()])
+        if len(openings) == 1:
+            at_call(2, fault, source, "read")
+        return source
+
+    def hear(status: SourceStatus) -> None:
+        told.append((status.state, status.error.code if status.error else None))
+
+    chosen = RunnerOptions(stall_s=1.0)
+    runner = SourceRunner("rtsp://cam/1", id="cam", options=chosen, opener=open_it, on_status=hear)
+    red: list[str] = []
+    with Watchdog(tick_s=0.05) as watchdog:
+        watchdog.told = lambda name, state, error: red.append(f"{name} {state} {watchdog.unhealthy}")
+        runner.start(watchdog)
+        frames, end = 0, time.monotonic() + 60
+        while frames < 4 and time.monotonic() < end:
+            frames += isinstance(runner.get(0.05), Frame)
+        assert len(openings) == 2
+        if not isinstance(fault, Hang):
+            while watchdog.unhealthy and time.monotonic() < end:
+                time.sleep(0.01)
+            assert [line.split()[:2] for line in red] == [["watch-cam", "failed"], ["watch-cam", "recovered"]]
+            assert "reading failed" in red[0]
+        runner.stop()
+    code = "source_timeout" if isinstance(fault, Hang) else "internal"
+    assert [each for each in told if each[0] != "reconnecting"][:3] == [
+        ("online", None),
+        ("offline", code),
+        ("online", None),
+    ]
+    counts = runner.counts()
+    assert counts.captured == frames + sum(counts.dropped.values())
+
+
+@pytest.mark.parametrize("error", [ValueError("odd"), MemoryError()])
+def test_a_fault_in_the_watchdog_itself(error: Exception) -> None:
+    beats: list[float] = []
+    told: list[tuple[str, str]] = []
+
+    def alive() -> None:
+        beats.append(time.monotonic())
+        if len(beats) == 2:
+            raise error
+
+    with Watchdog(tick_s=0.02, on_alive=alive) as watchdog:
+        watchdog.told = lambda name, state, error: told.append((name, state))
+        end = time.monotonic() + 30
+        while len(beats) < 4 or len(told) < 2:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        assert watchdog.unhealthy is None
+    assert told == [("watchdog", "failed"), ("watchdog", "recovered")]
+
+
+async def test_a_watchdog_that_hangs_is_replaced_by_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mellm.engine.analysis.watchdog.ABANDON_S", 3.0)
+    hang, beats = Hang(), []
+
+    def alive() -> None:
+        beats.append(1)
+        if len(beats) == 2:
+            hang()
+
+    with Watchdog(tick_s=0.05, on_alive=alive) as watchdog:
+        follower = asyncio.create_task(watchdog.follow_loop())
+        ill: list[str] = []
+        async with asyncio.timeout(60):
+            while len(beats) < 4:
+                ill += [each] if (each := watchdog.unhealthy) else []
+                await asyncio.sleep(0.02)
+        hang.over.set()
+        follower.cancel()
+        await asyncio.gather(follower, return_exceptions=True)
+    assert any("watchdog" in each for each in ill)
+
+
+@pytest.mark.parametrize("error", [ValueError("odd"), cv2.error("odd"), MemoryError()])
+async def test_a_fault_in_retention_is_told_and_health_is_red_until_it_works(error: Exception) -> None:
+    sweeps: list[int] = []
+
+    def sweep() -> None:
+        sweeps.append(1)
+        if len(sweeps) == 1:
+            raise error
+
+    hub = Hub(Journal())
+    with Watchdog(tick_s=0.05) as watchdog:
+        watchdog.told = worker_events(hub)
+        async with serve(options(stats_s=0.05), hub=hub, watchdog=watchdog, sweep=sweep) as server:
+            seen = set()
+            async with asyncio.timeout(60):
+                while not (HTTPStatus.SERVICE_UNAVAILABLE in seen and len(sweeps) > 1):
+                    seen.add((await server.pages.answer("GET", "/healthz", {})).status)
+                    await asyncio.sleep(0.005)
+                while (await server.pages.answer("GET", "/healthz", {})).status != HTTPStatus.OK:  # noqa: ASYNC110
+                    await asyncio.sleep(0.005)
+    told = [r.event.data for r in hub.journal.replay() if r.type == "server.worker"]
+    assert [(d["worker"], d["state"]) for d in told] == [("retention", "failed"), ("retention", "recovered")]
+    hub.journal.close()

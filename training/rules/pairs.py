@@ -48,7 +48,8 @@ class Sample:
 
     :param units: the truth; empty for a pair outside of all expressions
     :param peak: true largest regional displacement, 1/100 inter-ocular distance
-    :param motion: ``COUNT``×2 measured, same unit; :param noise: what the head-motion fit left, same unit
+    :param motion: ``COUNT``×2 measured, same unit
+    :param noise: what the head-motion fit left, same unit
     """
 
     person: int

@@ -85,7 +85,8 @@ FACE_PX = (100.0, 360.0)
 class Clip:
     """How to make one clip. ``source`` is a file name, empty for rendered people; ``seed`` decides the rest.
 
-    :param remade: a recording resized, mirrored, faster or slower; :param rough: a poor camera, a restless head
+    :param remade: a recording resized, mirrored, faster or slower
+    :param rough: a poor camera, a restless head
     """
 
     name: str
@@ -407,7 +408,8 @@ def build(
 ) -> Path:
     """Make what is missing of a set; returns its folder.
 
-    :param limit: make no more than the first so many clips; :param until_s: start none after this ``time.monotonic()``
+    :param limit: make no more than the first so many clips
+    :param until_s: start none after this ``time.monotonic()``
     :param flow: another estimator of motion than the product's; give such sets a ``root`` of their own
     """
     import time
