@@ -66,7 +66,12 @@ def build(
     factory = PipelineFactory(settings, describer.recipe)
 
     def runner(source: SourceSettings) -> SourceRunner:
-        chosen = SourceOptions(mirrored=source.mirrored)
+        chosen = SourceOptions(
+            mirrored=source.mirrored,
+            track=source.track,
+            stamps=source.stamps or "",
+            accept_guessed_time=source.accept_guessed_time,
+        )
         if inlets is not None and source.id in inlets:
             inlet = inlets[source.id]
             # nobody has to send: waiting for it is no failure to open

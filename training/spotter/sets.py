@@ -21,13 +21,13 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
-import av
 import cv2
 import numpy as np
 
 from mellm.detectors.flow import FlowEstimator, Preset, create
 from mellm.stream.errors import MellmError, ModelMissing, SourceEmpty, UsageError
 from mellm.stream.frames import Frame
+from mellm.stream.sources.media import open_container
 from mellm.training.spotter import records
 from mellm.training.spotter.evaluate import Interval
 from mellm.training.spotter.records import Event, Record
@@ -361,11 +361,11 @@ def _make_video(clip: Clip, flow: Flow) -> Record:
 def _make_free(clip: Clip, flow: Flow) -> Record:
     who = video(clip.source)
     path = media() / "videos" / clip.source
-    with av.open(str(path)) as container:
+    with open_container(path) as container:
         rate = float(container.streams.video[0].average_rate or 25)
 
     def frames() -> Iterator[Frame]:
-        with av.open(str(path)) as container:
+        with open_container(path) as container:
             for k, frame in enumerate(container.decode(video=0)):
                 yield Frame(clip.name, 0, k, round(frame.time * 1e9), 0, frame.to_ndarray(format="bgr24"))
 

@@ -28,6 +28,7 @@ from mellm.detectors.regions import eye_frame
 from mellm.stream.errors import SourceEmpty, UsageError
 from mellm.stream.files import replacing
 from mellm.stream.frames import Frame
+from mellm.stream.sources.media import open_container
 from mellm.training.synth.events import Event, Expression
 from mellm.training.synth.rig import BLENDSHAPES, INDEX, Rig, load_rig
 from mellm.training.synth.script import IOD_CM, PROFILES, Profile, Script, draw_micro, random_script
@@ -141,7 +142,7 @@ def _through_h264(pictures: Iterable[U8], crf: int) -> Iterator[U8]:
             out.mux(stream.encode(frame))
         out.mux(stream.encode())
     store.seek(0)
-    with av.open(store) as back:
+    with open_container(store) as back:
         for frame in back.decode(video=0):
             yield frame.to_ndarray(format="bgr24")
 
@@ -327,7 +328,7 @@ def _smoothed(landmarks: F32) -> F32:
 def _decoded(path: Path) -> Iterator[tuple[float, U8]]:
     """Times (s, from the first frame) and pictures."""
     first: float | None = None
-    with av.open(str(path)) as container:
+    with open_container(path) as container:
         for frame in container.decode(video=0):
             first = frame.time if first is None else first
             yield frame.time - first, frame.to_ndarray(format="bgr24")
