@@ -51,7 +51,8 @@ def explain(
     Entries of a list are counted from 1, as ``sources[1].uri``, or ``contestants[2] (gemini).model`` where they have
     a name.
 
-    :param root: the model that was validated; :param origin: file, or whatever the settings come from
+    :param root: the model that was validated
+    :param origin: file, or whatever the settings come from
     :param data: what was validated, for the names of entries
     """
     problems = error.errors(include_url=False)
