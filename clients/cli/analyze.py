@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mellm.clients.cli.common import (
-    clock,
     counted,
     json_flag,
     make_describer,
@@ -20,6 +19,7 @@ from mellm.clients.cli.common import (
     settings_from,
     source_options,
 )
+from mellm.stream.clock import clock
 from mellm.stream.errors import DescriberError, UsageError
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def run(
     """
     from mellm.engine.analysis import offline
     from mellm.engine.analysis.pipeline_factory import PipelineFactory
-    from mellm.engine.governance.consent import reference
+    from mellm.engine.governance.purpose import reference
     from mellm.engine.provenance import versions
     from mellm.engine.results.run_folder import RunFolder
     from mellm.stream.sources import SourceOptions

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from mellm.stream.clock import clock
+
 if TYPE_CHECKING:
     from mellm.engine.config import Settings
     from mellm.engine.describe import Describer
@@ -137,14 +139,6 @@ def make_describer(settings: Settings) -> Describer:
         timeout_s=chosen.timeout_s,
         fallback=chosen.fallback,
     )
-
-
-def clock(milliseconds: float) -> str:
-    """Media time as ``mm:ss.mmm``, or ``h:mm:ss.mmm`` after an hour."""
-    minutes, ms = divmod(round(milliseconds), 60_000)
-    hours, minutes = divmod(minutes, 60)
-    tail = f"{minutes:02d}:{ms // 1000:02d}.{ms % 1000:03d}"
-    return f"{hours}:{tail}" if hours else tail
 
 
 def counted(number: int, thing: str) -> str:

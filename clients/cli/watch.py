@@ -39,9 +39,10 @@ def watch(uri: str, fps: float | None, in_browser: bool, as_json: bool, **flags:
     source = {"id": "watch", "uri": uri, "fps": fps, **source_options(flags)}
     if in_browser:
         return _open(source, as_json, flags)
-    from mellm.clients.cli.live import build, quietly, until_signal
+    from mellm.clients.cli.live import build, quietly
     from mellm.engine.server.process.allocator import tune_malloc
     from mellm.stream.capture.runner import RunnerOptions
+    from mellm.stream.signals import until_signal
 
     tune_malloc()
     settings = settings_from(flags, {"sources": [source]}, purpose="self-use")

@@ -19,9 +19,9 @@ from mellm.engine.analysis.prefetch import Prefetcher
 from mellm.engine.export import lettering, words
 from mellm.engine.export.captions import cues
 from mellm.engine.export.pictures import evidence
-from mellm.engine.export.report import clock
 from mellm.engine.results.expressions import DISCLAIMER, ExpressionRecord
 from mellm.engine.results.run_reader import Run, time_scale
+from mellm.stream.clock import clock
 from mellm.stream.errors import RunError, SourceUnsupported
 from mellm.stream.frames import Frame, Item
 from mellm.stream.sources import Source

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from mellm.engine.export import words
 from mellm.engine.results.expressions import DISCLAIMER, ExpressionRecord
 from mellm.engine.results.run_reader import Run
+from mellm.stream.clock import clock
 
 HOLD_MS = 3000.0
 """Shortest time a caption stays."""
@@ -56,7 +57,7 @@ def to_vtt(run: Run, scale: float = 1.0) -> str:
     parts = ["WEBVTT", f"NOTE\n{DISCLAIMER}"]
     for cue in cues(run, scale=scale):
         lines = "\n".join(_vtt(line) for line in cue.lines)
-        parts.append(f"{cue.id}\n{_clock(cue.from_ms, '.')} --> {_clock(cue.to_ms, '.')}\n{lines}")
+        parts.append(f"{cue.id}\n{_span(cue, '.')}\n{lines}")
     return "\n\n".join(parts) + "\n"
 
 
@@ -65,7 +66,7 @@ def to_srt(run: Run, scale: float = 1.0) -> str:
     parts = []
     for number, cue in enumerate(cues(run, scale=scale), 1):
         lines = "\n".join(line.translate(_SRT) for line in cue.lines)
-        parts.append(f"{number}\n{_clock(cue.from_ms, ',')} --> {_clock(cue.to_ms, ',')}\n{lines}")
+        parts.append(f"{number}\n{_span(cue, ',')}\n{lines}")
     return "\n\n".join(parts) + ("\n" if parts else "")
 
 
@@ -89,8 +90,5 @@ def _vtt(line: str) -> str:
     return re.sub(r"[&<>]", lambda m: {"&": "&amp;", "<": "&lt;", ">": "&gt;"}[m[0]], line)
 
 
-def _clock(ms: int, mark: str) -> str:
-    seconds, ms = divmod(ms, 1000)
-    minutes, seconds = divmod(seconds, 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours:02d}:{minutes:02d}:{seconds:02d}{mark}{ms:03d}"
+def _span(cue: Cue, mark: str) -> str:
+    return " --> ".join(clock(ms, hours=True, mark=mark) for ms in (cue.from_ms, cue.to_ms))
