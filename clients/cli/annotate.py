@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from mellm.stream.clock import clock
+from mellm.clients.cli.common import clock
 from mellm.stream.errors import UsageError
 
 _PATH = click.Path(path_type=Path)
@@ -31,7 +31,8 @@ def annotate(video: Path, run: Path, out: Path | None, source: str | None, devic
     from mellm.engine.analysis.pipeline_factory import PipelineFactory
     from mellm.engine.config import load
     from mellm.engine.export.annotate import annotate as write
-    from mellm.engine.results.run_reader import open_recording, read_run
+    from mellm.engine.results.run_reader import read_run
+    from mellm.stream.sources import open_source
 
     found = read_run(run)
     name = source or _named(video, found.sources)
@@ -42,9 +43,9 @@ def annotate(video: Path, run: Path, out: Path | None, source: str | None, devic
     settings = load(
         None, {"faces.device": device, "faces.max_faces": found.state["settings"].get("max_faces")}
     )
-    chain = PipelineFactory(settings).make(name, mirrored=bool(found.state["settings"].get("mirrored")))
+    chain = PipelineFactory(settings).make(name)
     with (
-        open_recording(part, name, video) as opened,
+        open_source(str(video), id=name, live=False, fps=found.state["settings"].get("fps")) as opened,
         Console(stderr=True).status("") as status,
     ):
         frames = write(

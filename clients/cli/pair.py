@@ -16,7 +16,6 @@ from mellm.stream.errors import UsageError
 if TYPE_CHECKING:
     from mellm.engine.describe.base import Recipe
     from mellm.engine.evidence.picture_pair import PicturePair
-    from mellm.engine.types import State
 
 RECIPES = ("live", "mellm-v1", "mellm-v3")
 
@@ -100,7 +99,7 @@ def describe(onset: str, apex: str, as_json: bool, **flags: Any) -> None:
     from mellm.engine.describe import DescribeContext
     from mellm.engine.describe.retry import ask
     from mellm.engine.evidence.picture_pair import pair_evidence
-    from mellm.engine.results.expressions import DISCLAIMER, description_json
+    from mellm.engine.results.expressions import DISCLAIMER, description_record
 
     settings = settings_from(flags, purpose="self-use")
     describer = make_describer(settings)
@@ -112,22 +111,21 @@ def describe(onset: str, apex: str, as_json: bool, **flags: Any) -> None:
     finally:
         describer.close()
     reason = refused or (answer.abstained if answer else None)
-    state: State = "abstained" if reason else "described"
     record = {
         **_report(onset, apex, found),
-        "state": state,
+        "state": "abstained" if reason else "described",
         "reason": reason,
-        "description": None if answer is None else description_json(answer),
+        "description": None if answer is None else description_record(answer),
     }
     if as_json:
         click.echo(json.dumps({**record, "notice": DISCLAIMER}, ensure_ascii=False))
     else:
-        click.echo(spoken(state, reason, answer))
+        click.echo(spoken(record))
 
 
 def _report(onset: str, apex: str, found: PicturePair) -> dict[str, Any]:
     """What JSON says of a pair: face, flow statistics, region table."""
-    from mellm.engine.results.expressions import quality_json
+    from mellm.engine.results.expressions import quality_record
 
     evidence = found.evidence
     return {
@@ -136,7 +134,7 @@ def _report(onset: str, apex: str, found: PicturePair) -> dict[str, Any]:
         "recipe": evidence.recipe,
         "size": list(found.size),
         "face": None if found.face is None else [round(v, 1) for v in found.face.box],
-        "quality": None if found.quality is None else quality_json(found.quality),
+        "quality": None if found.quality is None else quality_record(found.quality),
         "refused": evidence.refused,
         "flow": {name: round(value, 4) for name, value in evidence.flow_stats.items()},
         "regions": [
