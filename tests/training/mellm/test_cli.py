@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 pytest.importorskip("torch")
-from mellm.clients.cli import run
 from mellm.stream.errors import ModelMissing
 from mellm.training.mellm import cli, nano, store
 
@@ -36,8 +35,7 @@ def test_a_missing_face_model_ends_in_one_sentence(
 
     monkeypatch.setattr(store, "build", build)
     assert (
-        run(["train", "nano", "--run", str(tmp_path), "--pairs", str(tmp_path / "pairs")])
-        == ModelMissing("").exit_code
+        cli.main(["--run", str(tmp_path), "--pairs", str(tmp_path / "pairs")]) == ModelMissing("").exit_code
     )
     assert "no face model at x" in capsys.readouterr().err
     assert not (tmp_path / "model").exists()

@@ -19,13 +19,14 @@ Relative paths are relative to the working directory, as on the command line.
 
 from __future__ import annotations
 
+import difflib
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from mellm.engine.sections import Section, explain, read_toml
 from mellm.stream.errors import ConfigError
 from mellm.training.mellm.finetune import recipes
 
@@ -33,7 +34,11 @@ Mode: TypeAlias = Literal["frozen", "tuned"]
 Part: TypeAlias = Literal["vision", "projector", "language"]
 
 
-class Data(Section):
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Data(_Section):
     """What is learnt from and what is held out.
 
     :param train: JSONL, one conversation a line
@@ -50,7 +55,7 @@ class Data(Section):
     too_long: Literal["refuse", "leave-out"] = "refuse"
 
 
-class Lora(Section):
+class Lora(_Section):
     """Low-rank adapters on linear layers of the language model."""
 
     rank: int = Field(default=16, ge=1, le=1024)
@@ -59,7 +64,7 @@ class Lora(Section):
     targets: Literal["all-linear", "attention"] = "all-linear"
 
 
-class Stage(Section):
+class Stage(_Section):
     """What is trained at one time. ``epochs``, ``rate``, ``vision_rate`` override those of ``[fit]``."""
 
     vision: Mode = "frozen"
@@ -84,7 +89,7 @@ class Stage(Section):
         return "+".join(named)
 
 
-class FullStrategy(Section):
+class FullStrategy(_Section):
     """All weights of the language model; the vision tower and the projector on wish."""
 
     kind: Literal["full"]
@@ -96,7 +101,7 @@ class FullStrategy(Section):
         return (Stage(vision=self.vision, projector=self.projector, language="tuned"),)
 
 
-class LoraStrategy(Section):
+class LoraStrategy(_Section):
     """Adapters on the language model; all weights of the vision tower and the projector on wish."""
 
     kind: Literal["lora"]
@@ -109,7 +114,7 @@ class LoraStrategy(Section):
         return (Stage(vision=self.vision, projector=self.projector, language="lora"),)
 
 
-class StagedStrategy(Section):
+class StagedStrategy(_Section):
     """One stage after the other; by default the projector, then the vision tower with it, then everything."""
 
     kind: Literal["staged"]
@@ -139,7 +144,7 @@ class StagedStrategy(Section):
 Strategy: TypeAlias = Annotated[FullStrategy | LoraStrategy | StagedStrategy, Field(discriminator="kind")]
 
 
-class Fit(Section):
+class Fit(_Section):
     """The optimisation.
 
     :param batch: conversations in an optimiser step over all processes
@@ -177,14 +182,14 @@ class Fit(Section):
         return self
 
 
-class Keep(Section):
+class Keep(_Section):
     """Checkpoints: every so many optimiser steps and at the end of a stage; the last ``checkpoints`` are kept."""
 
     every: int = Field(default=200, ge=1)
     checkpoints: int = Field(default=2, ge=1)
 
 
-class Evaluation(Section):
+class Evaluation(_Section):
     """Questions to the held-out subjects after training.
 
     :param limit: records asked, spread evenly over the file; 0 asks none
@@ -197,7 +202,7 @@ class Evaluation(Section):
     batch: int = Field(default=8, ge=1)
 
 
-class Config(Section):
+class Config(_Section):
     """One fine-tuning."""
 
     recipe: str | None = None
@@ -222,7 +227,13 @@ def load(path: Path) -> Config:
 
     :raises ConfigError: not readable, no TOML, unknown key (named, with the nearest known one), value out of range
     """
-    return validated(read_toml(path), str(path))
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is no TOML: {error}") from error
+    return validated(data, str(path))
 
 
 def validated(data: Mapping[str, Any], origin: str) -> Config:
@@ -238,7 +249,7 @@ def validated(data: Mapping[str, Any], origin: str) -> Config:
     try:
         return Config.model_validate(data)
     except ValidationError as error:
-        raise explain(error, Config, origin, data) from error
+        raise _refusal(error, origin) from error
 
 
 def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -252,3 +263,24 @@ def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         else:
             out[key] = value
     return out
+
+
+def _refusal(error: ValidationError, origin: str) -> ConfigError:
+    first = error.errors()[0]
+    # the discriminator of the strategy stands in the location as well: it is no key
+    where = [str(p) for i, p in enumerate(first["loc"]) if not (i == 1 and first["loc"][0] == "strategy")]
+    key = ".".join(where)
+    if first["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(where[-1], _keys(), n=1)
+        return ConfigError(
+            f"{origin}: unknown key {key!r}", remedy=f"did you mean {near[0]!r}?" if near else ""
+        )
+    if first["type"] == "missing":
+        return ConfigError(f"{origin}: {key!r} is missing")
+    told = first["msg"].removeprefix("Value error, ")
+    return ConfigError(f"{origin}: {key or 'the file'}: {told}")
+
+
+def _keys() -> list[str]:
+    sections = (Config, Data, Lora, Stage, FullStrategy, LoraStrategy, StagedStrategy, Fit, Keep, Evaluation)
+    return sorted({name for section in sections for name in section.model_fields})
