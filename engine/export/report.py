@@ -14,6 +14,7 @@ from mellm.engine.governance.purpose import NOTICE
 from mellm.engine.results import run_reader as runs
 from mellm.engine.results.expressions import DISCLAIMER
 from mellm.engine.results.run_reader import Run, Span
+from mellm.stream.clock import clock
 
 CLASSES = (
     ("negative", "negative", "−"),
@@ -81,16 +82,6 @@ def to_html(
         described=statistics.states(run.expressions)["described"],
         settings=_settings(run),
     )
-
-
-def clock(milliseconds: float, decimals: int = 3) -> str:
-    """Media time as ``mm:ss.mmm``, with hours where there are any."""
-    unit = 10**decimals
-    whole, rest = divmod(round(milliseconds * unit / 1000), unit)
-    minutes, seconds = divmod(whole, 60)
-    hours, minutes = divmod(minutes, 60)
-    tail = f"{minutes:02d}:{seconds:02d}" + (f".{rest:0{decimals}d}" if decimals else "")
-    return f"{hours}:{tail}" if hours else tail
 
 
 def _by_time(run: Run) -> list[Mapping[str, Any]]:

@@ -22,7 +22,8 @@ docs/results/spotting.md, set ``free`` (6 in 122 s)."""
 class UnitRow:
     """How often one action unit was named.
 
-    :param share: of the described expressions; :param score: mean of the scores it was named with
+    :param share: of the described expressions
+    :param score: mean of the scores it was named with
     """
 
     au: int
@@ -40,7 +41,8 @@ class BaseRate:
     """What false alarms alone would leave in a recording of this length.
 
     :param known: whether the rate was measured with this run's spotter at its own threshold
-    :param expected: false alarms, with the ends of their 95 % interval; :param found: expressions of the run
+    :param expected: false alarms, with the ends of their 95 % interval
+    :param found: expressions of the run
     """
 
     minutes: float

@@ -11,6 +11,7 @@ from typing import Any
 from mellm.engine.results.run_folder import read_expressions
 from mellm.evaluation.metrics.matching import match
 from mellm.evaluation.metrics.spotting import SpottingScore
+from mellm.stream.clock import clock
 from mellm.stream.errors import RunError
 
 
@@ -18,7 +19,8 @@ from mellm.stream.errors import RunError
 class Hit:
     """A true expression that was found. Errors are found minus true, milliseconds.
 
-    :param units_true, units_found: action units as ``(number, side)``
+    :param units_true: action units as ``(number, side)``
+    :param units_found: as ``units_true``
     """
 
     true: Mapping[str, Any]
@@ -82,7 +84,7 @@ def render(score: DemoScore) -> str:
     rows += [(true["apex_ms"], f"{_name(true):34}{'missed':>8}") for true in score.misses]
     lines += [line for _, line in sorted(rows, key=lambda row: row[0])]
     for alarm in score.false_alarms:
-        lines.append(f"{_clock(alarm['apex_ms'])} false alarm{_during(alarm, score.distractors)}")
+        lines.append(f"{clock(alarm['apex_ms'])} false alarm{_during(alarm, score.distractors)}")
     found = score.spotting
     lines.append("")
     lines.append(
@@ -99,11 +101,7 @@ def _hit_line(hit: Hit) -> str:
 
 
 def _name(true: Mapping[str, Any]) -> str:
-    return f"{_clock(true['apex_ms'])} {_spell(_units(true['action_units']))} {true['peak_iod']:.1f}%"
-
-
-def _clock(ms: float) -> str:
-    return f"{int(ms) // 60000:02d}:{ms % 60000 / 1000:06.3f}"
+    return f"{clock(true['apex_ms'])} {_spell(_units(true['action_units']))} {true['peak_iod']:.1f}%"
 
 
 def _spell(units: frozenset[tuple[int, str]]) -> str:

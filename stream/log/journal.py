@@ -230,7 +230,8 @@ class Journal:
         """Erase events and leave tombstones, see :mod:`mellm.stream.log.erasure`. Their bytes are overwritten in the
         file. What is posted meanwhile is written in between, and stays.
 
-        :param reason: stands in the tombstones; :param dry_run: only tell what would go
+        :param reason: stands in the tombstones
+        :param dry_run: only tell what would go
         :param vacuum: rebuild the file too, which takes as long as copying it; publishers wait meanwhile
         :raises JournalError: if the disk refuses; if some of it is gone already, the rest goes when the log is opened
             again

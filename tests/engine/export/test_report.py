@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from mellm.engine.export.report import clock, to_html
+from mellm.engine.export.report import to_html
 from mellm.engine.results.run_reader import Marker, Run, read_run
 from tests.engine.export.made import HOSTILE, run_folder
 
@@ -98,11 +98,3 @@ def test_recordings_are_told_apart(tmp_path):
 
 def test_equal_runs_give_equal_pages(made, folder):
     assert to_html(made) == to_html(read_run(folder))
-
-
-@pytest.mark.parametrize(
-    ("ms", "said"),
-    [(0, "00:00.000"), (61_001, "01:01.001"), (3_599_999.9, "1:00:00.000"), (36e6, "10:00:00.000")],
-)
-def test_media_time(ms, said):
-    assert clock(ms) == said
