@@ -25,6 +25,7 @@ from mellm.stream.errors import DescriberError, UsageError
 if TYPE_CHECKING:
     from mellm.engine.analysis.offline import RunResult
     from mellm.engine.config import Settings
+    from mellm.engine.results.expressions import ExpressionRecord
     from mellm.engine.results.run_reader import Marker
     from mellm.stream.frames import SourceInfo
 
@@ -240,13 +241,13 @@ class Terminal:
             of = f" of {clock(total_ns / 1e6)}" if total_ns else ""
             self._bar.update(self._tasks[source], completed=media_ns, media=clock(media_ns / 1e6) + of)
 
-    def expression(self, record: dict[str, Any]) -> None:
+    def expression(self, record: ExpressionRecord) -> None:
         """One result. Called from a worker's thread, where no error may end the run: :meth:`advance` does."""
         if self._gone:
             return
         try:
             sys.stdout.write(
-                (json.dumps(record, ensure_ascii=False) if self._json else one_line(record)) + "\n"
+                (json.dumps(record.to_json(), ensure_ascii=False) if self._json else one_line(record)) + "\n"
             )
             sys.stdout.flush()
         except BrokenPipeError:

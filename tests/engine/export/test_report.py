@@ -1,6 +1,7 @@
 """The page as text: nothing escapes its quotes, nothing leads outside."""
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -65,7 +66,7 @@ def test_hostile_words_are_words(page):
 
 
 def test_hostile_names_are_words_too(made):
-    records = tuple({**r, "id": HOSTILE_ID, "source": "talk"} for r in made.expressions[:1])
+    records = tuple(replace(r, id=HOSTILE_ID, source="talk") for r in made.expressions[:1])
     state = {**made.state, "settings": {"purpose": "<script>x</script>", "describer": HOSTILE_ID}}
     run = Run(made.path, state, records, made.events, (Marker(1, HOSTILE_ID),))
     reader = Reader(to_html(run))
