@@ -121,6 +121,7 @@ class Stage:
             assert self.engine.drain(30)
             assert self.watchdog.unhealthy is None
             self.engine.stop()
+        self.journal.flush()
         self.events = [record.event for record in self.journal.replay()]
         self.journal.close()
 
