@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import signal
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -68,7 +66,12 @@ def build(
     factory = PipelineFactory(settings, describer.recipe)
 
     def runner(source: SourceSettings) -> SourceRunner:
-        chosen = SourceOptions(mirrored=source.mirrored)
+        chosen = SourceOptions(
+            mirrored=source.mirrored,
+            track=source.track,
+            stamps=source.stamps or "",
+            accept_guessed_time=source.accept_guessed_time,
+        )
         if inlets is not None and source.id in inlets:
             inlet = inlets[source.id]
             # nobody has to send: waiting for it is no failure to open
@@ -107,21 +110,3 @@ def quietly(*names: str) -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, before, strict=True):
             logger.setLevel(level)
-
-
-@contextmanager
-def until_signal() -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set; a second signal exits at once."""
-    stop = threading.Event()
-
-    def ask(number: int, frame: object) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from mellm.engine.analysis.watchdog import Told, WorkerState
@@ -29,7 +30,7 @@ class HubSink:
         self._hub = hub
         self._evidence = evidence
 
-    def publish(self, kind: str, source: str, data: dict[str, Any], t_ns: int | None = None) -> None:
+    def publish(self, kind: str, source: str, data: Mapping[str, Any], t_ns: int | None = None) -> None:
         """See :class:`mellm.engine.analysis.live.Sink`."""
         # each face's scores are coalesced by themselves, or of two faces in one frame only the second would be told
         id = f"{kind}:{source}:{data['track']}" if kind == SCORE else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
@@ -14,6 +13,7 @@ import torch
 
 from mellm.detectors.stepmodel import APEX, ME
 from mellm.stream.errors import ModelOutputInvalid
+from mellm.stream.files import replacing
 from mellm.training.spotter.laid import Bank, Laid, Stretch
 from mellm.training.spotter.losses import losses
 from mellm.training.spotter.net import DELAY, SpotterNet
@@ -80,20 +80,16 @@ class Trainer:
 
     def save(self, path: Path | None = None) -> None:
         """Write a checkpoint, complete or not at all."""
-        path = path or self.path
-        part = path.with_suffix(".part")
-        torch.save(
-            {
-                "fingerprint": self.fingerprint(),
-                "iteration": self.iteration,
-                "net": self.net.state_dict(),
-                "mean": self.mean.state_dict(),
-                "optimiser": self.optimiser.state_dict(),
-                "loss": self.loss,
-            },
-            part,
-        )
-        os.replace(part, path)
+        state = {
+            "fingerprint": self.fingerprint(),
+            "iteration": self.iteration,
+            "net": self.net.state_dict(),
+            "mean": self.mean.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "loss": self.loss,
+        }
+        with replacing(path or self.path, durable=True) as part:
+            torch.save(state, part)
 
     def resume(self, path: Path | None = None) -> bool:
         """Load a checkpoint if it is there and belongs to this run."""

@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import av
 import numpy as np
 from numpy.typing import NDArray
 
 from mellm.stream.errors import UsageError
 from mellm.stream.frames import Frame
+from mellm.stream.sources.media import open_container
 from mellm.training.synth.composite import media
 
 VALIDATION = "V"
@@ -62,7 +62,7 @@ class Video:
         """
         last: NDArray[np.int16] | None = None
         segment, first = 0, None
-        with av.open(str(self.path)) as container:
+        with open_container(self.path) as container:
             rate = float(container.streams.video[0].average_rate or 25)
             for k, picture in enumerate(container.decode(video=0)):
                 t = picture.time if picture.time is not None else k / rate

@@ -21,12 +21,12 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
-import av
 import cv2
 import numpy as np
 
 from mellm.detectors.flow import FlowEstimator, Preset, create
 from mellm.stream.errors import MellmError, SourceEmpty, UsageError
+from mellm.stream.sources.media import open_container
 from mellm.training.spotter import records
 from mellm.training.spotter.evaluate import Interval
 from mellm.training.spotter.people import FOLDS, VALIDATION, VIDEOS, video
@@ -337,7 +337,7 @@ def _make_video(clip: Clip, flow: Flow) -> Record:
 
 def _make_free(clip: Clip, flow: Flow) -> Record:
     who = video(clip.source)
-    with av.open(str(who.path)) as container:
+    with open_container(who.path) as container:
         rate = float(container.streams.video[0].average_rate or 25)
     made = records.measure(
         clip.name,

@@ -27,7 +27,9 @@ from mellm.detectors.analyzer import AnalyzerOptions, FaceAnalyzer
 from mellm.detectors.quality import pose as head_pose
 from mellm.detectors.regions import eye_frame
 from mellm.stream.errors import ModelMissing, SourceEmpty, UsageError
+from mellm.stream.files import replacing
 from mellm.stream.frames import Frame
+from mellm.stream.sources.media import open_container
 from mellm.training.synth.events import Event, Expression
 from mellm.training.synth.rig import BLENDSHAPES, INDEX, Rig, load_rig
 from mellm.training.synth.script import IOD_CM, PROFILES, Profile, Script, draw_micro, random_script
@@ -156,7 +158,7 @@ def _through_h264(pictures: Iterable[U8], crf: int) -> Iterator[U8]:
             out.mux(stream.encode(frame))
         out.mux(stream.encode())
     store.seek(0)
-    with av.open(store) as back:
+    with open_container(store) as back:
         for frame in back.decode(video=0):
             yield frame.to_ndarray(format="bgr24")
 
@@ -327,10 +329,8 @@ def trace(path: Path, cache: Path | None = None) -> Traced:
         raise SourceEmpty(f"no face in {path.name}", remedy="give a recording of one person's face")
     traced = Traced(path, np.array(times), _smoothed(landmarks))
     if kept:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        part = kept.with_name(f".{kept.stem}.part.npz")
-        np.savez_compressed(part, times_s=traced.times_s, landmarks=traced.landmarks)
-        part.replace(kept)
+        with replacing(kept) as part:
+            np.savez_compressed(part, times_s=traced.times_s, landmarks=traced.landmarks)
     return traced
 
 
@@ -346,7 +346,7 @@ def _smoothed(landmarks: F32) -> F32:
 def _decoded(path: Path) -> Iterator[tuple[float, U8]]:
     """Times (s, from the first frame) and pictures."""
     first: float | None = None
-    with av.open(str(path)) as container:
+    with open_container(path) as container:
         for frame in container.decode(video=0):
             first = frame.time if first is None else first
             yield frame.time - first, frame.to_ndarray(format="bgr24")

@@ -56,7 +56,7 @@ def test_exported_and_read_back(analysed, tmp_path):
     assert mellm("export", analysed, "--to", "eaf", "--out", tmp_path / "cut.eaf").code == 0
     found = [(i.id, i.onset_ms, i.apex_ms, i.offset_ms) for i in read_corrections(tmp_path / "cut.eaf")]
     run = read_run(analysed)
-    assert found == [(r["id"], r["onset_ms"], r["apex_ms"], r["offset_ms"]) for r in run.expressions]
+    assert found == [(r.id, r.onset_ms, r.apex_ms, r.offset_ms) for r in run.expressions]
     scored = mellm("eval", "corrections", analysed, tmp_path / "cut.eaf")
     assert re.search(rf"untouched {len(found)} of {len(found)}", scored.out)
 
