@@ -9,8 +9,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from clients.cli.logs import STATES
+from tests.clients.browser import NAMES, installed
+from tests.threads import _no_thread_is_left, pytest_addoption  # noqa: F401
+
+# how long an example takes says something about the machine; where nobody looks, the same examples each time
+settings.register_profile("mellm", deadline=None, derandomize=bool(os.environ.get("CI")), print_blob=True)
+settings.load_profile("mellm")
 
 REPO = Path(__file__).resolve().parent.parent
 
@@ -46,3 +53,12 @@ def shared_data() -> Path:
     if not root.is_dir():
         pytest.skip(f"no shared data at {root} (set MELLM_SHARED)")
     return root
+
+
+@pytest.fixture(scope="session")
+def browser() -> str:
+    """A Chromium; of a higher scope than whatever a test starts, so that the test is skipped before that."""
+    found = installed()
+    if found is None:
+        pytest.skip(f"no browser: none of {', '.join(NAMES)} is installed")
+    return found

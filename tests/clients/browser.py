@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
 from websockets.sync.client import ClientConnection, connect
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -107,15 +106,21 @@ class Page:
         return message
 
 
+def installed() -> str | None:
+    """Path of a Chromium; tests ask for the fixture ``browser``, which skips them before they start anything."""
+    return next(filter(None, map(shutil.which, NAMES)), None)
+
+
 @contextmanager
 def chromium(folder: Path, *flags: str) -> Iterator[Page]:
-    """A tab of a Chromium that ends with the block; skips the test where there is none.
+    """A tab of a Chromium that ends with the block.
 
     :param folder: for its profile; :param flags: more of its flags
+    :raises FileNotFoundError: where there is none
     """
-    found = next(filter(None, map(shutil.which, NAMES)), None)
+    found = installed()
     if found is None:
-        pytest.skip(f"no browser: none of {', '.join(NAMES)} is installed")
+        raise FileNotFoundError(f"no browser: none of {', '.join(NAMES)} is installed")
     profile = folder / "profile"
     process = subprocess.Popen(
         [

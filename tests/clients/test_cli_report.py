@@ -22,7 +22,7 @@ def analysed(cut, models, tmp_path_factory):
     return folder
 
 
-def test_the_report_shows_onset_apex_and_motion_in_a_browser(analysed, tmp_path):
+def test_the_report_shows_onset_apex_and_motion_in_a_browser(browser, analysed, tmp_path):
     with chromium(tmp_path) as tab:
         tab.size(1280)
         tab.open((analysed / "report.html").as_uri())

@@ -5,12 +5,16 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pytest
+
 from stream.journal import Journal
 from tests.clients.browser import Page, chromium
 from tests.clients.test_dashboard import Background, until
 from tests.engine.servers import TOKEN
-from tests.reliability.describing import free_port
+from tests.engine.serving import free_port
 from tests.stream.spoken import marker, spotted
+
+pytestmark = pytest.mark.usefixtures("browser")
 
 START = """
 (async () => {
@@ -73,7 +77,7 @@ def test_motion_maps_and_refusals(tmp_path: Path) -> None:
     with Background(sources=("cam",)) as behind, chromium(tmp_path) as page:
         behind.server.evidence.put("e1", b"\x89PNG map")
         started(page, behind.server.http_url)
-        until(page, "states.includes('connected')")
+        until(page, "!!one.position")  # subscribed: what is published from now on is sent
         behind.publish("expression.spotted", "cam", spotted("e1", "cam"))
         assert page.js("one.evidence('e1').then((bytes) => [...bytes])") == list(b"\x89PNG map")
         assert page.js("one.evidence('e2')") is None

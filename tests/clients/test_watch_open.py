@@ -25,7 +25,7 @@ def address(file: Path) -> str:
 
 
 def test_the_browser_is_opened_and_shows_face_scores_and_a_described_expression(
-    tmp_path: Path, models: object, monkeypatch: pytest.MonkeyPatch
+    browser: str, tmp_path: Path, models: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told, script = tmp_path / "address", tmp_path / "browser"
     script.write_text(f'#!/bin/sh\necho "$1" > {told}\n')

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 import threading
@@ -75,12 +74,6 @@ class Watched:
         return {"spotted": stats.submitted, "described": stats.described, "pending": stats.pending} | {
             f"dropped {reason}": count for reason, count in stats.dropped.items()
         }
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class ModelProcess:

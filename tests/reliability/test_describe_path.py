@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.reliability.describing import ModelProcess, Watched, free_port
+from tests.engine.serving import free_port
+from tests.reliability.describing import ModelProcess, Watched
 from tests.reliability.figures import percentile, record
 
 

@@ -21,7 +21,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
 from stream.journal import Journal
-from tests.reliability.describing import free_port
+from tests.engine.serving import free_port
 from tests.reliability.figures import REPO, record
 
 

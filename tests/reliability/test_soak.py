@@ -22,7 +22,8 @@ import pytest
 from clients.session import connect
 from stream.events import EXPRESSION_ENDS, EXPRESSION_SPOTTED
 from stream.journal import Journal
-from tests.reliability.describing import ModelProcess, free_port
+from tests.engine.serving import free_port
+from tests.reliability.describing import ModelProcess
 from tests.reliability.figures import record
 from tests.reliability.test_killed_server import EventServer
 

@@ -19,7 +19,7 @@ MANY = 500
 
 
 @pytest.fixture(scope="module")
-def tab(tmp_path_factory):
+def tab(browser, tmp_path_factory):
     with chromium(tmp_path_factory.mktemp("chromium")) as page:
         yield page
 
