@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from clients.cli.logs import STATES
+from mellm.clients.cli.logs import STATES
+from tests import REPO
 from tests.clients.browser import NAMES, installed
 from tests.threads import _no_thread_is_left, pytest_addoption  # noqa: F401
 
@@ -19,13 +20,30 @@ from tests.threads import _no_thread_is_left, pytest_addoption  # noqa: F401
 settings.register_profile("mellm", deadline=None, derandomize=bool(os.environ.get("CI")), print_blob=True)
 settings.load_profile("mellm")
 
-REPO = Path(__file__).resolve().parent.parent
-
 
 def pytest_configure() -> None:
     """A shell that starts the tests in the background has them ignore Ctrl-C, and so would every child under test."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+TESTS = REPO / "tests"
+TIERS = ("training", "reliability")
+CAN_SKIP = {"browser", "shared_data"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tiers by folder; ``bare`` for modules in which a test may skip; each module on one worker, for its fixtures."""
+    bare = {item.path for item in items if CAN_SKIP.intersection(getattr(item, "fixturenames", ()))}
+    for item in items:
+        room = item.path.relative_to(TESTS).parts[0]
+        if room in TIERS:
+            item.add_marker(room)
+        if item.path in bare:
+            item.add_marker("bare")
+        if not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(str(item.path.relative_to(TESTS))))
 
 
 LOGGERS = (logging.getLogger(), *map(logging.getLogger, STATES))

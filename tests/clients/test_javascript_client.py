@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stream.journal import Journal
+from mellm.stream.log.journal import Journal
 from tests.clients.browser import Page, chromium
 from tests.clients.test_dashboard import Background, until
 from tests.engine.servers import TOKEN
