@@ -34,8 +34,9 @@ lint:
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# without the two folders that take longest; they are not even imported
 test: setup-dev lint
-	$(PYTEST) -m "$(EVERY) and not training and not reliability"
+	$(PYTEST) -m "$(EVERY)" --ignore tests/training --ignore tests/reliability
 
 test-all: setup-dev lint
 	$(PYTEST) -m "$(EVERY)"

@@ -28,18 +28,14 @@ def pytest_configure() -> None:
 
 
 TESTS = REPO / "tests"
-TIERS = ("training", "reliability")
 CAN_SKIP = {"browser", "shared_data"}
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tiers by folder; ``bare`` for modules in which a test may skip; each module on one worker, for its fixtures."""
+    """``bare`` for modules in which a test may skip; each module on one worker, for its fixtures."""
     bare = {item.path for item in items if CAN_SKIP.intersection(getattr(item, "fixturenames", ()))}
     for item in items:
-        room = item.path.relative_to(TESTS).parts[0]
-        if room in TIERS:
-            item.add_marker(room)
         if item.path in bare:
             item.add_marker("bare")
         if not item.get_closest_marker("xdist_group"):
@@ -80,3 +76,13 @@ def browser() -> str:
     if found is None:
         pytest.skip(f"no browser: none of {', '.join(NAMES)} is installed")
     return found
+
+
+@pytest.fixture(scope="session")
+def models() -> None:
+    """The true face models, from the cache."""
+    from mellm.detectors.weights import store as weights
+
+    missing = [row.name for row in weights.listing() if row.state not in ("ok", "fallback")]
+    if missing:
+        pytest.skip(f"not in the cache: {', '.join(missing)} (run `mellm models pull`)")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-PATIENCE_S = 20.0
+LEAVE_S = 20.0
 """For a thread that is about to end; a machine that has other work to do lets it wait."""
 
 
@@ -33,4 +33,4 @@ def _no_thread_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addini("thread_patience", "seconds that a test's threads may take to end", default=str(PATIENCE_S))
+    parser.addini("thread_patience", "seconds that a test's threads may take to end", default=str(LEAVE_S))

@@ -15,8 +15,10 @@ from typing import Any
 
 from websockets.sync.client import ClientConnection, connect
 
+from tests import PATIENCE_S
+
 NAMES = ("chromium", "chromium-browser", "google-chrome")
-START_S, ANSWER_S = 60, 60
+START_S = ANSWER_S = PATIENCE_S
 
 
 class Page:
@@ -141,10 +143,10 @@ def chromium(folder: Path, *flags: str) -> Iterator[Page]:
     finally:
         process.terminate()
         try:
-            process.wait(20)
+            process.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait(20)
+            process.wait(PATIENCE_S)
 
 
 def _tab(process: subprocess.Popen[bytes], announced: Path) -> str:

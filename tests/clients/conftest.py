@@ -23,16 +23,6 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def models() -> None:
-    """The true face models, from the cache."""
-    from mellm.detectors.weights import store as weights
-
-    missing = [row.name for row in weights.listing() if row.state not in ("ok", "fallback")]
-    if missing:
-        pytest.skip(f"not in the cache: {', '.join(missing)} (run `mellm models pull`)")
-
-
-@pytest.fixture(scope="session")
 def cut(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """2 s of the sample with one expression, as ``cut.mp4``."""
     return _cut(tmp_path_factory.mktemp("sample") / "cut.mp4", every=1)

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
-from tests import REPO
+from tests import PATIENCE_S, REPO
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def mellm(*arguments: object) -> Done:
         [sys.executable, "-c", _MEASURED, *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         cwd=REPO,
     )
     err, _, measured = done.stderr.rpartition("\n")

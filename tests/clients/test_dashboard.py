@@ -24,7 +24,7 @@ from mellm.engine.types import Evidence
 from mellm.stream.frames import Frame
 from mellm.stream.log.journal import Journal
 from mellm.stream.sources.push import PushInlet
-from tests import REPO
+from tests import PATIENCE_S, REPO
 from tests.clients.browser import Page, chromium
 from tests.engine.servers import TOKEN, running
 from tests.engine.serving import free_port
@@ -137,7 +137,7 @@ def opened(server: Server, folder: Path) -> Iterator[Page]:
         yield page
 
 
-def until(page: Page, condition: str, seconds: float = 20) -> None:
+def until(page: Page, condition: str, seconds: float = PATIENCE_S) -> None:
     deadline = time.monotonic() + seconds
     while not page.js(condition):
         assert time.monotonic() < deadline, (
@@ -227,7 +227,7 @@ def test_the_page_shows_what_happens_as_text_and_loads_nothing_from_elsewhere(tm
             )
             assert page.console == []
             journal = behind.server.hub.journal
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + PATIENCE_S
             while "from the page" not in [r.event.data.get("label") for r in journal.replay()]:
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
@@ -288,7 +288,7 @@ def test_a_long_log_fills_the_page_without_talking_too_fast(tmp_path: Path) -> N
             behind.publish("expression.described", "desk", described(id, at))
         with opened(behind.server, tmp_path) as page:
             until(page, "document.querySelectorAll('.card').length === 60")
-            until(page, "document.querySelectorAll('.card figure img').length === 180", 60)
+            until(page, "document.querySelectorAll('.card figure img').length === 180")
             assert page.console == []
     assert told.count("session.opened") == 1
 
@@ -394,7 +394,7 @@ def test_after_a_restart_of_the_server_nothing_is_there_twice(tmp_path: Path) ->
         with Background(journal=Journal(tmp_path / "j.db"), **settings) as behind:
             behind.publish("expression.described", "desk", described("e3", 17000))
             behind.publish("expression.spotted", "desk", {**spotted("e9", "desk"), **moments(19000)})
-            until(page, "document.querySelectorAll('.card').length === 5", 40)
+            until(page, "document.querySelectorAll('.card').length === 5")
             assert page.js("document.querySelectorAll('.card.described').length") == 3
 
 
@@ -417,7 +417,7 @@ def test_five_hundred_expressions_stay_quick(tmp_path: Path) -> None:
             behind.publish("expression.spotted", "desk", {**spotted(f"e{number}", "desk"), **moments(at)})
             behind.publish("expression.described", "desk", described(f"e{number}", at))
             time.sleep(0.002)
-        until(page, "document.getElementById('count').textContent === '500 of 500'", 60)
+        until(page, "document.getElementById('count').textContent === '500 of 500'")
         assert page.js("document.querySelectorAll('.card').length") == 60
 
 
@@ -458,7 +458,7 @@ def test_an_hour_with_five_hundred_expressions_costs_a_bounded_heap(tmp_path: Pa
             if second % 900 == 899:
                 page.call("HeapProfiler.collectGarbage")
                 heap.append(page.metrics()["JSHeapUsedSize"] / 1e6)
-        until(page, "document.getElementById('count').textContent === '500 of 500'", 60)
+        until(page, "document.getElementById('count').textContent === '500 of 500'")
         frames = sorted(page.js("window.frames_ms"))
         nodes = page.metrics()["Nodes"]
         assert page.console == []

@@ -55,7 +55,7 @@ def test_breaks_are_repaired_without_loss_or_repetition(tmp_path: Path) -> None:
             publish(behind, 40, 0.002)
             cut(behind)
             publish(behind, 40, 0.002)
-        until(page, "seen.length >= 370", 40)
+        until(page, "seen.length >= 370")
         assert page.js("seen") == list(range(1, 371))
         assert page.js("one.reconnects") >= 2
 
@@ -69,7 +69,7 @@ def test_a_restarted_server_is_found_again_where_it_was(tmp_path: Path) -> None:
             until(page, "seen.length === 5")
         with Background(sources=("cam",), journal=Journal(tmp_path / "j.db"), port=port) as behind:
             publish(behind, 5)
-            until(page, "seen.length >= 10", 40)
+            until(page, "seen.length >= 10")
             assert page.js("seen") == list(range(1, 11))
 
 

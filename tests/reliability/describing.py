@@ -61,6 +61,11 @@ class Watched:
             self.ages[job.number] = now - self._born[job.number]
             self.ended[job.number] = now
 
+    def described(self) -> list[int]:
+        """Numbers of those that were answered."""
+        with self._lock:
+            return [number for number, outcome in self.outcomes.items() if outcome.state == "described"]
+
     @property
     def states(self) -> Counter[str]:
         return Counter(o.reason or o.state for o in self.outcomes.values())

@@ -17,11 +17,9 @@ import pytest
 from mellm.clients.client import connect
 from mellm.stream.log.journal import Journal
 from mellm.stream.protocol.events import EXPRESSION_ENDS, EXPRESSION_SPOTTED, Event
+from tests import PATIENCE_S
 from tests.engine.serving import free_port
 from tests.reliability.figures import REPO, percentile, record
-
-PATIENCE_S = 60.0
-"""For what is sure to come; only a fault lets it pass."""
 
 
 class EventServer:
@@ -45,13 +43,13 @@ class EventServer:
     def kill(self) -> None:
         """Whatever it does; also when it has ended."""
         self._process.kill()
-        self._process.wait(20)
+        self._process.wait(PATIENCE_S)
         assert self._process.stdout is not None
         self._process.stdout.close()
 
     def end(self, number: signal.Signals) -> int:
         self._process.send_signal(number)
-        code = self._process.wait(20)
+        code = self._process.wait(PATIENCE_S)
         assert self._process.stdout is not None
         self._process.stdout.close()
         return code

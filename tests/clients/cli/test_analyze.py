@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from mellm.clients.cli import run
+from tests import PATIENCE_S
 from tests.clients.processes import REPO, mellm, start
 from tests.stream.videos import make_video
 
@@ -177,7 +178,7 @@ def test_a_reader_that_leaves_ends_the_run_and_it_can_go_on(analysed, cut, tmp_p
 def test_an_interruption_says_how_to_go_on(models, tmp_path):
     out = tmp_path / "run"
     with start("analyze", "synthetic:?seconds=900", "--out", out, stderr=subprocess.PIPE) as process:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE_S
         while not (out / "run.json").exists() and time.monotonic() < deadline:
             time.sleep(0.05)
         time.sleep(0.5)
@@ -201,7 +202,7 @@ sys.exit(run(sys.argv[1:]))
 def test_the_embedded_default_uses_no_network_and_stores_no_frames(cut, models, tmp_path):
     out = tmp_path / "run"
     command = [sys.executable, "-c", OFFLINE, "analyze", str(cut), "--out", str(out), "--no-evidence"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=REPO)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, cwd=REPO)
     assert done.returncode == 0, done.stderr
     assert "AU" in done.stdout
     assert {file.name for file in out.rglob("*")} == {"events.jsonl", "expressions.jsonl", "run.json"}

@@ -12,6 +12,7 @@ import pytest
 
 from mellm.evaluation.compare import page
 from mellm.evaluation.compare.samples import gather
+from tests import PATIENCE_S
 from tests.evaluation.compare.made import LONG, NAMES, NASTY, Suite, finished
 
 VOID = {"meta", "img", "input", "wbr", "rect", "br"}
@@ -174,7 +175,7 @@ def test_a_browser_filters_by_domain_and_model_and_needs_no_sideways_scrolling(
         ],
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert "<title>done|2|6|2 of 46 questions|true</title>" in done.stdout

@@ -20,6 +20,7 @@ from mellm.stream.log.subscriber import (
     Subscriber,
 )
 from mellm.stream.protocol.events import EXPRESSION_SPOTTED, MARKER, SCORE, SOURCE_OFFLINE, Filter, Position
+from tests import PATIENCE_S
 
 
 def make(journal: Journal | None = None, **limits: int) -> Hub:
@@ -255,7 +256,7 @@ async def test_a_disk_that_stands_still_does_not_stop_the_loop(monkeypatch: pyte
     thread = threading.Thread(target=publish, args=(hub, 1))
     thread.start()
     stuck.wait(10)  # the publisher waits for the disk, holding its place
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         assert await take(subscriber, 1) == [1]
         free.set()
         assert await take(subscriber, 2) == [2]
