@@ -81,8 +81,8 @@ async def test_a_handshake_that_may_not_be_is_refused_before_the_upgrade(headers
 async def test_pages_of_the_same_host_and_of_the_list_may_connect() -> None:
     async with running(origins=("https://lab.example",)) as server:
         for origin in (server.http_url, "https://lab.example"):
-            async with peer(server, additional_headers={"Origin": origin}):
-                pass
+            async with peer(server, additional_headers={"Origin": origin}, greeted=False) as page:
+                assert await page.hear("session.created")
 
 
 async def test_a_foreign_host_name_reaches_nothing() -> None:
