@@ -4,7 +4,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 # each module of tests on one of as many workers as there are processors; libraries add no threads of their own to that
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadgroup
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadgroup \
+	--durations 20
 EVERY  := not slow and not soak and not vllm
 
 .PHONY: setup setup-dev demo test test-all test-bare lint test-slow test-vllm soak bench docs clean

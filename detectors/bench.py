@@ -11,9 +11,9 @@ import numpy as np
 from mellm.detectors.flow import FlowEstimator, Preset, create
 from mellm.detectors.patches import CROP_IOD, anchor, apply, cut
 from mellm.detectors.regions import INDEX
-from mellm.detectors.sheet import BUMP, Sheet
 from mellm.detectors.signals import FEATURES, Geometry, TrackSignals
 from mellm.detectors.stepmodel import StepModel
+from mellm.detectors.textured_plane import BUMP, TexturedPlane
 from mellm.detectors.types import F32, U8
 from mellm.detectors.windows import STEP_NS
 
@@ -22,8 +22,10 @@ from mellm.detectors.windows import STEP_NS
 class StepBench:
     """Milliseconds for one grid step of one face, on the calling thread.
 
-    :param signals_ms, signals_p95_ms: crops, two flows, region means and compensation
-    :param network_ms, network_p95_ms: one step of the spotter network, ``None`` without a model
+    :param signals_ms: crops, two flows, region means and compensation
+    :param signals_p95_ms: as ``signals_ms``
+    :param network_ms: one step of the spotter network, ``None`` without a model
+    :param network_p95_ms: as ``network_ms``
     """
 
     steps: int
@@ -51,7 +53,7 @@ class FlowBench:
 
 def steps(model: StepModel | None = None, *, count: int = 150, iod: float = 100.0) -> StepBench:
     """Time ``count`` grid steps on drawn 720p pictures of a swaying sheet at 50 frames a second."""
-    sheet = Sheet(iod, (720, 1280))
+    sheet = TexturedPlane(iod, (720, 1280))
     pictures = [
         (sheet.draw((sway, 0.5 * sway)), sheet.landmarks((sway, 0.5 * sway))) for sway in range(0, 20, 2)
     ]
@@ -97,7 +99,7 @@ def moving_brow(motion: float, *, noise: float = 4.0, region: str = "brow_inner_
 
     :param motion: 1/100 inter-ocular distance
     """
-    sheet = Sheet(90.0)
+    sheet = TexturedPlane(90.0)
     landmarks = sheet.landmarks()
     held = anchor(landmarks, sheet.size)
     assert held is not None

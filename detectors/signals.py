@@ -56,6 +56,10 @@ __all__ = [
     "TrackSignals",
 ]
 
+VERSION = 1
+"""Of how signals are measured. Raise it with every change that moves them: networks trained before are then refused
+(:mod:`mellm.detectors.recipe`)."""
+
 BASELINES_NS = (100_000_000, 300_000_000)
 """Time spans over which motion is measured."""
 
@@ -83,7 +87,8 @@ class SignalStep(NamedTuple):
 class FacePair:
     """The onset and the apex frame of an expression, cropped by one transform.
 
-    :param onset_gray, apex_gray: H×W uint8
+    :param onset_gray: H×W uint8
+    :param apex_gray: as ``onset_gray``
     :param landmarks: 68×2 float32 at the onset, pixels of the pair
     :param iod: inter-ocular distance, pixels of the pair
     """

@@ -14,7 +14,7 @@ from hypothesis import settings
 from mellm.clients.cli.logs import STATES
 from tests import REPO
 from tests.clients.browser import NAMES, installed
-from tests.threads import _no_thread_is_left, pytest_addoption  # noqa: F401
+from tests.threads import pytest_addoption  # noqa: F401
 
 # how long an example takes says something about the machine; where nobody looks, the same examples each time
 settings.register_profile("mellm", deadline=None, derandomize=bool(os.environ.get("CI")), print_blob=True)

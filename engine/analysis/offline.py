@@ -21,15 +21,15 @@ from mellm.engine.analysis.describe_queue import DescribeQueue, Job
 from mellm.engine.analysis.pipeline import (
     MODEL_INVALID,
     STILL,
-    Chain,
     ChainCounts,
     FaceAppeared,
     FaceLost,
     PictureChanged,
     Seen,
+    SourcePipeline,
     Spotted,
 )
-from mellm.engine.analysis.prefetch import Ahead
+from mellm.engine.analysis.prefetch import Prefetcher
 from mellm.engine.describe.base import DescribeContext, Describer
 from mellm.engine.results.expressions import final_record, spotted_record
 from mellm.engine.results.run_folder import RunFolder
@@ -37,16 +37,22 @@ from mellm.engine.types import ActionUnit, Description, Emotion, Outcome
 from mellm.stream.errors import (
     MellmError,
     ModelCorrupt,
+    ModelMismatch,
     ModelMissing,
     ProviderUnavailable,
     RunError,
     SourceUnsupported,
 )
 from mellm.stream.frames import Frame, Gap, Item, SourceInfo
-from mellm.stream.sources import Source, open_source
+from mellm.stream.sources import EndReport, Source, SourceOptions, open_source
 from mellm.stream.sources.addresses import redact
 
 logger = logging.getLogger(__name__)
+
+WARN_GUESSED = 0.01
+"""Share of guessed time stamps that is warned of; over a tenth the recording is refused when it is read."""
+
+WARN_REPEATED = 0.05
 
 FLOORS = {
     "fps_low": f"under {MIN_FPS:.0f} frames a second",
@@ -91,6 +97,7 @@ class Recording:
     id: str
     path: str
     fps: float | None = None
+    options: SourceOptions | None = None
 
 
 @dataclass(slots=True)
@@ -108,7 +115,9 @@ class RunResult:
     warnings: list[str] = field(default_factory=list)
 
 
-def recordings(paths: Sequence[str], fps: float | None = None) -> list[Recording]:
+def recordings(
+    paths: Sequence[str], fps: float | None = None, options: SourceOptions | None = None
+) -> list[Recording]:
     """Inputs with ids made from their names, unique and safe in paths and URLs."""
     taken: dict[str, int] = {}
     found = []
@@ -117,14 +126,14 @@ def recordings(paths: Sequence[str], fps: float | None = None) -> list[Recording
         stem = Path(redact(path).rstrip("/")).stem
         stem = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-._") or "recording"
         taken[stem] = taken.get(stem, 0) + 1
-        found.append(Recording(stem if taken[stem] == 1 else f"{stem}-{taken[stem]}", path, fps))
+        found.append(Recording(stem if taken[stem] == 1 else f"{stem}-{taken[stem]}", path, fps, options))
     return found
 
 
 def analyze(
     inputs: Sequence[Recording],
     run: RunFolder,
-    make_chain: Callable[[str], Chain],
+    make_pipeline: Callable[[str], SourcePipeline],
     describer: Describer,
     *,
     keep_evidence: bool = True,
@@ -159,7 +168,7 @@ def analyze(
             deadline_s=deadline_s,
         )
         try:
-            _one(recording, run, make_chain, queue, writer, watcher, result)
+            _one(recording, run, make_pipeline, queue, writer, watcher, result)
         finally:
             queue.close()
     return result
@@ -179,23 +188,26 @@ def _same(recording: Recording, run: RunFolder) -> None:
 def _one(
     recording: Recording,
     run: RunFolder,
-    make_chain: Callable[[str], Chain],
+    make_pipeline: Callable[[str], SourcePipeline],
     queue: DescribeQueue,
     writer: _Writer,
     watcher: Progress,
     result: RunResult,
 ) -> None:
     started = time.monotonic()
-    chain: Chain | None = None
+    chain: SourcePipeline | None = None
     info: SourceInfo | None = None
     shown = redact(recording.path)
     summary: dict[str, Any] = {"state": "done", "path": shown}
+    end: EndReport | None = None
     seen_ns = 0
     try:
-        with open_source(recording.path, id=recording.id, live=False, fps=recording.fps) as source:
+        with open_source(
+            recording.path, id=recording.id, live=False, fps=recording.fps, options=recording.options
+        ) as source:
             info = source.info
             _must_end(info)
-            chain = make_chain(recording.id)
+            chain = make_pipeline(recording.id)
             watcher.source(recording.id, info, "open")
             seen_ns = _drain(source, chain, queue, writer, watcher)
             info = source.info
@@ -204,8 +216,9 @@ def _one(
             summary["ended_early"] = end.message
             result.warnings.append(f"{shown}: {end.message}")
             logger.warning("%s: %s", shown, end.message)
-        result.warnings += [f"{shown}: {remark}" for remark in _remarks(chain.counts)]
-    except (RunError, ModelMissing, ModelCorrupt, ProviderUnavailable):
+        summary["remarks"] = [*info.remarks, *_remarks(chain.counts), *_on_time(end)]
+        result.warnings += [f"{shown}: {remark}" for remark in summary["remarks"]]
+    except (RunError, ModelMissing, ModelCorrupt, ModelMismatch, ProviderUnavailable):
         raise  # the next recording would fare no better
     except MellmError as error:
         summary |= {"state": "failed", "error": {"code": error.code, "message": str(error)}}
@@ -223,7 +236,7 @@ def _one(
         "real_time_factor": round(seen_ns / 1e9 / seconds, 2) if seconds > 0 else None,
         "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
         "providers": {} if chain is None else chain.providers,
-        "counts": _counts(chain, stats.submitted, stats.described, stats.abstained, stats.dropped),
+        "counts": _counts(chain, end, stats.submitted, stats.described, stats.abstained, stats.dropped),
     }
     run.finish_source(recording.id, summary)
     watcher.source(recording.id, info, summary["state"])
@@ -243,6 +256,20 @@ def _remarks(counts: ChainCounts) -> list[str]:
     return [*still, f"a face was seen in {counts.frames_with_face} frames and mostly refused: {reasons}"]
 
 
+def _on_time(end: EndReport | None) -> list[str]:
+    """What was wrong with the times of the pictures."""
+    if end is None or not end.frames:
+        return []
+    said = []
+    if end.guessed > WARN_GUESSED * end.frames:
+        said.append(
+            f"the time of {end.guessed} of {end.frames} pictures is a guess: expect errors in onset, apex and offset"
+        )
+    if end.repeated > WARN_REPEATED * end.frames:
+        said.append(f"{end.repeated} of {end.frames} pictures repeat the one before: the true rate is lower")
+    return said
+
+
 def _must_end(info: SourceInfo) -> None:
     """Refuse what would be analysed for ever."""
     endless = info.kind == "synthetic" and info.declared_duration_ns is None
@@ -258,16 +285,18 @@ def _items(source: Source) -> Iterator[Item]:
 
 
 @contextmanager
-def seen_ahead(source: Source, chain: Chain) -> Iterator[Iterator[Seen]]:
+def seen_ahead(source: Source, chain: SourcePipeline) -> Iterator[Iterator[Seen]]:
     """What a source shows, to its end: pictures are read on one thread, and faces found in them on another.
 
     :raises SourceError: while iterating: it broke
     """
-    with Ahead(_items(source)) as items, Ahead(map(chain.look, items)) as seen:
+    with Prefetcher(_items(source)) as items, Prefetcher(map(chain.look, items)) as seen:
         yield seen
 
 
-def _drain(source: Source, chain: Chain, queue: DescribeQueue, writer: _Writer, watcher: Progress) -> int:
+def _drain(
+    source: Source, chain: SourcePipeline, queue: DescribeQueue, writer: _Writer, watcher: Progress
+) -> int:
     first_ns: int | None = None
     last_ns = 0
     number = 0
@@ -306,7 +335,12 @@ def _take(output: object, number: int, queue: DescribeQueue, writer: _Writer) ->
 
 
 def _counts(
-    chain: Chain | None, spotted: int, described: int, abstained: int, dropped: dict[str, int]
+    chain: SourcePipeline | None,
+    end: EndReport | None,
+    spotted: int,
+    described: int,
+    abstained: int,
+    dropped: dict[str, int],
 ) -> dict[str, Any]:
     if chain is None:
         return {"captured": 0, "analysed": 0, "spotted": 0, "described": 0, "abstained": 0}
@@ -317,6 +351,8 @@ def _counts(
         "frames_dropped": dict(counts.dropped),
         "gaps": dict(counts.gaps),
         "repaired_stamps": counts.repaired,
+        "guessed_stamps": 0 if end is None else end.guessed,
+        "repeated_pictures": 0 if end is None else end.repeated,
         "frames_with_face": counts.frames_with_face,
         "faces_refused": dict(counts.faces_refused),
         "tracks": counts.tracks,

@@ -24,7 +24,7 @@ from mellm.detectors.stillness import Still, StillPicture
 from mellm.detectors.types import U8, Expression, Face, Quality
 from mellm.engine.results.expressions import expression_id
 from mellm.engine.types import Evidence
-from mellm.stream.errors import MellmError, ModelOutputInvalid
+from mellm.stream.errors import InternalError, MellmError, ModelOutputInvalid
 from mellm.stream.frames import Frame, Gap, Item
 
 logger = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ CHAIN_DROPS = (*STILL, MODEL_INVALID)
 """Why the chain itself drops frames; all other drops happen before it."""
 
 RATE_WINDOW = 60
-"""Frames over which the frame rate is measured."""
+"""Frames, repeats left out, over which the frame rate is measured."""
 
 PAIR_WIDTH = 320
 """Width of the pictures that evidence is made from, pixels: an inter-ocular distance of 114."""
@@ -62,7 +62,8 @@ class FaceLost:
 class Scored:
     """One grid step of one track's spotter, for displays and latency.
 
-    :param wall_ns: when the newest frame it rests on arrived; :param lag_ns: that frame's media time minus the
+    :param wall_ns: when the newest frame it rests on arrived
+    :param lag_ns: that frame's media time minus the
         time the score speaks about (the network looks 0.3 s ahead before it decides)
     :param face: where the face is in the newest frame
     """
@@ -138,7 +139,7 @@ class _Track:
     quality: Quality | None = None
 
 
-class Chain:
+class SourcePipeline:
     """Frames of one source → faces → motion signals → expressions → evidence.
 
     :meth:`push` is :meth:`look` and then :meth:`take`. The two share no state, so one thread may look at frames while
@@ -182,6 +183,7 @@ class Chain:
         self._segment: int | None = None
         self._origin_ns: int | None = None
         self._times: deque[int] = deque(maxlen=RATE_WINDOW)
+        self._last_ns = 0
 
     def push(self, item: Item) -> list[Output]:
         """Take the next frame or gap; return what it brought to light."""
@@ -277,11 +279,13 @@ class Chain:
         state = self._tracks.pop(track)
         out: list[Output] = [o for spot in state.spotter.flush() for o in self._spotted(track, state, spot)]
         self.counts.invalid_steps += state.spotter.invalid_steps
-        out.append(FaceLost(track, self._times[-1] if self._times else 0))
+        out.append(FaceLost(track, self._last_ns))
         return out
 
     def _frame(self, frame: Frame, update: FaceUpdate) -> list[Output]:
-        self._times.append(frame.pts_ns)
+        self._last_ns = frame.pts_ns
+        if not frame.repeated:  # a picture shown twice is one look at the face
+            self._times.append(frame.pts_ns)
         out: list[Output] = [o for track in update.lost if track in self._tracks for o in self._end(track)]
         if not update.faces:
             return out
@@ -351,9 +355,12 @@ class Chain:
         try:
             pair = signals.pair(spot.onset_ns, spot.apex_ns, PAIR_WIDTH)
             return self._build_evidence(pair), pair
-        except MellmError as error:
-            logger.warning("%s: no evidence at %.0f ms: %s", self.source, spot.apex_ns / 1e6, error)
+        except Exception as error:
             # an expression is never lost: it ends as abstained, with the reason
+            if not isinstance(error, MellmError):
+                logger.exception("%s: making evidence failed", self.source)
+                error = InternalError.of("making evidence", error)
+            logger.warning("%s: no evidence at %.0f ms: %s", self.source, spot.apex_ns / 1e6, error)
             return Evidence(np.zeros((1, 1, 3), np.uint8), (), {}, "none", refused=error.code), None
 
     def rate(self) -> float:

@@ -15,6 +15,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, get_args
 
+from mellm.detectors import recipe
+from mellm.engine.map_recipe import of_live_map
 from mellm.stream.errors import ModelCorrupt, ModelMissing
 
 Language: TypeAlias = Literal["en", "zh"]
@@ -32,9 +34,11 @@ REMEDY = "install mellm-live again, or export the model again: python -m mellm.t
 class NanoFolder:
     """What a model folder says about itself.
 
-    :param side: of the picture, pixels; :param context: most tokens of prompt and answer together
+    :param side: of the picture, pixels
+    :param context: most tokens of prompt and answer together
     :param prompts: language → ids of the user's turn up to where the answer begins, picture tokens included
-    :param image: the id that stands for one picture token; :param ends: ids that end an answer
+    :param image: the id that stands for one picture token
+    :param ends: ids that end an answer
     :param tokens: id → bytes; special tokens are empty
     :param abstain_at: probability from which on it abstains, if that was tuned
     """
@@ -57,6 +61,7 @@ class NanoFolder:
 def read(path: Path) -> NanoFolder:
     """Read and verify a model folder.
 
+    :raises ModelMismatch: it was trained on motion maps that are drawn in another way than this version does
     :raises ModelMissing: the folder or one of its files is not there
     :raises ModelCorrupt: a file has another hash than the manifest says, or cannot be read
     """
@@ -84,6 +89,7 @@ def read(path: Path) -> NanoFolder:
     ids = {folder.image, *folder.ends, *(i for prompt in folder.prompts.values() for i in prompt)}
     if not folder.ends or not all(0 <= i < len(tokens) for i in ids):
         raise ModelCorrupt(f"{MANIFEST} in {path} names tokens that tokenizer.json lacks", remedy=REMEDY)
+    recipe.require(facts, of_live_map(), f"{MANIFEST} in {path}", "mellm train nano")
     return folder
 
 

@@ -15,14 +15,15 @@ from mellm.engine.results.run_reader import Run, duration_ms
 
 FALSE_PER_MINUTE: Final = (2.9, 1.1, 6.4)
 """False alarms a minute of the shipped spotter on filmed people who show no expression, with the 95 % interval:
-docs/spotting.md, set ``free`` (6 in 122 s)."""
+docs/results/spotting.md, set ``free`` (6 in 122 s)."""
 
 
 @dataclass(frozen=True, slots=True)
 class UnitRow:
     """How often one action unit was named.
 
-    :param share: of the described expressions; :param score: mean of the scores it was named with
+    :param share: of the described expressions
+    :param score: mean of the scores it was named with
     """
 
     au: int
@@ -40,7 +41,8 @@ class BaseRate:
     """What false alarms alone would leave in a recording of this length.
 
     :param known: whether the rate was measured with this run's spotter at its own threshold
-    :param expected: false alarms, with the ends of their 95 % interval; :param found: expressions of the run
+    :param expected: false alarms, with the ends of their 95 % interval
+    :param found: expressions of the run
     """
 
     minutes: float

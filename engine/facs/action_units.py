@@ -24,8 +24,10 @@ Intensity: TypeAlias = Literal["A", "B", "C", "D", "E"]
 class Unit:
     """One action unit.
 
-    :param name: as FACS calls it; :param action: what is seen, a clause without a side
-    :param part: the part of the face that moves; :param sided: whether one side can move alone
+    :param name: as FACS calls it
+    :param action: what is seen, a clause without a side
+    :param part: the part of the face that moves
+    :param sided: whether one side can move alone
     """
 
     name: str
@@ -85,7 +87,8 @@ def parse(notation: str) -> tuple[Coded, ...]:
         match = _CODED.fullmatch(part)
         if match is None:
             raise UsageError(
-                f"{part!r} in {notation!r} is no action unit", remedy="write units like L12A+R14B or 4+7?"
+                f"{part!r} in {notation!r} is not a valid action unit",
+                remedy="write units like L12A+R14B or 4+7?",
             )
         found.append(
             Coded(

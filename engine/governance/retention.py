@@ -6,23 +6,29 @@ import logging
 import time
 from collections.abc import Callable
 
-from mellm.engine.governance.erase import Keeper
+from mellm.engine.governance.erase import DataStore
 from mellm.engine.governance.purpose import Audit
 
 logger = logging.getLogger(__name__)
 
 
-class Sweeper:
+class RetentionJob:
     """Forgets what is too old whenever it is called; from a thread, since it waits for the disk.
 
     Events go by the journal's own retention. Motion maps and waiting jobs on disk go after ``evidence_s``, and never
     outlive the events: without them nobody could say whose they are.
 
-    :param evidence_s: seconds; :param clock_ns: wall clock
+    :param evidence_s: seconds
+    :param clock_ns: wall clock
     """
 
     def __init__(
-        self, keeper: Keeper, *, evidence_s: float, audit: Audit, clock_ns: Callable[[], int] = time.time_ns
+        self,
+        keeper: DataStore,
+        *,
+        evidence_s: float,
+        audit: Audit,
+        clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._keeper = keeper
         self._audit = audit

@@ -94,7 +94,7 @@ class ModelServerOptions:
         if share is not None and not 0.05 <= share <= 0.98:
             raise UsageError(f"a share of {share} of the GPU's memory is not between 0.05 and 0.98")
         if self.threads < 1:
-            raise UsageError(f"{self.threads} threads cannot compute")
+            raise UsageError(f"--threads must be at least 1, not {self.threads}")
         if not is_loopback(self.host) and not self.api_key:
             raise UsageError(
                 f"refusing to listen on {self.host or 'all addresses'} without an API key",
@@ -107,7 +107,8 @@ class ServerCommand:
     """What to run.
 
     :param environment: set on top of the caller's; the API key is not in it
-    :param name: the model's, as clients ask for it; :param base_url: where they ask, up to ``/v1``
+    :param name: the model's, as clients ask for it
+    :param base_url: where they ask, up to ``/v1``
     :param api_key_env: the variable that the key came from
     """
 

@@ -15,6 +15,7 @@ from mellm.detectors.quality import assess
 from mellm.detectors.types import U8, Quality
 from mellm.engine.analysis.pipeline import Spotted
 from mellm.engine.describe.base import DescribeContext, Describer, Recipe
+from mellm.engine.describe.retry import ask
 from mellm.engine.evidence import motion_map
 from mellm.engine.types import Description, Evidence
 from mellm.evaluation.dataset_runs.errors import FramesMissing, MomentUnknown, SizesDiffer
@@ -40,7 +41,8 @@ class Asker:
     def ask(self, clip: Clip) -> dict[str, Any]:
         """The row of a clip.
 
-        :raises DatasetError: its frames or moments are missing; :raises FaceError: no face at the onset
+        :raises DatasetError: its frames or moments are missing
+        :raises FaceError: no face at the onset
         :raises DescriberError: the describer failed
         """
         began = time.monotonic()
@@ -65,7 +67,7 @@ class Asker:
     def _answer(self, evidence: Evidence, refused: str | None, context: DescribeContext) -> dict[str, Any]:
         if refused is not None:
             return {"state": "abstained", "reason": refused, **_said(None)}
-        answer = self.describer.describe(evidence, context)
+        answer = ask(self.describer, evidence, context)
         state = "abstained" if answer.abstained else "described"
         return {"state": state, "reason": answer.abstained, **_said(answer)}
 
@@ -74,7 +76,8 @@ def evidence_of(clip: Clip, analyzer: Analyzer, recipe: Recipe) -> tuple[Evidenc
     """Motion evidence between a clip's onset and its apex.
 
     :param analyzer: finds the face; reset first
-    :raises DatasetError: its frames or moments are missing; :raises FaceError: no face at the onset
+    :raises DatasetError: its frames or moments are missing
+    :raises FaceError: no face at the onset
     """
     first, second = _pair(clip)
     gray = _gray(first)
@@ -157,7 +160,8 @@ def _said(answer: Description | None) -> dict[str, Any]:
 def analyzer(device: str) -> FaceAnalyzer:
     """The product's analyzer; data sets show one person, so one face is followed.
 
-    :raises ModelMissing: the face models were not pulled; :raises ProviderUnavailable: no such device
+    :raises ModelMissing: the face models were not pulled
+    :raises ProviderUnavailable: no such device
     """
     from mellm.detectors.analyzer import AnalyzerOptions
 

@@ -1,4 +1,4 @@
-"""What the reliability tests measured, as one JSON file each: docs/reliability.md is made from them."""
+"""What the reliability tests measured, as one JSON file each: docs/results/reliability.md is made from them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from tests import REPO
 
-COMMANDS = {"C": "make test", "N": "make test-slow", "S": "make soak"}
+COMMANDS = {"C": "make test-all", "N": "make test-slow", "S": "make soak"}
 FOLDER = Path(os.environ.get("MELLM_FIGURES", REPO / "runs" / "reliability"))
 
 

@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import av
 import numpy as np
 
 from mellm.detectors.analyzer import Analyzer, FaceAnalyzer
 from mellm.detectors.signals import FacePair
 from mellm.detectors.spotting import Spotter, SpottingOptions, StepModel
 from mellm.detectors.types import Expression
-from mellm.engine.analysis.pipeline import Chain, Spotted
+from mellm.engine.analysis.pipeline import SourcePipeline, Spotted
 from mellm.engine.types import Evidence
 from mellm.stream.frames import Frame
+from mellm.stream.sources.media import open_container
 from mellm.training.spotter.evaluate import Interval, Scores, score
 
 
@@ -78,7 +78,7 @@ class FileClip:
         return cls(path, micro, spec["seconds"], (*groups, *(() if micro else ("without expressions",))))
 
     def frames(self) -> Iterator[Frame]:
-        with av.open(str(self.path)) as container:
+        with open_container(self.path) as container:
             for index, picture in enumerate(container.decode(video=0)):
                 pts_ns = round(picture.time * 1e9)
                 yield Frame(self.name, 0, index, pts_ns, 0, picture.to_ndarray(format="bgr24"))
@@ -125,7 +125,7 @@ def run(
     analyzer: Callable[[], Analyzer] = FaceAnalyzer,
 ) -> ClipResult:
     """Analyse one clip with the product's chain."""
-    chain = Chain(clip.name, analyzer(), lambda: Spotter(model, options), _no_evidence)
+    chain = SourcePipeline(clip.name, analyzer(), lambda: Spotter(model, options), _no_evidence)
     found = [out for frame in clip.frames() for out in chain.push(frame)]
     found += chain.finish()
     spots = tuple(interval(out.expression) for out in found if isinstance(out, Spotted))

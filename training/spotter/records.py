@@ -26,7 +26,7 @@ from mellm.detectors.spotting import Score, Spot, Spotter, SpottingOptions, Trac
 from mellm.detectors.stepmodel import StepModel
 from mellm.detectors.types import F32
 from mellm.detectors.windows import STEP_NS
-from mellm.engine.analysis.pipeline import Chain
+from mellm.engine.analysis.pipeline import SourcePipeline
 from mellm.engine.types import Evidence
 from mellm.stream.errors import ModelCorrupt
 from mellm.stream.frames import Frame, Item
@@ -56,8 +56,10 @@ class Record:
     :param features: T×136 float32 in 1/100 inter-ocular distance; rows of NaN are void steps
     :param truths: micro-expressions, with peaks in 1/100 inter-ocular distance
     :param events: what else happens: distractors
-    :param fps: native frame rate; :param iod_px: median inter-ocular distance in the pictures
-    :param frames: frames of the clip; :param faces: of them with a face
+    :param fps: native frame rate
+    :param iod_px: median inter-ocular distance in the pictures
+    :param frames: frames of the clip
+    :param faces: of them with a face
     :param groups: labels by which scores are told apart (``talking``, ``h264`` …)
     """
 
@@ -149,7 +151,7 @@ def measure(
         return tapes[-1]
 
     watched = _Watched(analyzer())
-    chain = Chain(name, watched, tape, _nothing, flow=flow)
+    chain = SourcePipeline(name, watched, tape, _nothing, flow=flow)
     for item in frames:
         chain.push(item)
     chain.finish()

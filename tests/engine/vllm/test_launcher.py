@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from mellm.engine.vllm.server import LAUNCHER
-from tests import PATIENCE_S
+from tests import PATIENCE_S, REPO
 from tests.engine.serving import ended, free_port
 
 
@@ -62,10 +62,9 @@ def test_a_server_ends_when_whoever_started_it_is_killed(tmp_path):
         "while not pathlib.Path('pid').exists() or not pathlib.Path('pid').read_text():\n    time.sleep(0.02)\n"
         "os.kill(os.getpid(), 9)\n"
     )
-    repo = str(LAUNCHER.parents[1])
     subprocess.run(
         [sys.executable, "-c", starter],
-        env={**os.environ, "PYTHONPATH": repo},
+        env={**os.environ, "PYTHONPATH": str(REPO / "src")},
         cwd=tmp_path,
         timeout=PATIENCE_S,
         check=False,

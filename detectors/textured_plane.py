@@ -40,10 +40,11 @@ def texture(height: int, width: int, seed: int = 0) -> F32:
     return sheet
 
 
-class Sheet:
+class TexturedPlane:
     """One sheet, drawn at will.
 
-    :param iod: inter-ocular distance, pixels; :param size: height and width of the picture
+    :param iod: inter-ocular distance, pixels
+    :param size: height and width of the picture
     """
 
     def __init__(self, iod: float = 80.0, size: tuple[int, int] = (480, 640), seed: int = 0) -> None:
