@@ -112,7 +112,7 @@ def test_a_medical_or_safety_ground_opens_it(purpose, capsys, tmp_path):
         ("[describer]\nknd = 'rules'\n", ("'describer.knd'", "'kind'")),
         ("colour = 1\n", ("'colour'",)),
         ("[server]\nretention_days = 0\n", ("server.retention_days",)),
-        ("[[sources]]\nid = 'a'\nurl = 'x'\n", ("'sources.0.url'", "'uri'")),
+        ("[[sources]]\nid = 'a'\nurl = 'x'\n", ("'sources[1].url'", "'uri'")),
         ("not toml", ("not TOML",)),
     ],
 )

@@ -122,6 +122,7 @@ class Stage:
             assert self.engine.drain(PATIENCE_S)
             assert self.watchdog.unhealthy is None
             self.engine.stop()
+        self.journal.flush()
         self.events = [record.event for record in self.journal.replay()]
         self.journal.close()
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +23,7 @@ from mellm.detectors import recipe
 from mellm.detectors.signals import FEATURES
 from mellm.detectors.stepmodel import OUTPUTS, SPOT_AUS
 from mellm.detectors.windows import STEP_NS
+from mellm.stream import files
 from mellm.training.spotter.net import DELAY, Block, SpotterNet
 
 F64 = NDArray[np.float64]
@@ -151,17 +151,6 @@ def contract(net: SpotterNet) -> dict[str, str]:
     }
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write ``data`` beside ``path`` and rename: a crash leaves the old file, never half of the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(data)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
 def export(
     net: SpotterNet, path: Path, *, version: str, threshold: float, record: Mapping[str, object]
 ) -> str:
@@ -177,7 +166,7 @@ def export(
     model = build(net, {"mellm.version": version, "mellm.threshold": f"{threshold:.3f}"})
     data = model.SerializeToString()
     digest = hashlib.sha256(data).hexdigest()
-    write_atomic(path, data)
+    files.write(path, data)
     facts = {
         "file": path.name,
         "sha256": digest,
@@ -186,5 +175,5 @@ def export(
         recipe.KEY: recipe.of_signals(),
         **record,
     }
-    write_atomic(path.with_suffix(".json"), (json.dumps(facts, indent=2) + "\n").encode())
+    files.write(path.with_suffix(".json"), (json.dumps(facts, indent=2) + "\n").encode())
     return digest

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -33,6 +32,7 @@ from mellm.detectors.signals import BASELINES_NS, CROP_H, CROP_W
 from mellm.detectors.stepmodel import ME, OFFSET, OUTPUTS
 from mellm.detectors.types import F32, U8
 from mellm.stream.errors import MellmError, SourceCorrupt, UsageError
+from mellm.stream.files import replacing
 from mellm.training.spotter import records, sets
 from mellm.training.spotter.dataset import Augment, targets
 from mellm.training.spotter.losses import losses
@@ -121,9 +121,8 @@ def film(clip: sets.Clip, inner: FlowEstimator | None = None) -> Seen:
 def save(seen: Seen, folder: Path) -> None:
     """Keep a filmed clip: the record, and then the pictures beside it."""
     records.save(seen.record, folder / f"{seen.record.name}.npz")
-    part = folder / f".{seen.record.name}.{os.getpid()}.npy"
-    np.save(part, seen.pictures)
-    os.replace(part, folder / f"{seen.record.name}.npy")
+    with replacing(folder / f"{seen.record.name}.npy") as part:
+        np.save(part, seen.pictures)
 
 
 def load(folder: Path) -> list[Seen]:

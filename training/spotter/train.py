@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
@@ -24,6 +23,7 @@ import torch
 
 from mellm.detectors.stepmodel import OnnxStepModel, StepModel
 from mellm.stream.errors import ModelError, ModelMissing, ModelOutputInvalid, UsageError
+from mellm.stream.files import replacing
 from mellm.training.spotter import card, sets
 from mellm.training.spotter.dataset import Augment, CorpusSpec, generate
 from mellm.training.spotter.export import export
@@ -217,19 +217,16 @@ class Trainer:
     def save(self, path: Path | None = None) -> None:
         """Write a checkpoint, complete or not at all."""
         path = path or self.path
-        part = path.with_suffix(".part")
-        torch.save(
-            {
-                "fingerprint": self.fingerprint(),
-                "iteration": self.iteration,
-                "net": self.net.state_dict(),
-                "mean": self.mean.state_dict(),
-                "optimiser": self.optimiser.state_dict(),
-                "loss": self.loss,
-            },
-            part,
-        )
-        os.replace(part, path)
+        state = {
+            "fingerprint": self.fingerprint(),
+            "iteration": self.iteration,
+            "net": self.net.state_dict(),
+            "mean": self.mean.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "loss": self.loss,
+        }
+        with replacing(path, durable=True) as part:
+            torch.save(state, part)
 
     def resume(self, path: Path | None = None) -> bool:
         """Load a checkpoint if it is there and belongs to this run."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from mellm.detectors.types import F32
 from mellm.training.spotter.dataset import EDGE, MAX_ME_S, Corpus
 from mellm.training.spotter.evaluate import Interval, Scores, score
 from mellm.training.spotter.records import Record, steps
+from mellm.training.spotter.replay import Replay
 
 THRESHOLDS = tuple(float(round(t, 3)) for t in np.arange(0.3, 0.81, 0.05))
 
@@ -25,7 +26,7 @@ class Scored:
     steps: list[tuple[int, F32 | None]]
     truths: tuple[Interval, ...]
     seconds: float
-    _rows: dict[int, list[F32]] = field(default_factory=dict)
+    _tape: tuple[StepModel, Replay] | None = None
 
     @classmethod
     def of_record(cls, record: Record) -> Scored:
@@ -49,44 +50,13 @@ class Scored:
 
     def spots(self, model: StepModel, options: SpottingOptions) -> list[Interval]:
         """What the spotter publishes. The network runs once; other options replay its answers."""
-        key = id(model)
-        known = self._rows.get(key)
-        tape = _Replay(model, known)
+        if self._tape is None or self._tape[0] is not model:
+            self._tape = model, Replay(model)
+        tape = self._tape[1]
+        tape.rewind()
         spotter = Spotter(tape, options)
         found = [Interval.of_spot(s) for t, x in self.steps for s in spotter.push(t, x)]
-        found += [Interval.of_spot(s) for s in spotter.flush()]
-        if known is None:
-            self._rows = {key: tape.rows}
-        return found
-
-
-class _Replay:
-    """A step model that answers from memory, or remembers what the true one answers."""
-
-    def __init__(self, model: StepModel, known: list[F32] | None) -> None:
-        self._model, self._known = model, known
-        self.rows: list[F32] = [] if known is None else known
-        self._next = 0
-        self._still = model.start()
-
-    @property
-    def delay_steps(self) -> int:
-        return self._model.delay_steps
-
-    @property
-    def threshold(self) -> float:
-        return self._model.threshold
-
-    def start(self) -> F32:
-        return self._still
-
-    def step(self, features: F32, state: F32) -> tuple[F32, F32]:
-        if self._known is not None:
-            self._next += 1
-            return self._known[self._next - 1], state
-        y, state = self._model.step(features, state)
-        self.rows.append(y)
-        return y, state
+        return found + [Interval.of_spot(s) for s in spotter.flush()]
 
 
 def score_at(model: StepModel, clips: Sequence[Scored], threshold: float) -> Scores:

@@ -26,6 +26,7 @@ from mellm.detectors.analyzer import AnalyzerOptions, FaceAnalyzer
 from mellm.detectors.quality import pose as head_pose
 from mellm.detectors.regions import eye_frame
 from mellm.stream.errors import SourceEmpty, UsageError
+from mellm.stream.files import replacing
 from mellm.stream.frames import Frame
 from mellm.stream.sources.media import open_container
 from mellm.training.synth.events import Event, Expression
@@ -310,10 +311,8 @@ def trace(path: Path, cache: Path | None = None) -> Traced:
         raise SourceEmpty(f"no face in {path.name}", remedy="give a recording of one person's face")
     traced = Traced(path, np.array(times), _smoothed(landmarks))
     if kept:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        part = kept.with_name(f".{kept.stem}.part.npz")
-        np.savez_compressed(part, times_s=traced.times_s, landmarks=traced.landmarks)
-        part.replace(kept)
+        with replacing(kept) as part:
+            np.savez_compressed(part, times_s=traced.times_s, landmarks=traced.landmarks)
     return traced
 
 

@@ -61,7 +61,7 @@ def test_exported_and_read_back(reported, tmp_path):
     assert here("export", reported, "--to", "eaf", "--out", tmp_path / "cut.eaf").code == 0
     found = [(i.id, i.onset_ms, i.apex_ms, i.offset_ms) for i in read_corrections(tmp_path / "cut.eaf")]
     run = read_run(reported)
-    assert found == [(r["id"], r["onset_ms"], r["apex_ms"], r["offset_ms"]) for r in run.expressions]
+    assert found == [(r.id, r.onset_ms, r.apex_ms, r.offset_ms) for r in run.expressions]
     scored = here("eval", "corrections", reported, tmp_path / "cut.eaf")
     assert re.search(rf"untouched {len(found)} of {len(found)}", scored.out)
 

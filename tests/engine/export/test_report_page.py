@@ -10,6 +10,7 @@ import pytest
 
 from mellm.engine.export import pictures
 from mellm.engine.export.report import to_html
+from mellm.engine.results.expressions import ExpressionRecord
 from mellm.engine.results.run_reader import Run
 from tests.clients.browser import chromium
 from tests.engine.export.made import HOSTILE, RECORDS, record
@@ -153,16 +154,18 @@ def test_sorting_folding_and_zooming(tab, report):
 def long_run(made, shown_map):
     """An hour with so many expressions, each with three pictures."""
     records = tuple(
-        {
-            **record(f"{n:016x}", (n * 350, n * 350 + 8, n * 350 + 16), fps=50),
-            **{k: RECORDS[n % 5][k] for k in ("score", "state", "reason", "description", "track")},
-        }
+        ExpressionRecord.from_json(
+            {
+                **record(f"{n:016x}", (n * 350, n * 350 + 8, n * 350 + 16), fps=50),
+                **{k: RECORDS[n % 5][k] for k in ("score", "state", "reason", "description", "track")},
+            }
+        )
         for n in range(MANY)
     )
     state = {**made.state, "sources": {"talk": {**made.state["sources"]["talk"], "media_s": 3600.0}}}
     return to_html(
         Run(made.path, state, records, made.events),
-        faces={r["id"]: (shown_map, shown_map) for r in records},
+        faces={r.id: (shown_map, shown_map) for r in records},
         motion_map=lambda run, record: shown_map,
     )
 

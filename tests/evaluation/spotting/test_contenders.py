@@ -16,9 +16,10 @@ pytest.importorskip("onnxruntime", reason="extra `cpu` is not installed")
 from mellm.detectors.signals import FEATURES
 from mellm.detectors.spotting import SpottingOptions
 from mellm.detectors.stepmodel import SHIPPED, FakeStepModel, OnnxStepModel, StepModel, outputs
-from mellm.evaluation.spotting.contenders import BaselineContender, ModelContender, Replay, load_model
+from mellm.evaluation.spotting.contenders import BaselineContender, ModelContender, load_model
 from mellm.stream.errors import ModelCorrupt, ModelMissing, ModelOutputInvalid
 from mellm.training.spotter import records
+from mellm.training.spotter.replay import Replay
 from tests.evaluation.spotting.made import record, truth
 
 
