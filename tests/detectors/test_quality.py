@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mellm.detectors.quality import _CANONICAL, _RIGID, assess, pose, sharpness
-from mellm.detectors.sheet import TEMPLATE
+from mellm.detectors.textured_plane import TEMPLATE
 from mellm.detectors.types import F32, U8, Face
 
 

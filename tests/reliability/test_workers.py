@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from tests import PATIENCE_S
 import asyncio
 import threading
 import time
@@ -29,6 +28,7 @@ from mellm.stream.frames import Frame, SourceInfo
 from mellm.stream.log.hub import Hub
 from mellm.stream.log.journal import Journal
 from mellm.stream.sources.scripted import ScriptedSource
+from tests import PATIENCE_S
 from tests.engine.moving import FOUND, chain, video
 from tests.engine.servers import options
 from tests.stream.videos import frame_at
