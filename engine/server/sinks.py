@@ -18,7 +18,7 @@ def worker_events(hub: Hub) -> Told:
 
     def tell(name: str, state: WorkerState, error: MellmError | None) -> None:
         why = {} if error is None else {"code": error.code, "message": str(error)}
-        hub.publish_threadsafe(SERVER_WORKER, "", {"worker": name, "state": state, **why})
+        hub.post(SERVER_WORKER, "", {"worker": name, "state": state, **why})
 
     return tell
 
@@ -34,7 +34,7 @@ class HubSink:
         """See :class:`mellm.engine.analysis.live.Sink`."""
         # each face's scores are coalesced by themselves, or of two faces in one frame only the second would be told
         id = f"{kind}:{source}:{data['track']}" if kind == SCORE else None
-        self._hub.publish_threadsafe(kind, source, data, t_ns, id=id)
+        self._hub.post(kind, source, data, t_ns, id=id)
 
     @property
     def keeps_faces(self) -> bool:
