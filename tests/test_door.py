@@ -90,11 +90,11 @@ class TestAnalyze:
 
     def test_a_broken_source_is_raised_after_the_results_of_the_others(self, recording: Path) -> None:
         found: list[mellm.ExpressionRecord] = []
+        steps = mellm.analyze(
+            ["nope.mp4", recording], describer=mellm.ScriptedDescriber(), spotter=mellm.FakeStepModel()
+        )
         with pytest.raises(SourceNotFound, match="nope"):
-            for x in mellm.analyze(
-                ["nope.mp4", recording], describer=mellm.ScriptedDescriber(), spotter=mellm.FakeStepModel()
-            ):
-                found.append(x)
+            found.extend(steps)
         assert len(found) == FOUND
 
     def test_who_stops_early_leaves_nothing_running(self, recording: Path) -> None:
@@ -236,7 +236,7 @@ class TestOwnModels:
 class TestServe:
     async def test_settings_in_server_out(self, recording: Path, tmp_path: Path) -> None:
         file = tmp_path / "mellm.toml"
-        file.write_text(SERVED.format(recording=recording, spotter="fake"))
+        file.write_text(SERVED.format(recording=recording))
         settings = mellm.load(file)
         app = mellm.serve(settings)
         with pytest.raises(RuntimeError, match="async with"):

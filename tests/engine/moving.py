@@ -57,12 +57,16 @@ def frames(fps: float = 30, seconds: float = SECONDS, source: str = "s", segment
 
 
 def video(path: Path, fps: int = 30, seconds: float = SECONDS) -> Path:
-    """The pictures, over and over, as a lossless recording."""
+    """The pictures, over and over, as a lossless recording, with a camera's noise: what does not change at all was not
+    filmed, and is taken for a repeated picture."""
+    noise = np.random.default_rng(1)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=fps, options={"qp": "0", "preset": "ultrafast"})
         stream.width, stream.height, stream.pix_fmt = SIZE[1], SIZE[0], "yuv420p"
         for i in range(round(seconds * fps)):
-            frame = av.VideoFrame.from_ndarray(picture(i / fps % SECONDS), format="bgr24")
+            grain = noise.integers(-2, 3, (*SIZE, 1))
+            shown = np.clip(picture(i / fps % SECONDS).astype(np.int16) + grain, 0, 255).astype(np.uint8)
+            frame = av.VideoFrame.from_ndarray(shown, format="bgr24")
             frame.pts, frame.time_base = i, Fraction(1, fps)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
