@@ -17,6 +17,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 
+from detectors.sensitivity import SensitivityModel
 from detectors.signals import FEATURES, PER_BASELINE
 from detectors.types import F32
 from detectors.windows import STEP_NS
@@ -45,7 +46,7 @@ class StepModel(Protocol):
     """One step of the spotter network. Implementations hold no state of a track.
 
     ``delay_steps``: how many steps the outputs lag; ``threshold``: the score above which the model's
-    maker calls a peak a micro-expression.
+    maker calls a peak a micro-expression; ``sensitivity``: how small a motion it finds, ``None`` where that was not fitted.
     """
 
     @property
@@ -53,6 +54,9 @@ class StepModel(Protocol):
 
     @property
     def threshold(self) -> float: ...
+
+    @property
+    def sensitivity(self) -> SensitivityModel | None: ...
 
     def start(self) -> F32:
         """State at the start of a segment, 1×S."""
@@ -98,6 +102,13 @@ class OnnxStepModel:
         if aus != SPOT_AUS or grid_ns != STEP_NS:
             raise ModelCorrupt(f"{self.path.name} speaks of action units {aus} every {grid_ns / 1e6} ms")
         self._check_shapes()
+        said = record.get("sensitivity")
+        self._sensitivity = None if said is None else SensitivityModel.of_record(dict(said), self.sha256)
+
+    @property
+    def sensitivity(self) -> SensitivityModel | None:
+        """How small a motion this network finds, as its record tells; ``None`` where that was not fitted yet."""
+        return self._sensitivity
 
     @property
     def delay_steps(self) -> int:
@@ -147,10 +158,16 @@ class FakeStepModel:
     """
 
     def __init__(
-        self, script: Callable[[F32], F32] | None = None, *, delay_steps: int = 15, threshold: float = 0.4
+        self,
+        script: Callable[[F32], F32] | None = None,
+        *,
+        delay_steps: int = 15,
+        threshold: float = 0.4,
+        sensitivity: SensitivityModel | None = None,
     ) -> None:
         self._script = motion_script if script is None else script
         self._delay, self._threshold = delay_steps, threshold
+        self.sensitivity = sensitivity
 
     @property
     def delay_steps(self) -> int:

@@ -77,6 +77,10 @@ class _Replay:
     def threshold(self) -> float:
         return self._model.threshold
 
+    @property
+    def sensitivity(self) -> None:
+        return None
+
     def start(self) -> F32:
         return self._still
 
