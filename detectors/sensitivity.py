@@ -23,10 +23,10 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.regions import COUNT, NAMES
-from detectors.signals import FEATURES, PER_BASELINE
-from detectors.types import F32
-from stream.errors import ModelCorrupt
+from mellm.detectors.regions import COUNT, NAMES
+from mellm.detectors.signals import FEATURES, PER_BASELINE
+from mellm.detectors.types import F32
+from mellm.stream.errors import ModelCorrupt
 
 Half: TypeAlias = Literal["upper", "lower"]
 
@@ -54,7 +54,7 @@ def _indices(begins: tuple[str, ...]) -> NDArray[np.intp]:
 
 
 REGIONS_OF: Final[Mapping[Half, NDArray[np.intp]]] = {"upper": _indices(_UPPER), "lower": _indices(_LOWER)}
-"""Indices into :data:`detectors.regions.REGIONS`. Nose bridge, tip, sides and temples follow the head and have no half."""
+"""Indices into :data:`mellm.detectors.regions.REGIONS`. Nose bridge, tip, sides and temples follow the head and have no half."""
 
 LIDS: Final = _indices(_LIDS)
 
@@ -242,7 +242,7 @@ class Watch:
 def motions(features: F32) -> NDArray[np.float64]:
     """Largest motion of upper and lower half over 0.3 s, their median motion over 0.1 s, lids over 0.1 s, head over 0.3 s.
 
-    :param features: float32[``FEATURES``], see :mod:`detectors.signals`
+    :param features: float32[``FEATURES``], see :mod:`mellm.detectors.signals`
     """
     rows = features.reshape(FEATURES // PER_BASELINE, PER_BASELINE)
     xy = rows[:, : 2 * COUNT].reshape(-1, COUNT, 2)

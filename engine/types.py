@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 Side: TypeAlias = Literal["left", "right", "both"]
 Coarse: TypeAlias = Literal["negative", "positive", "surprise"]
+State: TypeAlias = Literal["described", "abstained", "dropped"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,3 +105,12 @@ class Description:
     usage: Usage = field(default_factory=Usage)
     latency_ms: float = 0.0
     fallback: Fallback | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a job ended. ``reason`` is a code, set unless ``state`` is ``described``."""
+
+    state: State
+    reason: str | None
+    description: Description | None

@@ -1,7 +1,7 @@
 """Known expressions laid on measured signals of real people: thousands in a minute, without a pixel.
 
 An expression moves the 31 regions by known amounts. What flow, camera and head-motion compensation make of that is drawn
-from the simulator's measurement model (:mod:`training.synth.measurement`) and added to what was measured of the person, so
+from the simulator's measurement model (:mod:`mellm.training.synth.measurement`) and added to what was measured of the person, so
 that the expression rides on whatever that face did at that moment. Pixels keep this honest: see docs/spotting.md.
 """
 
@@ -15,19 +15,19 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors import regions
-from detectors.regions import COUNT
-from detectors.sensitivity import REGIONS_OF, Half
-from detectors.signals import BASELINES_NS, PER_BASELINE
-from detectors.types import F32
-from detectors.windows import STEP_NS
-from training.spotter.evaluate import Interval
-from training.spotter.records import Record
-from training.synth.events import Expression
-from training.synth.measurement import Camera, draw
-from training.synth.rig import BLENDSHAPES, load_rig
-from training.synth.script import Profile, draw_micro
-from training.synth.simulator import PER_REGION, draw_sites, face_motion, mean_centres, to_crop
+from mellm.detectors import regions
+from mellm.detectors.regions import COUNT
+from mellm.detectors.sensitivity import REGIONS_OF, Half
+from mellm.detectors.signals import BASELINES_NS, PER_BASELINE
+from mellm.detectors.types import F32
+from mellm.detectors.windows import STEP_NS
+from mellm.training.spotter.evaluate import Interval
+from mellm.training.spotter.records import Record
+from mellm.training.synth.events import Expression
+from mellm.training.synth.measurement import Camera, draw
+from mellm.training.synth.rig import BLENDSHAPES, load_rig
+from mellm.training.synth.script import Profile, draw_micro
+from mellm.training.synth.simulator import PER_REGION, draw_sites, face_motion, mean_centres, to_crop
 
 F64 = NDArray[np.float64]
 STEP_S = STEP_NS / 1e9
