@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from mellm.stream import private
 from mellm.stream.protocol.client_messages import Shown
 from mellm.stream.protocol.wire import MAX_PICTURE_BYTES
 
@@ -57,8 +58,9 @@ class EvidenceStore:
         if self.folder is None:
             return
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / f"{id}{_ENDING[shown]}.png").write_bytes(png)
+            private.folder(self.folder)
+            with open(self.folder / f"{id}{_ENDING[shown]}.png", "wb", opener=private.opener) as file:
+                file.write(png)
         except OSError as error:
             # a full disk must not stop the camera; the map is still in memory
             logger.warning("pictures of %s cannot be kept: %s", id, error.strerror)

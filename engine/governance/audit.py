@@ -26,6 +26,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+from mellm.stream import private
 from mellm.stream.errors import AuditError
 from mellm.stream.protocol.events import rfc3339
 from mellm.stream.sources.addresses import redact
@@ -93,8 +94,8 @@ class AuditLog:
         self._closing = threading.Event()
         self._wake = threading.Event()
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            private.folder(path.parent)
+            self._file = private.opener(str(path), os.O_RDWR | os.O_APPEND | os.O_CREAT)
         except OSError as error:
             raise AuditError(
                 f"cannot open the audit log {path}: {error.strerror}", remedy="name a writable file"
@@ -351,7 +352,7 @@ def _read_head(path: Path) -> Head | None:
 def _prepare_head(path: Path, head: Head) -> Path:
     """A head on disk that only needs its name."""
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
+    with open(part, "wb", opener=private.opener) as file:
         file.write(json.dumps({"lines": head.lines, "sha256": head.sha256}).encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())

@@ -211,6 +211,7 @@ def _whole(raw: Iterable[bytes]) -> Iterator[dict[str, Any]]:
 def _replace(path: Path, content: bytes) -> None:
     part = path.with_name(path.name + ".part")
     with part.open("wb") as file:
+        os.fchmod(file.fileno(), path.stat().st_mode & 0o777)  # whoever could read it, and nobody else
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

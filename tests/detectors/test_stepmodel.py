@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -104,6 +105,25 @@ class TestOnnx:
         monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
         with pytest.raises(ProviderUnavailable, match="cuda"):
             OnnxStepModel(tiny(tmp_path), device="cuda")
+
+    def test_a_device_whose_provider_cannot_be_loaded(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A GPU build beside a missing driver: it advertises CUDA, and quietly gives the CPU."""
+        true = onnxruntime.InferenceSession
+
+        def quietly(path: str, options: object, *, providers: list, enable_fallback: int = 1) -> object:
+            return true(path, options, providers=["CPUExecutionProvider"])
+
+        monkeypatch.setattr(
+            "onnxruntime.get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
+        )
+        monkeypatch.setattr("onnxruntime.InferenceSession", quietly)
+        with pytest.raises(
+            ProviderUnavailable, match="CUDAExecutionProvider is installed and cannot be loaded"
+        ):
+            OnnxStepModel(tiny(tmp_path), device="cuda")
+        assert OnnxStepModel(tiny(tmp_path)).provider == "CPUExecutionProvider"
 
     def test_without_onnx_runtime(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "onnxruntime", None)

@@ -297,7 +297,7 @@ class TestDownload:
 
 
 def test_listing_imports_nothing_heavy() -> None:
-    code = "import sys; from detectors import weights; weights.listing(); print('numpy' in sys.modules)"
+    code = "import sys; from mellm.detectors.weights import store; store.listing(); print('numpy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
