@@ -6,8 +6,8 @@ hidden most of the time. So for every moment that the spotter speaks about, :cla
 would have found with a probability of :data:`SHARE`. It is made of what the chain measures anyway: the motion of the
 face's own regions, of its other half, of its lids and of the head, noise, and the frame rate.
 
-The model is a logistic regression on the logarithm of the motion; its coefficients stand in the JSON record of the network
-that they were fitted for, and are refused beside another one (``mellm train sensitivity`` fits them).
+The model is a logistic regression on the logarithm of the motion; its coefficients stand in the JSON record of the
+network that they were fitted for, and are refused beside another one (``mellm train sensitivity`` fits them).
 
 Causal, like the spotter: what is said about a moment rests on the 0.3 s after it, which the spotter waits for as well,
 and on the second before it.
@@ -18,14 +18,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import exp, isfinite, log
-from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mellm.detectors.regions import COUNT, NAMES
 from mellm.detectors.signals import FEATURES, PER_BASELINE
-from mellm.detectors.types import F32
+from mellm.detectors.types import F32, Sensitivity
 from mellm.stream.errors import ModelCorrupt
 
 Half: TypeAlias = Literal["upper", "lower"]
@@ -54,18 +54,24 @@ def _indices(begins: tuple[str, ...]) -> NDArray[np.intp]:
 
 
 REGIONS_OF: Final[Mapping[Half, NDArray[np.intp]]] = {"upper": _indices(_UPPER), "lower": _indices(_LOWER)}
-"""Indices into :data:`mellm.detectors.regions.REGIONS`. Nose bridge, tip, sides and temples follow the head and have no half."""
+"""Indices into :data:`mellm.detectors.regions.REGIONS`. Nose and temples follow the head and belong to no half."""
 
 LIDS: Final = _indices(_LIDS)
 
 CONTEXT: Final = ("own", "usual", "other", "noise", "lids", "head", "rate", "threshold")
-"""What the sensitivity of a half depends on, in the order of the model's weights; all but the last two are logarithms
+"""What the sensitivity of a half depends on, in the order of the model's weights. All but the last two are logarithms
 of motions in hundredths of the inter-ocular distance.
 
-own: largest motion of a region of this half over 0.3 s, from 0.3 s before the moment to 0.3 s after it · usual: its
-median since a second before · other: as own, of the other half · noise: median over the half's regions and that time of the motion over 0.1 s
-· lids: largest motion of a lid over 0.1 s (blinks) · head: largest of the six head parameters over 0.3 s · rate: logarithm
-of the frame rate over 50 a second · threshold: log odds of the spotter's threshold.
+======== ===========================================================================================================
+own      largest motion of a region of this half over 0.3 s, from 0.3 s before the moment to 0.3 s after it
+usual    the median of that motion since a second before
+other    as own, of the other half
+noise    median over the half's regions, and over that time, of the motion over 0.1 s
+lids     largest motion of a lid over 0.1 s: blinks
+head     largest of the six head parameters over 0.3 s
+rate     logarithm of the frame rate over 50 a second
+threshold log odds of the spotter's threshold
+======== ===========================================================================================================
 """
 
 BEFORE, AFTER = 50, 15
@@ -73,21 +79,6 @@ BEFORE, AFTER = 50, 15
 
 _OWN_FLOOR, _NOISE_FLOOR, _HEAD_FLOOR = 0.3, 0.05, 0.5
 _RATES = (15.0, 50.0)
-
-
-class Sensitivity(NamedTuple):
-    """The smallest motion that would have been found with :data:`SHARE`, per cent of the eye distance.
-
-    :param upper: brows, lids, glabella, forehead
-    :param lower: cheeks, nasolabial folds, nose wings, lips, chin
-    """
-
-    upper: float
-    lower: float
-
-    def record(self) -> dict[str, float]:
-        """As it stands in events and files."""
-        return {"upper": round(self.upper, 2), "lower": round(self.lower, 2)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +104,12 @@ class HalfModel:
                 f"size {self.size} must lie over 0, lapse {self.lapse} from 0 to {1 - SHARE:.1f}"
             )
 
-    def probability(self, motion: float, context: Sequence[float]) -> float:
+    def probability(self, motion: float, context: Sequence[float] | NDArray[np.float64]) -> float:
         """How likely a motion (per cent of the eye distance) is found."""
         z = self.bias + self.size * log(motion) + float(np.dot(self.weights, context))
         return (1 - self.lapse) / (1 + exp(-max(-40.0, min(40.0, z))))
 
-    def smallest(self, context: Sequence[float], share: float = SHARE) -> float:
+    def smallest(self, context: Sequence[float] | NDArray[np.float64], share: float = SHARE) -> float:
         """The motion that is found with ``share``, within :data:`SMALLEST` and :data:`LARGEST`."""
         wanted = share / (1 - self.lapse)
         z = log(wanted / (1 - wanted)) - self.bias - float(np.dot(self.weights, context))
@@ -211,7 +202,7 @@ class Watch:
     def contexts(
         self, fps: float, threshold: float
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-        """Context of the upper and of the lower half, ``after`` steps before the newest; ``None`` until there are that many.
+        """Context of upper and lower half, ``after`` steps before the newest; ``None`` until there are that many.
 
         :param fps: frames a second of the source, 0 while it is unknown
         :param threshold: of the spotter
@@ -240,7 +231,7 @@ class Watch:
 
 
 def motions(features: F32) -> NDArray[np.float64]:
-    """Largest motion of upper and lower half over 0.3 s, their median motion over 0.1 s, lids over 0.1 s, head over 0.3 s.
+    """Largest motion of each half over 0.3 s, its median motion over 0.1 s, lids over 0.1 s, head over 0.3 s.
 
     :param features: float32[``FEATURES``], see :mod:`mellm.detectors.signals`
     """
@@ -289,6 +280,7 @@ class Meter:
 
 _BIN = 0.1
 _BINS = round(LARGEST / _BIN) + 1
+_COUNTED: Final[tuple[Literal["upper", "lower", "either"], ...]] = ("upper", "lower", "either")
 
 
 class JudgedTime:
@@ -300,13 +292,13 @@ class JudgedTime:
     def __init__(self, step_s: float) -> None:
         self._step_s = step_s
         self.steps = 0
-        self._counts = np.zeros((2, _BINS), np.int64)
+        self._counts = np.zeros((3, _BINS), np.int64)  # upper, lower, the better of both
 
     def add(self, said: Sensitivity | None) -> None:
         """One moment of one face; ``None`` where the spotter spoke and its sensitivity is not known."""
         self.steps += 1
         if said is not None:
-            for half, value in enumerate(said):
+            for half, value in enumerate((*said, min(said))):
                 # a value on a border counts in the lower bin, so that "2 %" includes 2.00
                 self._counts[half, min(_BINS - 1, max(0, int(np.ceil(value / _BIN - 1e-9)) - 1))] += 1
 
@@ -315,9 +307,9 @@ class JudgedTime:
         """Seconds with a face that was analysed, over all faces."""
         return self.steps * self._step_s
 
-    def seconds(self, half: Half, bar: float) -> float:
+    def seconds(self, half: Half | Literal["either"], bar: float) -> float:
         """Seconds in which motions of ``bar`` (per cent of the eye distance, in tenths) would have been found."""
-        return float(self._counts[HALVES.index(half), : round(bar / _BIN)].sum()) * self._step_s
+        return float(self._counts[_COUNTED.index(half), : round(bar / _BIN)].sum()) * self._step_s
 
     def median(self, half: Half) -> float | None:
         """Middle of the sensitivity over time, to a tenth; ``None`` where it was never known."""
@@ -328,14 +320,12 @@ class JudgedTime:
         return round(float(np.searchsorted(np.cumsum(counts), total / 2) + 1) * _BIN, 1)
 
     def record(self) -> dict[str, Any]:
-        """For ``run.json``: seconds and medians; halves are missing where no sensitivity was known."""
-        known = int(self._counts.sum()) > 0
-        halves: dict[str, Any] = {
-            half: {
-                "median": self.median(half),
-                "judged_s": {f"{bar:g}": round(self.seconds(half, bar), 2) for bar in BARS},
-            }
-            for half in HALVES
-            if known
-        }
-        return {"face_s": round(self.face_s, 2), **halves}
+        """For ``run.json`` and ``stats``: seconds and medians; only ``face_s`` where no sensitivity was known."""
+        found: dict[str, Any] = {"face_s": round(self.face_s, 2)}
+        if self._counts.any():
+            for half in _COUNTED:
+                seconds = {f"{bar:g}": round(self.seconds(half, bar), 2) for bar in BARS}
+                found[half] = {"judged_s": seconds}
+            for half in HALVES:
+                found[half]["median"] = self.median(half)
+        return found

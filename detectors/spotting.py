@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from mellm.detectors.sensitivity import Meter, Sensitivity
+from mellm.detectors.sensitivity import Meter
 from mellm.detectors.signals import BASELINES_NS, FEATURES
 from mellm.detectors.stepmodel import (
     APEX,
@@ -27,7 +27,7 @@ from mellm.detectors.stepmodel import (
     OnnxStepModel,
     StepModel,
 )
-from mellm.detectors.types import F32
+from mellm.detectors.types import F32, Sensitivity
 from mellm.detectors.windows import STEP_NS
 from mellm.stream.errors import ModelOutputInvalid
 
@@ -99,8 +99,8 @@ class SpottingOptions:
 class Spot(NamedTuple):
     """A spotted micro-expression in media time; ``aus`` pairs action units with their probabilities.
 
-    ``sensitivity`` is that of the last moment whose motion the expression itself has no part in, 0.3 s before its onset;
-    ``None`` where that is not known.
+    ``sensitivity`` is that of the last moment whose motion the expression itself has no part in, 0.3 s before its
+    onset; ``None`` where that is not known.
     """
 
     onset_ns: int
@@ -112,7 +112,7 @@ class Spot(NamedTuple):
 
 
 class Score(NamedTuple):
-    """What the network says about one grid time: probabilities, for plotting; and how small a motion it would have found."""
+    """What the network says about one grid time (probabilities), and how small a motion it would have found."""
 
     t_ns: int
     me: float

@@ -38,7 +38,8 @@ class StepModel(Protocol):
     """One step of the spotter network. Implementations hold no state of a track.
 
     ``delay_steps``: how many steps the outputs lag; ``threshold``: the score above which the model's
-    maker calls a peak a micro-expression; ``sensitivity``: how small a motion it finds, ``None`` where that was not fitted.
+    maker calls a peak a micro-expression; ``sensitivity``: how small a motion it finds, ``None`` where that was
+    not fitted.
     """
 
     @property

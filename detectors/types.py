@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,17 @@ class Face:
         return f"<Face {self.track} {w:.0f}×{h:.0f} at {x:.0f},{y:.0f} score {self.score:.2f}>"
 
 
+class Sensitivity(NamedTuple):
+    """How small a motion would have been found, per cent of the eye distance; see :mod:`mellm.detectors.sensitivity`.
+
+    :param upper: brows, lids, glabella, forehead
+    :param lower: cheeks, nasolabial folds, nose wings, lips, chin
+    """
+
+    upper: float
+    lower: float
+
+
 @dataclass(frozen=True, slots=True)
 class Quality:
     """How far a result can be trusted.
@@ -66,6 +77,7 @@ class Expression:
     """A spotted micro-expression. Its id derives from source, segment, track, onset and apex.
 
     :param aus: action unit number → probability, as the spotter network sees it (no side)
+    :param sensitivity: how small a motion would have been found just before it, ``None`` where that is not known
     """
 
     id: str
@@ -78,3 +90,4 @@ class Expression:
     score: float
     quality: Quality
     aus: tuple[tuple[int, float], ...] = ()
+    sensitivity: Sensitivity | None = None

@@ -31,7 +31,7 @@ from mellm.engine.analysis.pipeline import (
 from mellm.engine.analysis.spool import Spool
 from mellm.engine.analysis.watchdog import Watchdog
 from mellm.engine.describe.base import DescribeContext, Describer
-from mellm.engine.results.expressions import event_data, final_record, spotted_record
+from mellm.engine.results.expressions import event_data, final_record, sensitivity_record, spotted_record
 from mellm.engine.types import Outcome
 from mellm.stream.capture.runner import SourceRunner, SourceStatus
 from mellm.stream.errors import MellmError
@@ -355,6 +355,7 @@ class LiveSource:
             "me": round(score.me, 3),
             "apex": round(score.apex, 3),
             "macro": round(score.macro, 3),
+            "sensitivity": sensitivity_record(score.sensitivity),
             "box": [round(v, 1) for v in scored.face.box],
             "landmarks": np.rint(scored.face.landmarks).astype(int).tolist(),
         }
@@ -374,5 +375,6 @@ class LiveSource:
             "spotted": counts.spotted,
             "fps": round(counts.fps, 2),
             "score_p95_ms": round(counts.score_p95_ms, 1),
+            **({} if self._chain is None else {"judged": self._chain.counts.judged.record()}),
         }
         self._sink.publish(STATS, self._runner.id, data)

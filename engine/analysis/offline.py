@@ -26,6 +26,7 @@ from mellm.engine.analysis.pipeline import (
     FaceAppeared,
     FaceLost,
     PictureChanged,
+    Scored,
     Seen,
     Spotted,
 )
@@ -33,6 +34,7 @@ from mellm.engine.analysis.prefetch import Ahead
 from mellm.engine.describe.base import DescribeContext, Describer
 from mellm.engine.results.expressions import final_record, spotted_record
 from mellm.engine.results.run_folder import RunFolder
+from mellm.engine.results.score_series import ScoreWriter, path_of
 from mellm.engine.types import ActionUnit, Description, Emotion, Outcome
 from mellm.stream.errors import (
     MellmError,
@@ -191,13 +193,14 @@ def _one(
     shown = redact(recording.path)
     summary: dict[str, Any] = {"state": "done", "path": shown}
     seen_ns = 0
+    series = ScoreWriter(path_of(run.path, recording.id))
     try:
         with open_source(recording.path, id=recording.id, live=False, fps=recording.fps) as source:
             info = source.info
             _must_end(info)
             chain = make_chain(recording.id)
             watcher.source(recording.id, info, "open")
-            seen_ns = _drain(source, chain, queue, writer, watcher)
+            seen_ns = _drain(source, chain, queue, writer, series, watcher)
             info = source.info
             end = source.end
         if end is not None and end.early:
@@ -210,6 +213,7 @@ def _one(
     except MellmError as error:
         summary |= {"state": "failed", "error": {"code": error.code, "message": str(error)}}
         result.failures.append((recording.id, error))
+    series.close()
     queue.drain()
     writer.check()
     seconds = time.monotonic() - started
@@ -223,6 +227,7 @@ def _one(
         "real_time_factor": round(seen_ns / 1e9 / seconds, 2) if seconds > 0 else None,
         "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
         "providers": {} if chain is None else chain.providers,
+        "judged": None if chain is None else chain.counts.judged.record(),
         "counts": _counts(chain, stats.submitted, stats.described, stats.abstained, stats.dropped),
     }
     run.finish_source(recording.id, summary)
@@ -267,7 +272,14 @@ def seen_ahead(source: Source, chain: Chain) -> Iterator[Iterator[Seen]]:
         yield seen
 
 
-def _drain(source: Source, chain: Chain, queue: DescribeQueue, writer: _Writer, watcher: Progress) -> int:
+def _drain(
+    source: Source,
+    chain: Chain,
+    queue: DescribeQueue,
+    writer: _Writer,
+    series: ScoreWriter,
+    watcher: Progress,
+) -> int:
     first_ns: int | None = None
     last_ns = 0
     number = 0
@@ -277,21 +289,24 @@ def _drain(source: Source, chain: Chain, queue: DescribeQueue, writer: _Writer, 
             if isinstance(item, Gap):
                 writer.event("source.gap", item.from_ns, {"to_ns": str(item.to_ns), "reason": item.reason})
             for output in chain.take(seen):
-                number = _take(output, number, queue, writer)
+                number = _take(output, number, queue, writer, series)
             if isinstance(item, Frame):
                 first_ns = item.pts_ns if first_ns is None else first_ns
                 last_ns = max(last_ns, item.pts_ns)
                 watcher.advance(source.info.id, last_ns - first_ns, source.info.declared_duration_ns)
     for output in chain.finish():
-        number = _take(output, number, queue, writer)
+        number = _take(output, number, queue, writer, series)
     return last_ns - (first_ns or 0)
 
 
-def _take(output: object, number: int, queue: DescribeQueue, writer: _Writer) -> int:
-    if isinstance(output, FaceAppeared):
+def _take(output: object, number: int, queue: DescribeQueue, writer: _Writer, series: ScoreWriter) -> int:
+    if isinstance(output, Scored):
+        series.add(output.track, output.score)
+    elif isinstance(output, FaceAppeared):
         box = [round(v, 1) for v in output.box]
         writer.event("face.appeared", output.t_ns, {"track": output.track, "box": box})
     elif isinstance(output, FaceLost):
+        series.end(output.track)
         writer.event("face.lost", output.t_ns, {"track": output.track})
     elif isinstance(output, PictureChanged):
         writer.event("source.picture", output.t_ns, {"state": output.still or "live"})

@@ -18,10 +18,12 @@ import numpy as np
 from mellm.detectors.analyzer import Analyzer, FaceUpdate
 from mellm.detectors.flow import FlowEstimator
 from mellm.detectors.quality import assess
+from mellm.detectors.sensitivity import JudgedTime
 from mellm.detectors.signals import FacePair, TrackSignals
 from mellm.detectors.spotting import Score, Spot, TrackSpotter
 from mellm.detectors.stillness import Still, StillPicture
 from mellm.detectors.types import U8, Expression, Face, Quality
+from mellm.detectors.windows import STEP_NS
 from mellm.engine.results.expressions import expression_id
 from mellm.engine.types import Evidence
 from mellm.stream.errors import MellmError, ModelOutputInvalid
@@ -117,6 +119,7 @@ class ChainCounts:
     spotted: int = 0
     unresolved: int = 0
     invalid_steps: int = 0  # the spotter's network answered with NaN
+    judged: JudgedTime = field(default_factory=lambda: JudgedTime(STEP_NS / 1e9))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -136,6 +139,7 @@ class _Track:
     signals: TrackSignals
     spotter: TrackSpotter
     quality: Quality | None = None
+    scored_ns: int | None = None
 
 
 class Chain:
@@ -147,7 +151,6 @@ class Chain:
     :param analyzer: finds and follows faces
     :param make_spotter: a fresh spotter for a new track; spotters of one chain may share a model
     :param build_evidence: onset–apex pair → evidence
-    :param scores: whether to emit :class:`Scored` for each grid step
     :param providers: network → execution provider in use, for the record
     :param flow: makes a track's estimator of motion, for comparison; by default that of :class:`TrackSignals`
     :param mirrored: pictures are mirror images; they are turned back, so that left stays the subject's left
@@ -160,7 +163,6 @@ class Chain:
         make_spotter: Callable[[], TrackSpotter],
         build_evidence: Callable[[FacePair], Evidence],
         *,
-        scores: bool = False,
         mirrored: bool = False,
         flow: Callable[[], FlowEstimator] | None = None,
         providers: Mapping[str, str] | None = None,
@@ -171,7 +173,6 @@ class Chain:
         self._analyzer = analyzer
         self._make_spotter = make_spotter
         self._build_evidence = build_evidence
-        self._scores = scores
         self._mirrored = mirrored
         self._flow = flow
         self._watch = StillPicture()
@@ -310,10 +311,12 @@ class Chain:
         landmarks = face.landmarks if fresh else None
         for step in state.signals.push(gray, frame.pts_ns, frame.index, landmarks):
             # a refused face still advances the grid, with void steps: nothing is spotted on it
-            for spot in state.spotter.push(step.t_ns, None if refused else step.features):
+            for spot in state.spotter.push(step.t_ns, None if refused else step.features, quality.fps):
                 out += self._spotted(face.track, state, spot)
-            if self._scores and state.spotter.score is not None:
-                score = state.spotter.score
+            score = state.spotter.score
+            if score is not None and score.t_ns != state.scored_ns:  # a void step brings no new one
+                state.scored_ns = score.t_ns
+                self.counts.judged.add(score.sensitivity)
                 out.append(Scored(face.track, frame.wall_ns, frame.pts_ns - score.t_ns, score, face))
         return out
 
@@ -344,6 +347,7 @@ class Chain:
             spot.score,
             replace(state.quality, motion=motion),
             spot.aus,
+            spot.sensitivity,
         )
         return [Spotted(expression, evidence, pair)]
 

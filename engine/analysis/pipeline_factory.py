@@ -24,7 +24,7 @@ class ChainFactory:
     settings: Settings
     recipe: Recipe = "live"
 
-    def make(self, source: str, *, scores: bool = False, mirrored: bool = False) -> Chain:
+    def make(self, source: str, *, mirrored: bool = False) -> Chain:
         """A fresh chain.
 
         :raises ModelMissing: the face models were not pulled
@@ -39,7 +39,6 @@ class ChainFactory:
             analyzer,
             lambda: Spotter(model, options),
             evidence_builder(self.recipe),
-            scores=scores,
             mirrored=mirrored,
             providers={**analyzer.providers, "spotter": model.provider},
         )

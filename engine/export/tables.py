@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
-from mellm.engine.export import words
+from mellm.detectors.sensitivity import BARS
+from mellm.engine.export import statistics, words
 from mellm.engine.facs.action_units import COARSE, UNITS
 from mellm.engine.results.run_folder import line
-from mellm.engine.results.run_reader import Run
+from mellm.engine.results.run_reader import Run, judged, sensitivity
 
 UNIT_COLUMNS = tuple(f"AU{au:02d}" for au in UNITS)
 """As py-feat names them."""
@@ -21,7 +22,18 @@ QUALITY = ("verdict", "reasons", "fps", "face_width", "blur", "yaw", "pitch", "o
 COLUMNS = (
     *("input", "source", "segment", "track", "id", "frame"),
     *("onset_ms", "apex_ms", "offset_ms", "duration_ms", "onset_frame", "apex_frame", "offset_frame"),
-    *("score", "state", "reason", "emotion", *COARSE, "action_units", *UNIT_COLUMNS, "other_units"),
+    *(
+        "score",
+        "sensitivity_upper",
+        "sensitivity_lower",
+        "state",
+        "reason",
+        "emotion",
+        *COARSE,
+        "action_units",
+        *UNIT_COLUMNS,
+        "other_units",
+    ),
     *("text", "model", "profile", *(f"quality_{name}" for name in QUALITY), "evidence"),
 )
 
@@ -45,6 +57,62 @@ def to_csv(run: Run) -> str:
     return out.getvalue()
 
 
+RECORDING_COLUMNS = (
+    *("input", "source", "state", "media_s", "face_s"),
+    *(f"judged_{half}_{bar:g}_s" for half in ("upper", "lower", "either") for bar in BARS),
+    *("sensitivity_upper_median", "sensitivity_lower_median", "expressions", "expressions_judged"),
+    *(
+        "expressions_per_judged_minute",
+        "tracks",
+        "frames",
+        "frames_with_face",
+        "faces_refused",
+        "measured_fps",
+    ),
+)
+
+
+def to_recordings(run: Run) -> str:
+    """One row for each recording, those without any expression included.
+
+    ``judged_upper_2_s``: seconds in which motions of 2 % of the eye distance would have been found in the upper half of
+    a face. ``expressions_judged`` are those at such moments (either half, the larger bar), which the rate counts.
+    """
+    out = io.StringIO()
+    writer = csv.DictWriter(out, RECORDING_COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for source, part in run.each():
+        writer.writerow({k: _cell(v) for k, v in _recording(part, source).items()})
+    return out.getvalue()
+
+
+def _recording(run: Run, source: str) -> dict[str, Any]:
+    summary = run.state["sources"][source]
+    counts, info = summary.get("counts") or {}, summary.get("source") or {}
+    time, rate = judged(run, source), statistics.judged_rate(run)
+    row: dict[str, Any] = dict.fromkeys(RECORDING_COLUMNS)
+    row |= {
+        "input": PurePath(str(summary.get("path", ""))).name,
+        "source": source,
+        "state": summary.get("state"),
+        "media_s": summary.get("media_s"),
+        "face_s": round(time.face_s, 2),
+        "sensitivity_upper_median": time.upper,
+        "sensitivity_lower_median": time.lower,
+        "expressions": len(run.expressions),
+        "expressions_judged": rate.found if time.known else None,
+        "expressions_per_judged_minute": None if rate.per_minute is None else round(rate.per_minute, 3),
+        "tracks": counts.get("tracks"),
+        "frames": counts.get("captured"),
+        "frames_with_face": counts.get("frames_with_face"),
+        "faces_refused": " ".join(f"{k}={v}" for k, v in sorted((counts.get("faces_refused") or {}).items())),
+        "measured_fps": info.get("measured_fps"),
+    }
+    for half, seconds in (("upper", time.upper_s), ("lower", time.lower_s), ("either", time.either_s)):
+        row |= {f"judged_{half}_{bar:g}_s": seconds.get(bar) for bar in BARS}
+    return row
+
+
 def to_jsonl(run: Run) -> str:
     """The lines of ``expressions.jsonl``, unchanged."""
     return b"".join(line(record) for record in run.expressions).decode()
@@ -56,7 +124,10 @@ def _row(record: Mapping[str, Any], name: str) -> dict[str, Any]:
     scores = {u["au"]: u["score"] for u in words.units(record)}
     quality = record.get("quality") or {}
     row = {column: record.get(column) for column in COLUMNS}
+    said = sensitivity(record)
     row |= {
+        "sensitivity_upper": said and said[0],
+        "sensitivity_lower": said and said[1],
         "input": name,
         "frame": record.get("apex_frame"),
         "duration_ms": round(record["offset_ms"] - record["onset_ms"], 3),

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable
 from typing import Any
 
-from mellm.detectors.types import Expression, Quality
+from mellm.detectors.types import Expression, Quality, Sensitivity
 from mellm.engine.types import Description, Outcome, RegionMotion
 from mellm.stream.frames import FrameRef
 from mellm.stream.protocol.events import expression_data
@@ -41,6 +41,7 @@ def spotted_record(expression: Expression, regions: Iterable[RegionMotion] = ())
         "apex_frame": expression.apex.index,
         "offset_frame": expression.offset.index,
         "score": round(expression.score, 4),
+        "sensitivity": sensitivity_record(expression.sensitivity),
         "quality": quality_record(expression.quality),
         "regions": {each.region: [round(each.dx, 2), round(each.dy, 2)] for each in regions},
         "notice": DISCLAIMER,
@@ -93,6 +94,11 @@ def description_record(description: Description) -> dict[str, Any]:
         "latency_ms": round(description.latency_ms, 1),
         **({} if fallback is None else {"fallback": {"model": fallback.model, "reason": fallback.reason}}),
     }
+
+
+def sensitivity_record(said: Sensitivity | None) -> dict[str, float] | None:
+    """How small a motion would have been found, per cent of the eye distance; ``None`` where that is not known."""
+    return None if said is None else {"upper": round(said.upper, 2), "lower": round(said.lower, 2)}
 
 
 def quality_record(quality: Quality) -> dict[str, Any]:

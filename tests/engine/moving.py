@@ -69,7 +69,7 @@ def video(path: Path, fps: int = 30, seconds: float = SECONDS) -> Path:
     return path
 
 
-def chain(source: str, *, scores: bool = False) -> Chain:
+def chain(source: str) -> Chain:
     """The true chain behind a face that is always there, with a step model that spots any motion."""
     landmarks = sheet().landmarks()
     model = FakeStepModel()
@@ -78,5 +78,4 @@ def chain(source: str, *, scores: bool = False) -> Chain:
         FakeFaceAnalyzer(lambda frame: landmarks),
         lambda: Spotter(model),
         evidence_builder("live"),
-        scores=scores,
     )

@@ -1,8 +1,9 @@
 """Known expressions laid on measured signals of real people: thousands in a minute, without a pixel.
 
-An expression moves the 31 regions by known amounts. What flow, camera and head-motion compensation make of that is drawn
-from the simulator's measurement model (:mod:`mellm.training.synth.measurement`) and added to what was measured of the person, so
-that the expression rides on whatever that face did at that moment. Pixels keep this honest: see docs/spotting.md.
+An expression moves the 31 regions by known amounts. What flow, camera and head-motion compensation make of that is
+drawn from the simulator's measurement model (:mod:`mellm.training.synth.measurement`) and added to what was measured of
+the person, so that the expression rides on whatever that face did at that moment. For judging: at the recording's own
+frame rate, on the average face, and of a given size. Pixels keep it honest, see docs/judgeable-time.md.
 """
 
 from __future__ import annotations
@@ -43,7 +44,11 @@ SizeOf = Callable[[Half, int], float]
 
 
 class Laid(NamedTuple):
-    """One expression on a record. ``apex_step``, ``onset_step``: places in its grid; ``half``: where its strongest region is."""
+    """One expression on a record.
+
+    :param half: where its strongest region is
+    :param onset_step, apex_step: places in the record's grid
+    """
 
     truth: Interval
     half: Half

@@ -93,7 +93,7 @@ def test_a_file_played_live_gives_what_offline_gives(tmp_path: Path, recording: 
 
     sink = Sink()
     runner = SourceRunner(str(recording), id="brows", options=RunnerOptions(policy="live", realtime=True))
-    engine = LiveEngine([runner], lambda s: chain(s, scores=True), ScriptedDescriber(), sink)
+    engine = LiveEngine([runner], lambda s: chain(s), ScriptedDescriber(), sink)
     engine.start()
     until = time.monotonic() + 30
     while not engine.finished and time.monotonic() < until:
