@@ -67,12 +67,20 @@ class OnnxStepModel:
     """The network in an ONNX file, with its record (``.json``) beside it.
 
     :param device: ``auto`` is the CPU: a step takes 0.1 ms there, less than a copy to a GPU
+    :param with_sensitivity: whether to read how small a motion it finds; who fits that anew must not
     :raises ProviderUnavailable: the device asked for is not there, or does not work
     :raises ModelMissing: there is no such file
     :raises ModelCorrupt: hash, metadata or shapes are not those of a spotter
     """
 
-    def __init__(self, path: Path | None = None, *, device: Device = "auto", threads: int = 1) -> None:
+    def __init__(
+        self,
+        path: Path | None = None,
+        *,
+        device: Device = "auto",
+        threads: int = 1,
+        with_sensitivity: bool = True,
+    ) -> None:
         self.path = SHIPPED if path is None else path
         data, record = _read(self.path)
         self.sha256 = hashlib.sha256(data).hexdigest()
@@ -95,7 +103,7 @@ class OnnxStepModel:
         if aus != SPOT_AUS or grid_ns != STEP_NS:
             raise ModelCorrupt(f"{self.path.name} speaks of action units {aus} every {grid_ns / 1e6} ms")
         self._check_shapes()
-        said = record.get("sensitivity")
+        said = record.get("sensitivity") if with_sensitivity else None
         self._sensitivity = None if said is None else SensitivityModel.of_record(dict(said), self.sha256)
 
     @property

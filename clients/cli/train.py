@@ -13,5 +13,11 @@ def train() -> None:
 
 
 forward(train, "spotter", "mellm.training.spotter.cli", "Train the spotter.")
+forward(
+    train,
+    "sensitivity",
+    "mellm.training.spotter.sensitivity_cli",
+    "Fit how small a motion the spotter finds.",
+)
 forward(train, "nano", "mellm.training.mellm.cli", "Train the embedded describer.")
 forward(train, "mellm", "mellm.training.mellm.finetune.cli", "Tune a multimodal model.")

@@ -200,7 +200,7 @@ def _tiles(run: Run) -> list[dict[str, str]]:
             clock(total_ms, 0),
             f"{len(run.sources)} recordings" if len(run.sources) > 1 else "min:s",
         ),
-        ("Face visible", clock(1000 * face_s, 0), "min:s, over all faces"),
+        ("Face usable", clock(1000 * face_s, 0), "min:s, over all faces"),
         *([("Could be judged", clock(1000 * rate.seconds, 0), _halves(run))] if rate.known else []),
         ("Expressions", str(count), _rate(rate)),
         ("Described", str(states["described"]), _listed(classes)),

@@ -82,9 +82,14 @@ def _one(rerun: Any, stream: Any, run: Run, source: str, video: bool) -> None:
                 ends = rerun.TimeColumn(TIMELINE, duration=[stretch.t_ms / 1000, _end_s(run, source)])
                 stream.send_columns(entity, [ends], rerun.Scalars.columns(scalars=[bar, bar]))
         tracks.add(stretch.track)
+    notes: dict[str, list[tuple[float, str, str]]] = {}
     for seconds, entity, text, level in sorted(_notes(run, source)):
-        stream.set_time(TIMELINE, duration=seconds)
-        stream.log(entity, rerun.TextLog(text, level=level))
+        notes.setdefault(entity, []).append((seconds, text, level))
+    for entity, rows in notes.items():
+        # columns and not log(): no wall clock gets into the file
+        times = rerun.TimeColumn(TIMELINE, duration=[seconds for seconds, _, _ in rows])
+        texts, levels = [text for _, text, _ in rows], [level for _, _, level in rows]
+        stream.send_columns(entity, [times], rerun.TextLog.columns(text=texts, level=levels))
 
 
 def _entity(*parts: object) -> str:

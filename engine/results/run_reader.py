@@ -145,8 +145,8 @@ def duration_ms(run: Run, source: str) -> float:
 class Judged:
     """For how long the faces of a recording could be judged, over all faces; seconds.
 
-    :param upper_s, lower_s, either_s: bar (per cent of the eye distance) → time in which motions of that size would have
-        been found in that half, or in at least one of both
+    :param upper_s, lower_s, either_s: bar (per cent of the eye distance) → time in which motions of that size would
+        have been found in that half, or in at least one of both
     :param upper, lower: median of the sensitivity; ``None`` where none was known
     """
 

@@ -43,14 +43,17 @@ class ScoreWriter:
     A series of the same name is begun anew: a recording that was not finished is analysed from its start.
 
     :param path: of the file; it is made with the first line
-    :raises RunError: while writing: the disk is full, or the like
+    :raises RunError: it cannot be written: the disk is full, or the like
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file: BinaryIO | None = None
         self._open: dict[int, _Open] = {}
-        path.unlink(missing_ok=True)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise RunError(f"{path} cannot be written ({error.strerror})") from error
 
     def add(self, track: int, score: Score) -> None:
         """The next score of a track, in rising time."""

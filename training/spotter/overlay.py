@@ -8,7 +8,7 @@ frame rate, on the average face, and of a given size. Pixels keep it honest, see
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
@@ -26,14 +26,14 @@ from mellm.training.spotter.evaluate import Interval
 from mellm.training.spotter.records import Record
 from mellm.training.synth.events import Expression
 from mellm.training.synth.measurement import Camera, draw
-from mellm.training.synth.rig import BLENDSHAPES, load_rig
+from mellm.training.synth.rig import BLENDSHAPES, au_coefficients, load_rig
 from mellm.training.synth.script import Profile, draw_micro
 from mellm.training.synth.simulator import PER_REGION, draw_sites, face_motion, mean_centres, to_crop
 
 F64 = NDArray[np.float64]
 STEP_S = STEP_NS / 1e9
 
-CLEAR_S = (0.6, 0.6)
+CLEAR_S = (0.6, 0.9)
 """Time with a face that is needed before the onset and after the offset."""
 
 APART_S = 0.8
@@ -62,6 +62,19 @@ class Overlay:
 
     record: Record
     laid: tuple[Laid, ...]
+
+
+def half_of(units: Sequence[int]) -> Half:
+    """The half in which an expression of these action units is strongest, on the average face, all equally strong."""
+    amount = np.sum([au_coefficients(au, "B") for au in units], axis=0)
+    length = _lengths(amount.astype(np.float32) @ draw_sites().exp)
+    return "upper" if length[REGIONS_OF["upper"]].max() >= length[REGIONS_OF["lower"]].max() else "lower"
+
+
+def _lengths(moved: F32) -> F64:
+    """Motion of each region in the picture, from the motion of its vertices."""
+    flat = moved.reshape(-1, 3)[: COUNT * PER_REGION].reshape(COUNT, PER_REGION, 3)[..., :2].mean(1)
+    return np.hypot(flat[:, 0], flat[:, 1]).astype(np.float64)
 
 
 @lru_cache(maxsize=1)
