@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from mellm.detectors.regions import COUNT, NAMES
 from mellm.detectors.signals import FEATURES, PER_BASELINE
 from mellm.detectors.types import F32, Sensitivity
-from mellm.stream.errors import ModelCorrupt
+from mellm.stream.errors import ModelCorrupt, ModelMismatch
 
 Half: TypeAlias = Literal["upper", "lower"]
 
@@ -147,16 +147,17 @@ class SensitivityModel:
     def of_record(cls, record: Mapping[str, Any], network: str) -> SensitivityModel:
         """Read what :meth:`to_record` wrote.
 
-        :raises ModelCorrupt: it is of another recipe or was fitted for another network, or holds no numbers
+        :raises ModelMismatch: it is of another recipe, or was fitted for another network
+        :raises ModelCorrupt: it holds no numbers
         """
         remedy = "fit it again: mellm train sensitivity"
         if record.get("recipe") != RECIPE:
-            raise ModelCorrupt(
+            raise ModelMismatch(
                 f"the spotter's sensitivity is of recipe {record.get('recipe')!r}, this version reads {RECIPE!r}",
                 remedy=remedy,
             )
         if record.get("network") != network:
-            raise ModelCorrupt(
+            raise ModelMismatch(
                 f"the spotter's sensitivity was fitted for network {record.get('network')!s:.12}…, "
                 f"this one is {network:.12}…",
                 remedy=remedy,

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from mellm.detectors import recipe
 from mellm.detectors.onnx import Device, session
 from mellm.detectors.sensitivity import SensitivityModel
 from mellm.detectors.signals import FEATURES, PER_BASELINE
@@ -29,6 +30,9 @@ SPOT_AUS = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 24, 26)
 
 ME, MACRO, APEX, ONSET, OFFSET, TO_ONSET, TO_OFFSET, AU0 = range(8)
 OUTPUTS = AU0 + len(SPOT_AUS)
+
+RETRAIN = "mellm train spotter"
+"""The command that makes a model for this version."""
 
 SHIPPED = Path(__file__).parent / "models" / "spotter.onnx"
 """The model that comes with the package."""
@@ -71,6 +75,7 @@ class OnnxStepModel:
     :raises ProviderUnavailable: the device asked for is not there, or does not work
     :raises ModelMissing: there is no such file
     :raises ModelCorrupt: hash, metadata or shapes are not those of a spotter
+    :raises ModelMismatch: it was trained on signals that are measured in another way than this version does
     """
 
     def __init__(
@@ -103,6 +108,7 @@ class OnnxStepModel:
         if aus != SPOT_AUS or grid_ns != STEP_NS:
             raise ModelCorrupt(f"{self.path.name} speaks of action units {aus} every {grid_ns / 1e6} ms")
         self._check_shapes()
+        recipe.require(record, recipe.of_signals(), self.path.name, RETRAIN)
         said = record.get("sensitivity") if with_sensitivity else None
         self._sensitivity = None if said is None else SensitivityModel.of_record(dict(said), self.sha256)
 

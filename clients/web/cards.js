@@ -9,9 +9,15 @@ export const UNITS = {
   22: "lip funneler", 23: "lip tightener", 24: "lip pressor", 25: "lips part", 26: "jaw drop", 28: "lip suck",
 };
 
+const STAGES = { abstained: "No description", dropped: "Dropped" };
+
+const QUALITY = { ok: "good", warn: "limited", refused: "not judged", fps_warn: "low frame rate", fps_low: "frame rate too low",
+  face_small: "face too small", yaw_high: "face turned away" };
+
 const REASONS = {
-  motion_floor: "too little motion to say what it was", no_unit: "no action unit could be told",
-  deadline: "nobody described it in time", overflow: "too many were waiting", restart: "the server was restarted",
+  motion_floor: "too little motion to say what it was", no_unit: "no action unit was recognised",
+  model_abstained: "the model was not sure",
+  deadline: "no description came in time", overflow: "too many were waiting", restart: "the server was restarted",
   describer_unavailable: "the describing model was away", describer_paused: "the describing model was away",
   describer_timeout: "the describing model took too long", unparsable: "the describing model's answer could not be read",
   withdrawn: "consent was withdrawn", shutdown: "the server was stopped",
@@ -45,7 +51,7 @@ export function card(item, evidence) {
   const described = data.description;
   if (stage === "spotted") body.append(make("p", { class: "pending", text: "being described …" }));
   else if (described && stage === "described") describe(body, described);
-  else body.append(make("p", { class: "reason", text: `${stage}: ${REASONS[data.reason] ?? data.reason ?? "no reason given"}` }));
+  else body.append(make("p", { class: "reason", text: `${STAGES[stage] ?? stage}: ${REASONS[data.reason] ?? data.reason ?? "no reason given"}` }));
   body.append(quality(data));
   if (data.regions) node.append(regions(data.regions));
   return node;
@@ -111,7 +117,7 @@ function bar(share) {
 
 function quality(data) {
   const { quality: q } = data;
-  const reasons = q.reasons?.length ? ` (${q.reasons.join(", ").replaceAll("_", " ")})` : "";
+  const reasons = q.reasons?.map((code) => QUALITY[code] ?? code.replaceAll("_", " ")).join(", ");
   return make("p", { class: "quality",
-    text: `spotting score ${data.score.toFixed(2)} · picture ${q.verdict}${reasons}, ${Math.round(q.fps)} fps, face ${Math.round(q.face_width)} px` });
+    text: `spotting score ${data.score.toFixed(2)} · picture quality: ${reasons || (QUALITY[q.verdict] ?? q.verdict)}, ${Math.round(q.fps)} fps, face ${Math.round(q.face_width)} px` });
 }

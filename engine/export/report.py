@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from importlib.resources import files
 from pathlib import PurePath
-from typing import Any
+from typing import Any, Final
 
 from mellm.detectors.sensitivity import BARS, LARGEST
 from mellm.engine.export import judged_band, statistics, words
@@ -342,11 +342,11 @@ def _quality(run: Run, source: str, summary: Mapping[str, Any]) -> list[tuple[st
         ("Frame rate", _rates(info)),
         ("Frames read", str(captured)),
         ("Frames analysed", share(int(counts.get("analysed", 0)))),
-        ("Frames left out", _reasons(counts.get("frames_dropped")) or "none"),
+        ("Frames skipped", _reasons(counts.get("frames_dropped")) or "none"),
         ("Gaps", _reasons(counts.get("gaps")) or "none"),
         ("Time stamps repaired", str(counts.get("repaired_stamps", 0))),
         ("Frames with a face", share(int(counts.get("frames_with_face", 0)))),
-        ("Faces refused", _reasons(refused) or "none"),
+        ("Faces not judged", _refused(refused) or "none"),
         ("Time with a usable face", f"{time.face_s:.1f} s"),
         *(
             (f"Could be judged, motions of {bar:g} %", _judged(time, bar))
@@ -390,6 +390,12 @@ def _rates(info: Mapping[str, Any]) -> str:
     return ", ".join(found)
 
 
+def _refused(counts: Mapping[str, int]) -> str:
+    return ", ".join(
+        f"{words.reason(code)} in {n} frame{'' if n == 1 else 's'}" for code, n in sorted(counts.items())
+    )
+
+
 def _reasons(counts: Mapping[str, int] | None) -> str:
     return ", ".join(f"{count} × {words.reason(code)}" for code, count in sorted((counts or {}).items()))
 
@@ -411,6 +417,18 @@ def _problems(summary: Mapping[str, Any]) -> list[str]:
     return found
 
 
+SPOTTING: Final = {
+    "threshold": "Smallest score of an expression",
+    "release": "Score that ends an expression",
+    "min_ms": "Shortest expression (ms)",
+    "max_ms": "Longest expression (ms)",
+    "tolerance_ms": "Tolerance of the longest (ms)",
+    "merge_gap_ms": "Merge expressions closer than (ms)",
+    "macro_veto": "No expression where an ordinary one is likelier than",
+    "patience_ms": "Publish at the latest after (ms)",
+}
+
+
 def _settings(run: Run) -> list[tuple[str, str]]:
     settings, facts = run.state.get("settings") or {}, run.state.get("facts") or {}
     spotting = settings.get("spotting") or {}
@@ -422,7 +440,7 @@ def _settings(run: Run) -> list[tuple[str, str]]:
         ("Purpose", settings.get("purpose")),
         ("Describer", " · ".join(str(v) for v in (settings.get("describer"), settings.get("profile")) if v)),
         *(
-            (f"Spotting: {name.replace('_', ' ')}", "default" if value is None else value)
+            (SPOTTING.get(name, name.replace("_", " ")), "default" if value is None else value)
             for name, value in spotting.items()
         ),
         ("Most faces followed", settings.get("max_faces")),

@@ -34,7 +34,7 @@ from mellm.detectors.spotting import FakeStepModel, Spotter
 from mellm.detectors.stepmodel import OnnxStepModel, outputs
 from mellm.detectors.types import F32, Sensitivity
 from mellm.detectors.windows import STEP_NS
-from mellm.stream.errors import ModelCorrupt
+from mellm.stream.errors import ModelCorrupt, ModelMismatch
 
 OWN = tuple(-1.0 if name == "own" else 0.0 for name in CONTEXT)
 MODEL = SensitivityModel(HalfModel(0.0, 1.0, OWN), HalfModel(0.0, 1.0, OWN))
@@ -187,7 +187,7 @@ def test_a_record_comes_back() -> None:
 )
 def test_a_mismatch_is_refused_with_the_command_that_mends_it(change: dict[str, object], told: str) -> None:
     record = {**MODEL.to_record("abc"), **change}
-    with pytest.raises(ModelCorrupt, match=told) as refused:
+    with pytest.raises((ModelCorrupt, ModelMismatch), match=told) as refused:
         SensitivityModel.of_record(record, "abc")
     assert "mellm train sensitivity" in str(refused.value.remedy)
 

@@ -14,10 +14,10 @@ import numpy as np
 
 from mellm.detectors.analyzer import FakeFaceAnalyzer
 from mellm.detectors.sensitivity import HalfModel, SensitivityModel
-from mellm.detectors.sheet import Sheet
 from mellm.detectors.spotting import FakeStepModel, Spotter
+from mellm.detectors.textured_plane import TexturedPlane
 from mellm.detectors.types import U8
-from mellm.engine.analysis.pipeline import Chain
+from mellm.engine.analysis.pipeline import SourcePipeline
 from mellm.engine.analysis.pipeline_factory import evidence_builder
 from mellm.stream.frames import Frame
 
@@ -32,9 +32,9 @@ SIZE = (240, 320)
 
 
 @cache
-def sheet() -> Sheet:
+def sheet() -> TexturedPlane:
     """The texture everything is drawn from."""
-    return Sheet(iod=57, size=SIZE)
+    return TexturedPlane(iod=57, size=SIZE)
 
 
 def lift(t: float) -> float:
@@ -76,11 +76,11 @@ SENSITIVITY = SensitivityModel(
 """Of no true network: a larger own motion hides more."""
 
 
-def chain(source: str) -> Chain:
+def chain(source: str) -> SourcePipeline:
     """The true chain behind a face that is always there, with a step model that spots any motion."""
     landmarks = sheet().landmarks()
     model = FakeStepModel(sensitivity=SENSITIVITY)
-    return Chain(
+    return SourcePipeline(
         source,
         FakeFaceAnalyzer(lambda frame: landmarks),
         lambda: Spotter(model),
