@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _NETWORKS = (("#0072B2", "-", "o"), ("#E69F00", "--", "s"), ("#56B4E9", (0, (5, 1)), "v"))
 _OTHERS = (("#009E73", "-.", "^"), ("#CC79A7", ":", "D"))
+_DECODERS = (("#7F7F7F", "-", "P"), ("#7F7F7F", ":", "X"), ("#8C564B", "-", "<"), ("#8C564B", ":", ">"))
 _INK, _GRID = "#222222", "#DDDDDD"
 
 _RC: dict[Any, Any] = {
@@ -124,7 +125,8 @@ def draw(report: Report, out: Path) -> list[Path]:
 def _styles(report: Report) -> dict[str, _Style]:
     """A baseline looks the same however many networks stand beside it."""
     out: dict[str, _Style] = {}
-    for kind, styles in (("network", _NETWORKS), ("training-free", _OTHERS)):
+    kinds = (("network", _NETWORKS), ("training-free", _OTHERS), ("published decoder", _DECODERS))
+    for kind, styles in kinds:
         names = [name for name, facts in report.spotters.items() if facts["kind"] == kind]
         out |= {name: _Style(*styles[k % len(styles)]) for k, name in enumerate(names)}
     return out

@@ -3,7 +3,7 @@
 An expression moves the 31 regions by known amounts. What flow, camera and head-motion compensation make of that is
 drawn from the simulator's measurement model (:mod:`mellm.training.synth.measurement`) and added to what was measured of
 the person, so that the expression rides on whatever that face did at that moment. For judging: at the recording's own
-frame rate, on the average face, and of a given size. Pixels keep it honest, see docs/judgeable-time.md.
+frame rate, on the average face, and of a given size. Pixels keep it honest, see docs/results/judgeable-time.md.
 """
 
 from __future__ import annotations

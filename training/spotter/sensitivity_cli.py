@@ -38,7 +38,7 @@ PIXELS = ("talking", "val-talking")
     "--rounds", default=3, type=click.IntRange(1), help="Times that expressions are laid on each record."
 )
 @click.option("--seed", default=1, help="Of the expressions.")
-@click.option("--out", type=_PATH, help="Write the reliability tables there as JSON, too.")
+@click.option("--out", type=_PATH, help="Write the tables there as JSON, and beside it as Markdown.")
 @click.option("--dry-run", is_flag=True, help="Measure and print; leave the spotter's record as it is.")
 def command(
     model: Path,
@@ -111,9 +111,9 @@ def command(
     _show(report, measured)
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(
-            json.dumps({"sensitivity": record, "false_alarms": measured, **report}, indent=1) + "\n"
-        )
+        whole = {"sensitivity": record, "false_alarms": measured, **report}
+        out.write_text(json.dumps(whole, indent=1) + "\n")
+        out.with_suffix(".md").write_text(_markdown(report["reliability"], measured))
     if not dry_run:
         path = model.with_suffix(".json")
         card = json.loads(path.read_text(encoding="utf-8"))
@@ -205,6 +205,38 @@ def _show(report: dict[str, Any], alarms: dict[str, Any]) -> None:
                 f"  {low:g}–{high:g}: {share}  ({row['found']} of {row['laid']}, {row['people']} people)"
             )
     click.echo(f"\nfalse alarms: {json.dumps(alarms)}")
+
+
+def _markdown(tables: dict[str, list[dict[str, Any]]], alarms: dict[str, Any]) -> str:
+    """The tables of docs/results/judgeable-time.md."""
+
+    def cell(row: dict[str, Any]) -> str:
+        if not row["laid"]:
+            return "–"
+        low, high = row["interval"]
+        return f"{row['share']:.2f} [{low:.2f}, {high:.2f}] ({row['laid']})"
+
+    parts = ["all", "upper", "lower", *(n for n in ("talking", "acting", "silent", "other") if n in tables)]
+    lines = [f"| said to be found with 80 % | {' | '.join(parts)} |", "|---" * (len(parts) + 1) + "|"]
+    for k, row in enumerate(tables["all"]):
+        last = k == len(tables["all"]) - 1
+        said = "**all**" if last else f"{row['said'][0]:g}–{row['said'][1]:g} %"
+        lines.append(f"| {said} | {' | '.join(cell(tables[part][k]) for part in parts)} |")
+    for name in ("before the onset", "pixels", "signals_predicted", "pixels_predicted"):
+        if name in tables:
+            lines += ["", f"{name}:", "", "| said | share found | people |", "|---|---|---|"]
+            lines += [
+                f"| {r['said'][0]:g}–{r['said'][1]:g} | {cell(r)} | {r['people']} |" for r in tables[name]
+            ]
+    for name in ("face", "judged"):
+        part = alarms[name]
+        low, high = part["interval"]
+        lines += [
+            "",
+            f"False alarms, {name} time: {part['count']} in {part['minutes']} minutes: {part['per_minute']} a "
+            f"minute [{low}, {high}], {alarms['people']} people.",
+        ]
+    return "\n".join(lines) + "\n"
 
 
 def _teller() -> sensitivity.Progress:

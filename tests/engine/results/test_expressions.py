@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
-from mellm.detectors.types import Expression, Quality
+from mellm.detectors.types import Expression, Quality, Sensitivity
 from mellm.engine.results.expressions import event_data, expression_id, final_record, spotted_record
 from mellm.engine.types import ActionUnit, Description, Emotion, Outcome
 from mellm.stream.frames import FrameRef
@@ -34,13 +35,23 @@ def test_the_line_has_the_documented_fields() -> None:
     line = final_record(EXPRESSION, Outcome("described", None, DESCRIPTION), "evidence/x.png")
     assert json.loads(json.dumps(line)) == line
     wanted = "id source track onset_ms apex_ms offset_ms onset_frame apex_frame offset_frame score quality state reason"
-    assert set(wanted.split()) | {"description", "evidence", "segment", "notice", "regions"} == set(line)
+    assert set(wanted.split()) | {
+        "description",
+        "evidence",
+        "segment",
+        "notice",
+        "regions",
+        "sensitivity",
+    } == set(line)
     assert "Not a lie detector" in line["notice"]
     assert 0 < line["score"] < 1  # with its uncertainty
     assert (line["onset_ms"], line["apex_ms"], line["offset_ms"]) == (1001.0, 1201.2, 1368.033)
     assert line["description"]["action_units"] == [{"au": 4, "side": "left", "score": 0.8123}]
     assert line["description"]["emotion"]["coarse"] == "negative"
     assert line["quality"]["reasons"] == ["fps_warn"]
+    assert line["sensitivity"] is None
+    known = replace(EXPRESSION, sensitivity=Sensitivity(1.234, 10.0))
+    assert spotted_record(known)["sensitivity"] == {"upper": 1.23, "lower": 10.0}
 
 
 def test_a_dropped_expression_has_a_reason_and_no_description() -> None:
