@@ -52,12 +52,15 @@ class Sensitivity(NamedTuple):
 class Quality:
     """How far a result can be trusted.
 
-    :param fps: measured frames a second; :param face_width: pixels in the original picture
+    :param fps: measured frames a second
+    :param face_width: pixels in the original picture
     :param blur: variance of the Laplacian on the crop, higher is sharper
-    :param yaw: degrees, positive when the subject turns to their left; :param pitch: degrees, up positive
+    :param yaw: degrees, positive when the subject turns to their left
+    :param pitch: degrees, up positive
     :param occlusion: 1 - presence of the landmark network
     :param motion: peak region displacement, hundredths of the inter-ocular distance
-    :param verdict: ``refused`` results are not analysed; :param reasons: codes such as ``fps_low``,
+    :param verdict: ``refused`` results are not analysed
+    :param reasons: codes such as ``fps_low``,
         ``face_small``, ``yaw_high``, ``fps_warn``
     """
 

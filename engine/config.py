@@ -86,6 +86,9 @@ class SourceSettings(_Section):
     uri: str = Field(min_length=1, max_length=2048)
     fps: float | None = Field(default=None, gt=0, le=1000)
     mirrored: bool = False
+    track: int | None = Field(default=None, ge=0, le=1000)
+    stamps: str | None = None
+    accept_guessed_time: bool = False
     consent: str | None = None
     preview: bool = False
 

@@ -17,8 +17,10 @@ State: TypeAlias = Literal["described", "abstained", "dropped"]
 class RegionMotion:
     """Motion of one facial region from onset to apex, head motion removed.
 
-    :param dx, dy: mean displacement, 1/100 of the inter-ocular distance; x to the picture's right, y down
-    :param mean_px, max_px: mean and largest magnitude in pixels of the analysed pair
+    :param dx: mean displacement, 1/100 of the inter-ocular distance; x to the picture's right, y down
+    :param dy: as ``dx``
+    :param mean_px: mean and largest magnitude in pixels of the analysed pair
+    :param max_px: as ``mean_px``
     :param direction: octant word with angle, or the two "no …" sentences of the mellm-v3 recipe
     """
 
@@ -34,8 +36,10 @@ class RegionMotion:
 class Evidence:
     """What a describer is shown.
 
-    :param motion_map: H×W×3 uint8 BGR; :param flow_stats: raw flow statistics, so that noise is not
-        mistaken for motion after normalisation; :param recipe: ``mellm-v1``, ``mellm-v3`` or ``live``
+    :param motion_map: H×W×3 uint8 BGR
+    :param flow_stats: raw flow statistics, so that noise is not
+        mistaken for motion after normalisation
+    :param recipe: ``mellm-v1``, ``mellm-v3`` or ``live``
     :param refused: reason code when the motion is under the floor, else ``None``
     """
 
@@ -79,7 +83,8 @@ class Usage:
 class Fallback:
     """Why somebody else answered.
 
-    :param model: who was to answer; :param reason: code of the error that it gave instead
+    :param model: who was to answer
+    :param reason: code of the error that it gave instead
     """
 
     model: str

@@ -42,6 +42,37 @@ _ALWAYS = (
 )
 
 
+_OPENING = (
+    click.option(
+        "--mirrored", is_flag=True, help="The picture is a mirror image; left and right are swapped."
+    ),
+    click.option(
+        "--track", type=click.IntRange(0), metavar="N", help="Video track to read [the default one]."
+    ),
+    click.option(
+        "--stamps",
+        metavar="FILE",
+        help="Table with frame and time_ms: when the pictures of a folder or raw stream were taken.",
+    ),
+    click.option(
+        "--accept-guessed-time",
+        is_flag=True,
+        help="Read recordings for whose pictures the time must be guessed.",
+    ),
+)
+
+
+def opening_flags(command: Command) -> Command:
+    """How a recording is opened; see :class:`mellm.stream.sources.SourceOptions`."""
+    return _with(command, _OPENING)
+
+
+def source_options(flags: dict[str, Any]) -> dict[str, Any]:
+    """The flags of :func:`opening_flags`, taken out of ``flags``, by the names of source options."""
+    given = {name: flags.pop(name) for name in ("mirrored", "track", "stamps", "accept_guessed_time")}
+    return {**given, "stamps": given["stamps"] or ""}
+
+
 def settings_flags(command: Command) -> Command:
     """The flags that become :class:`mellm.engine.config.Settings`."""
     return _with(command, _DESCRIBING + _ANALYSIS + _ALWAYS)
@@ -64,7 +95,8 @@ def settings_from(
     """Settings from a verb's flags (those of :func:`settings_flags` are taken out of ``flags``).
 
     :param purpose: default purpose of the verb; ``None`` where one must be stated
-    :raises ConfigError: :raises PurposeRefused: see :mod:`mellm.engine.config` and
+    :raises ConfigError: as below
+    :raises PurposeRefused: see :mod:`mellm.engine.config` and
         :mod:`mellm.engine.governance.purpose`
     """
     from mellm.engine.config import load

@@ -54,7 +54,8 @@ def build(
     """A live engine for these sources, not started.
 
     :param options: how sources are kept alive; by default they may be down at the start
-    :param spool: keeps describe jobs over a crash; :param watchdog: is told that sources go on
+    :param spool: keeps describe jobs over a crash
+    :param watchdog: is told that sources go on
     :param on_frame: sees each frame, see :class:`mellm.engine.analysis.live.LiveEngine`
     :param inlets: where clients' pictures arrive, for sources whose address is ``push:``
     """
@@ -67,7 +68,12 @@ def build(
     factory = PipelineFactory(settings, describer.recipe)
 
     def runner(source: SourceSettings) -> SourceRunner:
-        chosen = SourceOptions(mirrored=source.mirrored)
+        chosen = SourceOptions(
+            mirrored=source.mirrored,
+            track=source.track,
+            stamps=source.stamps or "",
+            accept_guessed_time=source.accept_guessed_time,
+        )
         if inlets is not None and source.id in inlets:
             inlet = inlets[source.id]
             # nobody has to send: waiting for it is no failure to open

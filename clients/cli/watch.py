@@ -8,7 +8,14 @@ from typing import Any
 
 import click
 
-from mellm.clients.cli.common import json_flag, one_line, settings_flags, settings_from
+from mellm.clients.cli.common import (
+    json_flag,
+    one_line,
+    opening_flags,
+    settings_flags,
+    settings_from,
+    source_options,
+)
 from mellm.clients.cli.happenings import Happenings
 from mellm.clients.cli.terminal import Screen
 
@@ -16,26 +23,26 @@ from mellm.clients.cli.terminal import Screen
 @click.command()
 @click.argument("uri", metavar="SOURCE")
 @click.option("--fps", type=float, metavar="RATE", help="Frame rate of image folders.")
-@click.option("--mirrored", is_flag=True, help="The picture is a mirror image; left and right are swapped.")
 @click.option(
     "--open", "in_browser", is_flag=True, help="Show picture, scores and expressions in the browser instead."
 )
 @json_flag
+@opening_flags
 @settings_flags
-def watch(uri: str, fps: float | None, mirrored: bool, in_browser: bool, as_json: bool, **flags: Any) -> int:
+def watch(uri: str, fps: float | None, in_browser: bool, as_json: bool, **flags: Any) -> int:
     """Follow SOURCE: a webcam (0, /dev/video0), rtsp://, http(s):// MJPEG, a file, an image folder, synthetic:.
 
     Prints each expression when it is described, and what happens to the source. Files are played at their own rate.
     With --open, a page on this machine shows it, with the picture, until Ctrl-C. Ctrl-C stops.
     """
+    source = {"id": "watch", "uri": uri, "fps": fps, **source_options(flags)}
     if in_browser:
-        return _open({"id": "watch", "uri": uri, "fps": fps, "mirrored": mirrored}, as_json, flags)
+        return _open(source, as_json, flags)
     from mellm.clients.cli.live import build, quietly, until_signal
     from mellm.engine.server.process.allocator import tune_malloc
     from mellm.stream.capture.runner import RunnerOptions
 
     tune_malloc()
-    source = {"id": "watch", "uri": uri, "fps": fps, "mirrored": mirrored}
     settings = settings_from(flags, {"sources": [source]}, purpose="self-use")
     screen = Screen(enabled=False if as_json else None)
     printer = Printer(as_json, screen)

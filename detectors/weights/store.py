@@ -289,7 +289,8 @@ def _store(recipe: Recipe, model: bytes) -> None:
 def fingerprint(model: bytes, name: str) -> float:
     """Mean magnitude of a network's outputs for a fixed picture of slanted stripes.
 
-    :raises ModelCorrupt: it does not load; :raises ModelOutputInvalid: it answers with NaN
+    :raises ModelCorrupt: it does not load
+    :raises ModelOutputInvalid: it answers with NaN
     """
     import numpy as np
 

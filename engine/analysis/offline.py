@@ -46,10 +46,15 @@ from mellm.stream.errors import (
     SourceUnsupported,
 )
 from mellm.stream.frames import Frame, Gap, Item, SourceInfo
-from mellm.stream.sources import Source, open_source
+from mellm.stream.sources import EndReport, Source, SourceOptions, open_source
 from mellm.stream.sources.addresses import redact
 
 logger = logging.getLogger(__name__)
+
+WARN_GUESSED = 0.01
+"""Share of guessed time stamps that is warned of; over a tenth the recording is refused when it is read."""
+
+WARN_REPEATED = 0.05
 
 FLOORS = {
     "fps_low": f"under {MIN_FPS:.0f} frames a second",
@@ -94,6 +99,7 @@ class Recording:
     id: str
     path: str
     fps: float | None = None
+    options: SourceOptions | None = None
 
 
 @dataclass(slots=True)
@@ -111,7 +117,9 @@ class RunResult:
     warnings: list[str] = field(default_factory=list)
 
 
-def recordings(paths: Sequence[str], fps: float | None = None) -> list[Recording]:
+def recordings(
+    paths: Sequence[str], fps: float | None = None, options: SourceOptions | None = None
+) -> list[Recording]:
     """Inputs with ids made from their names, unique and safe in paths and URLs."""
     taken: dict[str, int] = {}
     found = []
@@ -120,7 +128,7 @@ def recordings(paths: Sequence[str], fps: float | None = None) -> list[Recording
         stem = Path(redact(path).rstrip("/")).stem
         stem = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-._") or "recording"
         taken[stem] = taken.get(stem, 0) + 1
-        found.append(Recording(stem if taken[stem] == 1 else f"{stem}-{taken[stem]}", path, fps))
+        found.append(Recording(stem if taken[stem] == 1 else f"{stem}-{taken[stem]}", path, fps, options))
     return found
 
 
@@ -193,10 +201,13 @@ def _one(
     info: SourceInfo | None = None
     shown = redact(recording.path)
     summary: dict[str, Any] = {"state": "done", "path": shown}
+    end: EndReport | None = None
     seen_ns = 0
     series = ScoreWriter(path_of(run.path, recording.id))
     try:
-        with open_source(recording.path, id=recording.id, live=False, fps=recording.fps) as source:
+        with open_source(
+            recording.path, id=recording.id, live=False, fps=recording.fps, options=recording.options
+        ) as source:
             info = source.info
             _must_end(info)
             chain = make_pipeline(recording.id)
@@ -208,7 +219,8 @@ def _one(
             summary["ended_early"] = end.message
             result.warnings.append(f"{shown}: {end.message}")
             logger.warning("%s: %s", shown, end.message)
-        result.warnings += [f"{shown}: {remark}" for remark in _remarks(chain.counts)]
+        summary["remarks"] = [*info.remarks, *_remarks(chain.counts), *_on_time(end)]
+        result.warnings += [f"{shown}: {remark}" for remark in summary["remarks"]]
     except (RunError, ModelMissing, ModelCorrupt, ModelMismatch, ProviderUnavailable):
         raise  # the next recording would fare no better
     except MellmError as error:
@@ -229,7 +241,7 @@ def _one(
         "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
         "providers": {} if chain is None else chain.providers,
         "judged": None if chain is None else chain.counts.judged.record(),
-        "counts": _counts(chain, stats.submitted, stats.described, stats.abstained, stats.dropped),
+        "counts": _counts(chain, end, stats.submitted, stats.described, stats.abstained, stats.dropped),
     }
     run.finish_source(recording.id, summary)
     watcher.source(recording.id, info, summary["state"])
@@ -247,6 +259,20 @@ def _remarks(counts: ChainCounts) -> list[str]:
         return still
     reasons = " and ".join(f"{FLOORS[reason]} ({count} times)" for reason, count in refused.items())
     return [*still, f"a face was seen in {counts.frames_with_face} frames and mostly refused: {reasons}"]
+
+
+def _on_time(end: EndReport | None) -> list[str]:
+    """What was wrong with the times of the pictures."""
+    if end is None or not end.frames:
+        return []
+    said = []
+    if end.guessed > WARN_GUESSED * end.frames:
+        said.append(
+            f"the time of {end.guessed} of {end.frames} pictures is a guess: expect errors in onset, apex and offset"
+        )
+    if end.repeated > WARN_REPEATED * end.frames:
+        said.append(f"{end.repeated} of {end.frames} pictures repeat the one before: the true rate is lower")
+    return said
 
 
 def _must_end(info: SourceInfo) -> None:
@@ -322,7 +348,12 @@ def _take(output: object, number: int, queue: DescribeQueue, writer: _Writer, se
 
 
 def _counts(
-    chain: SourcePipeline | None, spotted: int, described: int, abstained: int, dropped: dict[str, int]
+    chain: SourcePipeline | None,
+    end: EndReport | None,
+    spotted: int,
+    described: int,
+    abstained: int,
+    dropped: dict[str, int],
 ) -> dict[str, Any]:
     if chain is None:
         return {"captured": 0, "analysed": 0, "spotted": 0, "described": 0, "abstained": 0}
@@ -333,6 +364,8 @@ def _counts(
         "frames_dropped": dict(counts.dropped),
         "gaps": dict(counts.gaps),
         "repaired_stamps": counts.repaired,
+        "guessed_stamps": 0 if end is None else end.guessed,
+        "repeated_pictures": 0 if end is None else end.repeated,
         "frames_with_face": counts.frames_with_face,
         "faces_refused": dict(counts.faces_refused),
         "tracks": counts.tracks,

@@ -63,7 +63,8 @@ _Item: TypeAlias = _Said | Spotted
 class Teller:
     """Says things of one source. :meth:`say` and :meth:`spotted` may be called from any thread.
 
-    :param prepare: makes the job of an expression, safe from a crash; :param submit: has it described
+    :param prepare: makes the job of an expression, safe from a crash
+    :param submit: has it described
     :param lost: ends an expression that could not be handed on; it gets whether ``expression.spotted`` was told
     """
 

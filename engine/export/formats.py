@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mellm.engine.export import captions, eaf
 from mellm.engine.export import tables as table
-from mellm.engine.results.run_reader import Run, start_ms
+from mellm.engine.results.run_reader import Run, time_scale
 from mellm.stream.errors import RunError, UsageError
 
 WHOLE = {
@@ -47,11 +47,11 @@ def render(
         case "jsonl":
             return table.to_jsonl(run)
         case "eaf":
-            return eaf.to_eaf(run, beside, start_ms(run, run.sources[0]))
+            return eaf.to_eaf(run, beside, time_scale(run, run.sources[0]))
         case "vtt":
-            return captions.to_vtt(run, start_ms(run, run.sources[0]))
+            return captions.to_vtt(run, time_scale(run, run.sources[0]))
         case "srt":
-            return captions.to_srt(run, start_ms(run, run.sources[0]))
+            return captions.to_srt(run, time_scale(run, run.sources[0]))
         case "html" if report is not None:
             return report(run)
     raise UsageError(f"there is no format {to!r}", remedy=f"choose one of {', '.join(NAMES)}")

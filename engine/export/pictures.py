@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,10 +17,9 @@ from mellm.detectors.patches import CROP_H, CROP_W, Matrix, crop_matrix
 from mellm.detectors.regions import eye_frame
 from mellm.detectors.types import U8, Face
 from mellm.engine.evidence.motion_map import warp
-from mellm.engine.results.run_reader import Run, recording
+from mellm.engine.results.run_reader import Run, open_recording, recording
 from mellm.stream.errors import MellmError
 from mellm.stream.frames import Frame
-from mellm.stream.sources import open_source
 
 logger = logging.getLogger(__name__)
 
@@ -101,12 +101,14 @@ def _of_recording(
     homes = {e["data"]["track"]: e["data"]["box"] for e in run.events if e["type"] == "face.appeared"}
     waiting: dict[str, tuple[Matrix, U8]] = {}
     found: dict[str, tuple[str, str]] = {}
-    fps = (run.state.get("settings") or {}).get("fps")
-    with open_source(str(path), id=source, live=False, fps=fps) as opened:
+    with open_recording(run, source, path) as opened:
+        mirrored = opened.info.mirrored
         while (item := opened.read()) is not None:
             if not isinstance(item, Frame):
                 continue
             key = (item.segment, item.index)
+            if mirrored and (key in onsets or key in apexes):
+                item = replace(item, image=np.ascontiguousarray(item.image[:, ::-1]))
             for record in onsets.get(key, ()):
                 face = _face(item, homes.get(record["track"]), analyzer)
                 if face is not None:

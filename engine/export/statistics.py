@@ -23,7 +23,8 @@ half of the face."""
 class UnitRow:
     """How often one action unit was named.
 
-    :param share: of the described expressions; :param score: mean of the scores it was named with
+    :param share: of the described expressions
+    :param score: mean of the scores it was named with
     """
 
     au: int
@@ -40,7 +41,8 @@ class UnitRow:
 class JudgedRate:
     """Expressions over the time in which they could be found.
 
-    :param found: expressions at judged moments; :param elsewhere: the others
+    :param found: expressions at judged moments
+    :param elsewhere: the others
     :param seconds: judged time, over all faces
     :param known: whether the run tells its sensitivity; without it every expression and all time with a face count
     """
@@ -67,7 +69,8 @@ class BaseRate:
 
     :param rate: what was found here, and in how much time
     :param measured: false alarms a minute on people who were in no training, with the ends of the 95 % interval
-    :param people, minutes: on how many people and how much time that was measured
+    :param people: on how many people that was measured
+    :param minutes: and in how much time
     """
 
     rate: JudgedRate

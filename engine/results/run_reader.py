@@ -7,10 +7,14 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mellm.engine.results.run_folder import EVENTS, EXPRESSIONS, FORMAT, RUN
 from mellm.stream.errors import RunError, UsageError
+from mellm.stream.sources.media import find
+
+if TYPE_CHECKING:
+    from mellm.stream.sources import Source
 
 NUMBERS = ("onset_ms", "apex_ms", "offset_ms", "score")
 """Fields of an expression that every exporter reckons with."""
@@ -41,8 +45,10 @@ class Span:
 class Run:
     """What ``mellm analyze`` wrote.
 
-    :param state: of ``run.json``; :param expressions: lines of ``expressions.jsonl``, in the order of the file
-    :param events: lines of ``events.jsonl``; :param markers: of the run and of the user, in order of time
+    :param state: of ``run.json``
+    :param expressions: lines of ``expressions.jsonl``, in the order of the file
+    :param events: lines of ``events.jsonl``
+    :param markers: of the run and of the user, in order of time
     """
 
     path: Path
@@ -112,26 +118,38 @@ def read_run(path: Path) -> Run:
 
 def recording(run: Run, source: str) -> Path:
     """The file that was analysed, as ``run.json`` names it; relative paths from here, then from the run folder."""
-    named = Path(str(run.state["sources"][source].get("path", "")))
+    named = find(str(run.state["sources"][source].get("path", "")))
     beside = run.path / named.name
     return beside if not named.exists() and beside.exists() else named
 
 
-def start_ms(run: Run, source: str) -> float:
-    """Media time that players and ELAN call zero: camcorders' transport streams begin a second or more after it.
+def open_recording(run: Run, source: str, path: Path | None = None) -> Source:
+    """The recording as the analysis read it: the same track, rate, times and origin.
 
-    0 where the recording is not there (any more).
+    :param path: where it is, by default where it was
+    :raises MellmError: see :func:`mellm.stream.sources.open_source`
     """
-    path = recording(run, source)
-    if not path.is_file():
-        return 0.0
-    import av
+    from mellm.stream.sources import SourceOptions, open_source
 
-    try:
-        with av.open(str(path)) as container:
-            return max(0.0, float(container.start_time or 0) / 1000)
-    except av.FFmpegError:
-        return 0.0
+    chosen = run.state.get("settings") or {}
+    options = SourceOptions(
+        mirrored=bool(chosen.get("mirrored")),
+        track=chosen.get("track"),
+        stamps=str(chosen.get("stamps") or ""),
+        accept_guessed_time=True,  # whoever ran the analysis decided
+    )
+    where = str(path or recording(run, source))
+    return open_source(where, id=source, live=False, fps=chosen.get("fps"), options=options)
+
+
+def time_scale(run: Run, source: str) -> float:
+    """Seconds that players and ELAN show for one second of media time; above 1 for slow motion.
+
+    Both count from the same origin, the beginning of the recording.
+    """
+    info = run.state["sources"][source].get("source") or {}
+    scale = float(info.get("time_scale") or 1.0)
+    return scale if math.isfinite(scale) and scale > 0 else 1.0
 
 
 def duration_ms(run: Run, source: str) -> float:
@@ -145,9 +163,11 @@ def duration_ms(run: Run, source: str) -> float:
 class Judged:
     """For how long the faces of a recording could be judged, over all faces; seconds.
 
-    :param upper_s, lower_s, either_s: bar (per cent of the eye distance) → time in which motions of that size would
-        have been found in that half, or in at least one of both
-    :param upper, lower: median of the sensitivity; ``None`` where none was known
+    :param upper_s: bar (per cent of the eye distance) → time in which motions of that size would have been found there
+    :param lower_s: of the lower half
+    :param either_s: of at least one of both
+    :param upper: median of the sensitivity; ``None`` where none was known
+    :param lower: of the lower half
     """
 
     face_s: float

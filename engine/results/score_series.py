@@ -109,7 +109,8 @@ class ScoreWriter:
 class Stretch:
     """One line as read. Every curve holds as many values as the others.
 
-    :param t_ms: media time of the first step; :param step_ms: between two steps
+    :param t_ms: media time of the first step
+    :param step_ms: between two steps
     """
 
     track: int

@@ -91,7 +91,9 @@ def load_tasks(settings: config.Comparison) -> list[Task]:
 
 
 def write_report(results: RunResult, folder: Path) -> list[Path]:
-    """The pages and tables. :returns: the files"""
+    """The pages and tables.
+
+    :returns: the files"""
     return report.write(results, folder)
 
 

@@ -279,7 +279,9 @@ def load(path: Path) -> Comparison:
 
 
 def parse(data: dict[str, Any], path: Path) -> Comparison:
-    """Check what a file holds. :param path: its name, for messages and relative paths
+    """Check what a file holds.
+
+    :param path: its name, for messages and relative paths
 
     :raises ConfigError: as :func:`load`
     """

@@ -31,7 +31,8 @@ Place = tuple[str, str, str]
 class Record:
     """One task of one run.
 
-    :param asked: hash of the ids of its questions; :param scores: its numbers
+    :param asked: hash of the ids of its questions
+    :param scores: its numbers
     """
 
     started: str

@@ -33,7 +33,8 @@ class Limiter:
     Nothing is sent that would make the last 60 s hold more than the bounds; a request larger than the whole bound goes
     alone. What an endpoint tells of itself (``Retry-After``, ``x-ratelimit-*``) holds for all requests to it.
 
-    :param requests, tokens: in any 60 s; ``None`` for no bound
+    :param requests: in any 60 s; ``None`` for no bound
+    :param tokens: as ``requests``
     """
 
     def __init__(self, requests: int | None = None, tokens: int | None = None) -> None:
@@ -110,7 +111,8 @@ class Limiter:
 class Fault:
     """Why a try brought no answer.
 
-    :param reason: code; :param message: one sentence
+    :param reason: code
+    :param message: one sentence
     :param retryable: another try may go better
     :param retry_after: seconds that the endpoint asks to wait
     :param final: no question will fare better: the contestant is asked no more
@@ -129,7 +131,9 @@ class Fault:
 class Backoff:
     """Pauses that grow, with jitter: those who failed together shall not come back together.
 
-    :param first_s, factor, longest_s: of the pause before jitter; jitter takes away up to half
+    :param first_s: of the pause before jitter; jitter takes away up to half
+    :param factor: as ``first_s``
+    :param longest_s: as ``first_s``
     """
 
     first_s: float = 0.5
@@ -152,7 +156,8 @@ class Backoff:
 class Patience:
     """How long one question is tried.
 
-    :param tries: requests at most; :param deadline_s: from the first one
+    :param tries: requests at most
+    :param deadline_s: from the first one
     """
 
     tries: int
@@ -182,7 +187,9 @@ class Streak:
         self._length = 0
 
     def away(self) -> bool:
-        """Another one. :returns: whether it is time to give up"""
+        """Another one.
+
+        :returns: whether it is time to give up"""
         self._length += 1
         return self._length >= self.limit
 

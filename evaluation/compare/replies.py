@@ -17,7 +17,10 @@ MAX_TEXT: Final = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A chat completion. :param reason: why it is a refusal, ``None`` for an answer; :param cut: see ``Answer.cut``"""
+    """A chat completion.
+
+    :param reason: why it is a refusal, ``None`` for an answer
+    :param cut: see ``Answer.cut``"""
 
     text: str
     reason: str | None = None

@@ -30,7 +30,9 @@ class CorrectionScore:
 
     :param spotting: pairs that overlap by ``iou``: kept (tp), removed (fp), added (fn)
     :param untouched: of the kept ones, those whose onset, apex and offset are the run's to the millisecond
-    :param moments, units, emotions: of the kept ones; ``None`` where there is nothing to compare
+    :param moments: of the kept ones; ``None`` where there is nothing to compare
+    :param units: as ``moments``
+    :param emotions: as ``moments``
     :param sides: of the units named on both sides, the share with the same side; ``None`` where there are none
     :param undescribed: kept ones that were coded and have no description: counted as naming nothing
     """

@@ -54,7 +54,8 @@ class EvalFolder:
     ) -> EvalFolder:
         """Start a run in ``path``, or go on with the one that is there. Other data sets may join later.
 
-        :param kind: what is evaluated; :param settings: what decides the rows of every data set
+        :param kind: what is evaluated
+        :param settings: what decides the rows of every data set
         :param datasets: name → what decides its rows alone
         :raises RunError: it cannot be written, is in use, holds something else, or rows of other settings
         """

@@ -69,7 +69,10 @@ class Silent:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """:param made: rows of this call; :param skipped: rows that were there; :param failed: of all, ends in an error"""
+    """:param made: rows of this call
+
+    :param skipped: rows that were there
+    :param failed: of all, ends in an error"""
 
     made: int
     skipped: int

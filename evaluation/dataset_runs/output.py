@@ -46,7 +46,8 @@ def about(folder: EvalFolder, held: Sequence[Held], done: Done, scoring: Mapping
 def spotting(result: Spotting, head: Mapping[str, Any], out: Path) -> list[Table]:
     """Write the report of a spotting run.
 
-    :raises RunError: it cannot be written; :raises MissingExtra: matplotlib is not installed
+    :raises RunError: it cannot be written
+    :raises MissingExtra: matplotlib is not installed
     """
     report = {
         **head,

@@ -36,7 +36,8 @@ Draw = Callable[[Any], None]
 def spotting(result: Spotting, out: Path) -> list[Path]:
     """``precision-recall.png``, ``false-alarms.png`` and, where something matched, ``moments.png``.
 
-    :raises MissingExtra: matplotlib is not installed; :raises RunError: they cannot be written
+    :raises MissingExtra: matplotlib is not installed
+    :raises RunError: they cannot be written
     """
     todo: list[tuple[str, tuple[float, float], Draw]] = [
         ("precision-recall", (5.2, 4.4), lambda figure: _precision_recall(figure, result)),

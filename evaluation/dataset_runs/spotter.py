@@ -37,7 +37,8 @@ class Parts:
     """What a chain is made of.
 
     :param analyzer: makes a fresh analyzer of faces for each recording
-    :param model: the network; :param options: those of the product
+    :param model: the network
+    :param options: those of the product
     :param evidence: onset–apex pair → evidence, where spots are described; they are not by default
     """
 

@@ -25,7 +25,8 @@ _TEX = {c: "\\" + c for c in "&%$#_{}"} | {
 class Table:
     """One table.
 
-    :param name: of the files; :param digits: of floats, in Markdown and LaTeX; CSV has them all
+    :param name: of the files
+    :param digits: of floats, in Markdown and LaTeX; CSV has them all
     :param notes: sentences below it
     """
 

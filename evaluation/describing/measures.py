@@ -39,7 +39,8 @@ class Case:
 class Reading:
     """What a describer said. ``abstained``: nothing was described, for whatever reason.
 
-    :param parsed: the answer could be read; :param named: units that the text names, ``None`` where text is not
+    :param parsed: the answer could be read
+    :param named: units that the text names, ``None`` where text is not
         the model's own
     """
 
@@ -54,11 +55,18 @@ class Reading:
 class Scores:
     """Of one describer on one set.
 
-    :param f1, precision, recall: units, micro-averaged over expressions above the floor; silence names no unit
-    :param sides: share of right sides among right units; :param coarse: UF1; :param ceiling: the best that perfect
-        units allow; :param abstains: share of pairs without expression that are not described; :param talk, moving:
+    :param f1: units, micro-averaged over expressions above the floor; silence names no unit
+    :param precision: as ``f1``
+    :param recall: as ``f1``
+    :param sides: share of right sides among right units
+    :param coarse: UF1
+    :param ceiling: the best that perfect
+        units allow
+    :param abstains: share of pairs without expression that are not described
+    :param talk:
         the same of speech, and of all above the floor; :param silent: share of expressions above the floor
         that are not described; :param parsed, consistent: shares of answers
+    :param moving: as ``talk``
     """
 
     f1: Estimate

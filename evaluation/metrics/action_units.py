@@ -36,7 +36,9 @@ class UnitScore:
 class ActionUnitScore:
     """Scores of sets of action units.
 
-    :param units: unit → score; :param jaccard: mean over clips; :param set_f1: mean over clips
+    :param units: unit → score
+    :param jaccard: mean over clips
+    :param set_f1: mean over clips
     :param exact: share of clips whose sets are equal
     :param unparsable: predictions that could not be read; they count as the empty set
     :param foreign: predicted unit → clips, for units outside :attr:`units`: no unit's F1 sees them, the sets do

@@ -114,8 +114,10 @@ PARSERS: Final[Mapping[str, Callable[[str], Reading]]] = {
 class TaskScore:
     """One sub-task.
 
-    :param images: with two questions each; :param right: questions answered right
-    :param both: images with both right; :param other: responses read as neither yes nor no
+    :param images: with two questions each
+    :param right: questions answered right
+    :param both: images with both right
+    :param other: responses read as neither yes nor no
     """
 
     images: int

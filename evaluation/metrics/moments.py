@@ -32,7 +32,9 @@ class MomentError:
     :param missing: pairs where the truth is known and nothing was predicted
     :param unknown: pairs where the truth is not known: not scored
     :param bias: mean with sign, positive where the prediction is late
-    :param mae: mean absolute error; :param rmse: root of the mean square; :param p95: 95th percentile of the absolute
+    :param mae: mean absolute error
+    :param rmse: root of the mean square
+    :param p95: 95th percentile of the absolute
     """
 
     count: int

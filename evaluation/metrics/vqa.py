@@ -76,7 +76,8 @@ class YesNo:
 class VqaScore:
     """Scores by what is asked; ``None`` where no such question was asked.
 
-    :param tasks: kind of question → rows; :param empty: rows without an answer, counted wrong everywhere
+    :param tasks: kind of question → rows
+    :param empty: rows without an answer, counted wrong everywhere
     :param combined: ``coarse`` and ``fine`` extracted from answers to questions for several things at once
     :param units: sets of units, over questions for units and combined ones
     :param text: BLEU and ROUGE over all rows that do not ask for a class

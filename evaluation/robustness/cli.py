@@ -104,7 +104,8 @@ def robustness(
 def main(arguments: list[str]) -> int:
     """Called by the command line; errors are the caller's to print.
 
-    :raises UsageError: no such axis, or no clips; :raises ModelMissing: a model, or the photographs, are not there
+    :raises UsageError: no such axis, or no clips
+    :raises ModelMissing: a model, or the photographs, are not there
     """
     code: Any = robustness.main(arguments, prog_name="mellm eval robustness", standalone_mode=False)
     return code if isinstance(code, int) else 0

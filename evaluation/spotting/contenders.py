@@ -210,8 +210,10 @@ def load_model(
 ) -> ModelContender:
     """A network from its file, with the networks of the folds if there are any.
 
-    :param path: ``None`` is the shipped one; :param folds: folder with ``fold-A.onnx`` …
-    :raises ModelMissing: :raises ModelCorrupt: as :class:`mellm.detectors.stepmodel.OnnxStepModel`, and for a fold of
+    :param path: ``None`` is the shipped one
+    :param folds: folder with ``fold-A.onnx`` …
+    :raises ModelMissing: as below
+    :raises ModelCorrupt: as :class:`mellm.detectors.stepmodel.OnnxStepModel`, and for a fold of
         another version than the network's
     """
     model = OnnxStepModel(path)

@@ -26,7 +26,8 @@ def load_set(
 
     :param build: whether to make missing clips (minutes to hours); without it what is there has to do
     :raises UsageError: there is no such set, or it was not built and must not be
-    :raises SourceEmpty: it holds no clip; :raises SourceCorrupt: see :func:`check`
+    :raises SourceEmpty: it holds no clip
+    :raises SourceCorrupt: see :func:`check`
     """
     from mellm.training.spotter import sets
 

@@ -18,7 +18,8 @@ from mellm.stream.errors import RunError
 class Hit:
     """A true expression that was found. Errors are found minus true, milliseconds.
 
-    :param units_true, units_found: action units as ``(number, side)``
+    :param units_true: action units as ``(number, side)``
+    :param units_found: as ``units_true``
     """
 
     true: Mapping[str, Any]

@@ -81,8 +81,10 @@ class Part(NamedTuple):
 class Distractor(NamedTuple):
     """One kind of event that is no micro-expression, or ``none``.
 
-    :param truths, found: expressions within :data:`NEAR_S` of such an event, and those that were found
-    :param time_share: of the time with a face; :param false_alarms: spots that overlap such an event and are wrong
+    :param truths: expressions within :data:`NEAR_S` of such an event, and those that were found
+    :param found: as ``truths``
+    :param time_share: of the time with a face
+    :param false_alarms: spots that overlap such an event and are wrong
     """
 
     kind: str
@@ -107,7 +109,8 @@ class Latency(NamedTuple):
     """Media time from offset to publication (ms) of the ``spots`` that came out while the clip ran.
 
     :param at_end: spots that came out because the clip ended
-    :param step_p50, step_p95: wall time of a step of the network on this machine (ms); NaN without a network
+    :param step_p50: wall time of a step of the network on this machine (ms); NaN without a network
+    :param step_p95: as ``step_p50``
     """
 
     spots: int

@@ -131,7 +131,9 @@ def bury(db: sqlite3.Connection, epoch: str, rows: Iterable[tuple[int, str, int]
 def wipe(db: sqlite3.Connection, *, vacuum: bool) -> bool:
     """Bring the deletion from the write-ahead log into the file, and empty that log.
 
-    Needs ``secure_delete`` on the connection: SQLite then overwrites what it frees. :param vacuum: rebuild the file
+    Needs ``secure_delete`` on the connection: SQLite then overwrites what it frees.
+
+    :param vacuum: rebuild the file
     too, for what was freed by a version that did not.
 
     :returns: whether it was possible; another process that reads may prevent it

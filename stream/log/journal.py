@@ -298,7 +298,8 @@ class Journal:
 
         Publishers wait meanwhile, seconds for 100 000 events.
 
-        :param reason: stands in the tombstones; :param dry_run: only tell what would go
+        :param reason: stands in the tombstones
+        :param dry_run: only tell what would go
         :param vacuum: rebuild the file too, which takes as long as copying it
         """
         with self._lock:

@@ -38,7 +38,8 @@ EXPRESSION_ID: Final = r"[A-Za-z0-9._-]{1,128}"
 class Refused(ProtocolError):
     """A well-formed message whose content cannot be obeyed; the session goes on.
 
-    :param code: stable code for the client; :param ref: the ``id`` of the message, where it had one
+    :param code: stable code for the client
+    :param ref: the ``id`` of the message, where it had one
     """
 
     def __init__(self, code: str, message: str, *, ref: str | None = None) -> None:

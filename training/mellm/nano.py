@@ -38,7 +38,10 @@ OUTPUTS = 2 * len(AUS) + len(KINDS)
 
 @dataclass(frozen=True, slots=True)
 class NanoOptions:
-    """:param look: iterations of the first stage; :param write: of the second; :param chinese: share of answers"""
+    """:param look: iterations of the first stage
+
+    :param write: of the second
+    :param chinese: share of answers"""
 
     run: Path = Path("runs/nano")
     pairs: Path = Path("runs/pairs")

@@ -37,7 +37,8 @@ SIDE = 128
 class Stored:
     """What is kept of a pair. ``picture``: ``SIDE``×``SIDE``×3 BGR; ``motion``: region table, 31×2, 1/100 IOD.
 
-    :param noise: what the head-motion fit left; :param above: whether the motion floor lets the pair through
+    :param noise: what the head-motion fit left
+    :param above: whether the motion floor lets the pair through
     """
 
     id: str

@@ -203,7 +203,8 @@ MIRROR_ORDER, MIRROR_SIGN = _mirror_table()
 class Augment:
     """Sizes of the random changes to a training crop.
 
-    :param gain: log standard deviation of one factor for all, :param region_gain: and of each region's own
+    :param gain: log standard deviation of one factor for all
+    :param region_gain: and of each region's own
     :param drop: probability that a region is lost in the whole crop (an arm, hair, a microphone)
     :param noise: standard deviation of added white noise, hundredths of IOD
     """

@@ -47,7 +47,8 @@ class Laid(NamedTuple):
     """One expression on a record.
 
     :param half: where its strongest region is
-    :param onset_step, apex_step: places in the record's grid
+    :param onset_step: place of the onset in the record's grid
+    :param apex_step: of the apex
     """
 
     truth: Interval

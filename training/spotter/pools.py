@@ -131,9 +131,11 @@ def stretches(record: Record) -> list[tuple[int, int]]:
 class Sampler:
     """Endless augmented batches from pools, in given shares.
 
-    :param pools: (pool, share of a batch); :param steps: of output in a crop
+    :param pools: (pool, share of a batch)
+    :param steps: of output in a crop
     :param overlay: faces without micro-expressions whose motion is added to some crops of the first pool, so that
-        simulated expressions are also seen on top of what real faces do; :param overlay_share: of those crops
+        simulated expressions are also seen on top of what real faces do
+    :param overlay_share: of those crops
     """
 
     def __init__(

@@ -56,8 +56,10 @@ class Record:
     :param features: T×136 float32 in 1/100 inter-ocular distance; rows of NaN are void steps
     :param truths: micro-expressions, with peaks in 1/100 inter-ocular distance
     :param events: what else happens: distractors
-    :param fps: native frame rate; :param iod_px: median inter-ocular distance in the pictures
-    :param frames: frames of the clip; :param faces: of them with a face
+    :param fps: native frame rate
+    :param iod_px: median inter-ocular distance in the pictures
+    :param frames: frames of the clip
+    :param faces: of them with a face
     :param groups: labels by which scores are told apart (``talking``, ``h264`` …)
     """
 

@@ -75,7 +75,7 @@ class Trial(NamedTuple):
 class Row:
     """One row of the reliability table: motions that were said to be found with :data:`SHARE`.
 
-    :param said: range of the sensitivity, per cent of the eye distance; :param low, high: 95 % interval (Wilson)
+    :param said: range of the sensitivity, per cent of the eye distance
     """
 
     said: tuple[float, float]
@@ -224,7 +224,8 @@ def on_pixels(
 ) -> list[Trial]:
     """Trials from clips whose expressions were laid on pixels, with the context of the same recording without them.
 
-    :param filmed: records with truths; :param clean: the recordings as they are, by file name
+    :param filmed: records with truths
+    :param clean: the recordings as they are, by file name
     """
     cases: list[_Case] = []
     for n, record in enumerate(filmed):

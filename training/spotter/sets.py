@@ -21,13 +21,13 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
-import av
 import cv2
 import numpy as np
 
 from mellm.detectors.flow import FlowEstimator, Preset, create
 from mellm.stream.errors import MellmError, ModelMissing, SourceEmpty, UsageError
 from mellm.stream.frames import Frame
+from mellm.stream.sources.media import open_container
 from mellm.training.spotter import records
 from mellm.training.spotter.evaluate import Interval
 from mellm.training.spotter.records import Event, Record
@@ -85,7 +85,8 @@ FACE_PX = (100.0, 360.0)
 class Clip:
     """How to make one clip. ``source`` is a file name, empty for rendered people; ``seed`` decides the rest.
 
-    :param remade: a recording resized, mirrored, faster or slower; :param rough: a poor camera, a restless head
+    :param remade: a recording resized, mirrored, faster or slower
+    :param rough: a poor camera, a restless head
     """
 
     name: str
@@ -360,11 +361,11 @@ def _make_video(clip: Clip, flow: Flow) -> Record:
 def _make_free(clip: Clip, flow: Flow) -> Record:
     who = video(clip.source)
     path = media() / "videos" / clip.source
-    with av.open(str(path)) as container:
+    with open_container(path) as container:
         rate = float(container.streams.video[0].average_rate or 25)
 
     def frames() -> Iterator[Frame]:
-        with av.open(str(path)) as container:
+        with open_container(path) as container:
             for k, frame in enumerate(container.decode(video=0)):
                 yield Frame(clip.name, 0, k, round(frame.time * 1e9), 0, frame.to_ndarray(format="bgr24"))
 
@@ -407,7 +408,8 @@ def build(
 ) -> Path:
     """Make what is missing of a set; returns its folder.
 
-    :param limit: make no more than the first so many clips; :param until_s: start none after this ``time.monotonic()``
+    :param limit: make no more than the first so many clips
+    :param until_s: start none after this ``time.monotonic()``
     :param flow: another estimator of motion than the product's; give such sets a ``root`` of their own
     """
     import time

@@ -74,10 +74,14 @@ MEASURED = {
 class TrainOptions:
     """A training run. The defaults are the recipe that two cores finish in under 45 minutes.
 
-    :param clips: simulated clips of 12 s for training; :param validation: and for choosing the threshold
+    :param clips: simulated clips of 12 s for training
+    :param validation: and for choosing the threshold
     :param lively: simulated clips of people with habits (:class:`mellm.training.synth.lively.LivelyOptions`)
-    :param rendered, stills, rough, video: measured clips of each kind (:mod:`mellm.training.spotter.sets`); a kind
+    :param rendered: measured clips of each kind (:mod:`mellm.training.spotter.sets`); a kind
         whose pictures are not on this machine is left out, with a warning
+    :param stills: as ``rendered``
+    :param rough: as ``rendered``
+    :param video: as ``rendered``
     :param iterations: optimiser steps of ``batch`` crops of ``crop_s`` seconds
     :param shape: of the network, in :data:`SHAPES`
     :param overlay: share of simulated crops over which the motion of real faces is laid
@@ -85,8 +89,11 @@ class TrainOptions:
     :param pretrain: first so many iterations see no filmed people
     :param cross_validate: afterwards go back to the end of ``pretrain`` for each fold of filmed people, go on without
         them, and keep those networks as ``folds/fold-X.onnx`` in the run folder
-    :param run: folder of corpora and checkpoint; :param output: where the model goes
-    :param device: ``auto`` takes a GPU where there is one; :param threads: of torch; :param workers: processes that
+    :param run: folder of corpora and checkpoint
+    :param output: where the model goes
+    :param device: ``auto`` takes a GPU where there is one
+    :param threads: of torch
+    :param workers: processes that
         draw and measure
     :param start: checkpoint of another run whose weights to begin with
     :param force: replace the model at ``output`` even if it scored higher

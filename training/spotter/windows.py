@@ -46,7 +46,8 @@ class Rows(Protocol):
 class BatchedNetwork:
     """A spotter's ONNX file with room for N rows.
 
-    :param model: as the product loaded it; :param path: its file
+    :param model: as the product loaded it
+    :param path: its file
     """
 
     def __init__(self, model: StepModel, path: Path) -> None:

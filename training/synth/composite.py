@@ -27,6 +27,7 @@ from mellm.detectors.quality import pose as head_pose
 from mellm.detectors.regions import eye_frame
 from mellm.stream.errors import SourceEmpty, UsageError
 from mellm.stream.frames import Frame
+from mellm.stream.sources.media import open_container
 from mellm.training.synth.events import Event, Expression
 from mellm.training.synth.rig import BLENDSHAPES, INDEX, Rig, load_rig
 from mellm.training.synth.script import IOD_CM, PROFILES, Profile, Script, draw_micro, random_script
@@ -51,8 +52,10 @@ TURN_LIMIT = 0.12
 class Film:
     """How the moved picture is filmed again.
 
-    :param noise: standard deviation of the sensor's noise, grey levels; :param blur: of the optics, pixels
-    :param flicker: relative amplitude of the lamp; :param flicker_hz: its frequency as the camera sees it
+    :param noise: standard deviation of the sensor's noise, grey levels
+    :param blur: of the optics, pixels
+    :param flicker: relative amplitude of the lamp
+    :param flicker_hz: its frequency as the camera sees it
     :param codec: ``h264`` with constant rate factor ``quality``, ``jpeg`` of that quality, or nothing
     """
 
@@ -138,7 +141,7 @@ def _through_h264(pictures: Iterable[U8], crf: int) -> Iterator[U8]:
             out.mux(stream.encode(frame))
         out.mux(stream.encode())
     store.seek(0)
-    with av.open(store) as back:
+    with open_container(store) as back:
         for frame in back.decode(video=0):
             yield frame.to_ndarray(format="bgr24")
 
@@ -168,9 +171,12 @@ def _enlarge(field: F32, shape: tuple[int, ...]) -> F32:
 class StillClip:
     """A photograph that does what a script says.
 
-    :param image: H×W×3 with one frontal face; :param landmarks: its 68 landmarks
-    :param fps: of the clip; :param profile: name in :data:`mellm.training.synth.script.PROFILES`
-    :param face_px: width of the face in the clip, pixels; :param more: events besides those of the profile
+    :param image: H×W×3 with one frontal face
+    :param landmarks: its 68 landmarks
+    :param fps: of the clip
+    :param profile: name in :data:`mellm.training.synth.script.PROFILES`
+    :param face_px: width of the face in the clip, pixels
+    :param more: events besides those of the profile
     """
 
     def __init__(
@@ -323,7 +329,7 @@ def _smoothed(landmarks: F32) -> F32:
 def _decoded(path: Path) -> Iterator[tuple[float, U8]]:
     """Times (s, from the first frame) and pictures."""
     first: float | None = None
-    with av.open(str(path)) as container:
+    with open_container(path) as container:
         for frame in container.decode(video=0):
             first = frame.time if first is None else first
             yield frame.time - first, frame.to_ndarray(format="bgr24")
@@ -333,8 +339,11 @@ def _decoded(path: Path) -> Iterator[tuple[float, U8]]:
 class Remake:
     """How a recording is changed as a whole before it is used for training; the default leaves it as it is.
 
-    :param zoom: of the picture; :param speed: above 1 everything happens faster; :param mirror: left and right
-        change places; :param thin: keep each frame with this probability
+    :param zoom: of the picture
+    :param speed: above 1 everything happens faster
+    :param mirror: left and right
+        change places
+    :param thin: keep each frame with this probability
     """
 
     zoom: float = 1.0
@@ -351,7 +360,8 @@ class VideoClip:
 
     :param traced: the recording and its landmarks
     :param per_min: 0 leaves the recording free of them
-    :param start_s, end_s: stretch of the recording, its own time
+    :param start_s: stretch of the recording, its own time
+    :param end_s: as ``start_s``
     """
 
     def __init__(

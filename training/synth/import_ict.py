@@ -104,7 +104,8 @@ def faces(path: Path) -> tuple[list[list[tuple[int, int]]], F64]:
 def build(folder: Path, layout: Layout = LIGHT, modes: int = MODES) -> dict[str, NDArray[np.generic]]:
     """The arrays of this project's face model.
 
-    :raises ModelMissing: a file is not there; :raises ModelCorrupt: a file is not of this topology
+    :raises ModelMissing: a file is not there
+    :raises ModelCorrupt: a file is not of this topology
     """
     rows = np.concatenate([np.arange(first, stop) for first, stop, _ in layout.parts])
     kind = np.concatenate([np.full(stop - first, what, np.uint8) for first, stop, what in layout.parts])

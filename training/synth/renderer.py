@@ -94,8 +94,10 @@ def draw_background(rng: np.random.Generator, width: int, height: int, look: Loo
 class Shot:
     """One drawn frame.
 
-    :param image: H×W×3 uint8, BGR; :param landmarks: 68×2 float32, pixels
-    :param xy: N×2 projected vertices; :param depth: N, towards the camera, cm
+    :param image: H×W×3 uint8, BGR
+    :param landmarks: 68×2 float32, pixels
+    :param xy: N×2 projected vertices
+    :param depth: N, towards the camera, cm
     """
 
     image: U8

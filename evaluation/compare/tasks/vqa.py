@@ -30,7 +30,10 @@ MAX_FILE = 256 << 20
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One question. :param clip: folder of its pictures; :param span: labels of onset and offset, where given"""
+    """One question.
+
+    :param clip: folder of its pictures
+    :param span: labels of onset and offset, where given"""
 
     id: str
     question: str

@@ -1,13 +1,9 @@
 """Reading run folders: whole ones, cut ones, damaged ones."""
 
 import json
-from fractions import Fraction
 
-import av
-import numpy as np
 import pytest
 
-from mellm.engine.export.captions import to_vtt
 from mellm.engine.results import run_reader as runs
 from mellm.engine.results.run_reader import Marker, Span, read_run
 from mellm.stream.errors import RunError, UsageError
@@ -101,24 +97,3 @@ def test_the_recording_is_found_beside_the_run_when_it_moved_with_it(folder, mad
     beside.touch()
     assert runs.recording(made, "talk") == beside
     beside.unlink()
-
-
-def test_players_count_from_where_the_container_starts(tmp_path):
-    """Camcorders write transport streams, whose time stamps begin late."""
-    run = read_run(run_folder(tmp_path / "run"))
-    assert runs.start_ms(run, "talk") == 0
-    noise = np.random.default_rng(1)
-    late = run.path / "talk.mp4"  # the suffix does not matter, the content does
-    with av.open(str(late), "w", format="mpegts") as out:
-        stream = out.add_stream("mpeg2video", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        for number in range(50):
-            frame = av.VideoFrame.from_ndarray(noise.integers(0, 255, (48, 64, 3), np.uint8), format="bgr24")
-            frame.pts, frame.time_base = 35 + number, Fraction(1, 25)  # 1.4 s
-            out.mux(stream.encode(frame))
-        out.mux(stream.encode())
-    assert runs.start_ms(run, "talk") == pytest.approx(1400, abs=50)
-    first = to_vtt(run, runs.start_ms(run, "talk")).splitlines()[6]
-    assert first.startswith("00:00:00.9")  # 2369 ms of media time
-    late.write_bytes(b"no video")
-    assert runs.start_ms(run, "talk") == 0

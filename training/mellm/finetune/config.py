@@ -41,9 +41,11 @@ class _Section(BaseModel):
 class Data(_Section):
     """What is learnt from and what is held out.
 
-    :param train: JSONL, one conversation a line; :param held_out: the same, of other subjects; may be missing
+    :param train: JSONL, one conversation a line
+    :param held_out: the same, of other subjects; may be missing
     :param root: folder that image paths are relative to; by default that of each JSONL file
-    :param max_length: tokens of a conversation, image tokens included; :param too_long: what becomes of longer ones
+    :param max_length: tokens of a conversation, image tokens included
+    :param too_long: what becomes of longer ones
     """
 
     train: Path
@@ -145,10 +147,13 @@ Strategy: TypeAlias = Annotated[FullStrategy | LoraStrategy | StagedStrategy, Fi
 class Fit(_Section):
     """The optimisation.
 
-    :param batch: conversations in an optimiser step over all processes; :param micro_batch: of them at once on a device
-    :param rate: highest learning rate; :param vision_rate: that of the vision tower where it is another
+    :param batch: conversations in an optimiser step over all processes
+    :param micro_batch: of them at once on a device
+    :param rate: highest learning rate
+    :param vision_rate: that of the vision tower where it is another
     :param warmup: share of the steps in which the rate rises; then it falls as ``schedule`` says
-    :param clip: largest norm of the gradient; :param decay: of weights, not of norms and biases
+    :param clip: largest norm of the gradient
+    :param decay: of weights, not of norms and biases
     :param precision: of the arithmetic; ``auto`` is bf16 on a GPU that has it. What is trained is kept in fp32
     :param checkpointing: recompute activations in the backward pass (less memory, a third more arithmetic)
     :param max_steps: of a stage, for trials
@@ -187,7 +192,8 @@ class Keep(_Section):
 class Evaluation(_Section):
     """Questions to the held-out subjects after training.
 
-    :param limit: records asked, spread evenly over the file; 0 asks none; :param max_tokens: of an answer
+    :param limit: records asked, spread evenly over the file; 0 asks none
+    :param max_tokens: of an answer
     :param batch: answered at once
     """
 

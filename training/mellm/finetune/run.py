@@ -43,7 +43,10 @@ MEMORY = 0.95
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What a run learns from. :param left_out: records that were too long; :param tokens: of those that were not"""
+    """What a run learns from.
+
+    :param left_out: records that were too long
+    :param tokens: of those that were not"""
 
     train: list[Record]
     held_out: list[Record]
@@ -61,8 +64,13 @@ class Interrupted(RunError):
 class Trainer:
     """A base model, its material, and a run folder.
 
-    :raises ModelMissing: :raises ModelCorrupt: :raises UsageError: :raises MissingExtra: the base cannot be used
-    :raises SourceNotFound: :raises SourceCorrupt: :raises SourceEmpty: the data cannot be used
+    :raises ModelMissing: the base cannot be used
+    :raises ModelCorrupt: the base cannot be used
+    :raises UsageError: the base cannot be used
+    :raises MissingExtra: the base cannot be used
+    :raises SourceNotFound: the data cannot be used
+    :raises SourceCorrupt: the data cannot be used
+    :raises SourceEmpty: the data cannot be used
     """
 
     def __init__(self, config: Config, told: Told | None = None) -> None:
@@ -122,7 +130,8 @@ class Trainer:
     def fit(self, resume: bool = False) -> None:
         """Run the stages that are not done yet.
 
-        :raises RunError: the folder holds another run, or cannot be written; :raises Interrupted: by a signal
+        :raises RunError: the folder holds another run, or cannot be written
+        :raises Interrupted: by a signal
         :raises ConfigError: the checkpoint to go on from is of other settings
         """
         with self.world.together("the beginning"):
