@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _PATH = click.Path(path_type=Path)
 FOLDS = Path("runs/spotter/folds")
-WIDTH = 112
+WIDTH = 124
 """Columns of the table of scores: a pipe is taken to be this wide."""
 
 

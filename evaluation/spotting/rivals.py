@@ -189,7 +189,7 @@ class PublishedDecoder:
         if (signal == "score") != (model_of is not None):
             raise ValueError("a network is needed for the score, and for nothing else")
         self.signal, self.form = signal, form
-        self.name = f"published decoder, {'our score' if signal == 'score' else 'raw flow'} ({_WORDS[form]})"
+        self.name = f"published, {signal} ({_WORDS[form]})"
         self.causal = form == "causal"
         self.options = options or DecoderOptions()
         self._model_of, self._seen = model_of, seen
