@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:  # who reads results needs no numpy
+    import numpy as np
+    from numpy.typing import NDArray
 
 Side: TypeAlias = Literal["left", "right", "both"]
 Coarse: TypeAlias = Literal["negative", "positive", "surprise"]

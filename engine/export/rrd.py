@@ -7,7 +7,7 @@ For looking at false alarms: `rerun run.rrd` shows what the spotter said, when, 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from mellm.detectors.sensitivity import BARS, LARGEST
 from mellm.engine.export import words
+from mellm.engine.results.expressions import ExpressionRecord
 from mellm.engine.results.run_reader import Run, recording
 from mellm.engine.results.score_series import CURVES, read_series
 from mellm.stream.errors import MissingExtra, RunError
@@ -104,18 +105,18 @@ def _end_s(run: Run, source: str) -> float:
 def _notes(run: Run, source: str) -> Iterator[tuple[float, str, str, str]]:
     """Spots and markers: seconds, entity, text, level."""
     for record in run.expressions:
-        track = record["track"]
-        text = f"{words.headline(record)} · score {record['score']:.2f}{_said(record)} · {record['id']}"
-        yield record["onset_ms"] / 1000, _entity(source, track, "spots"), f"onset: {text}", "INFO"
-        yield record["apex_ms"] / 1000, _entity(source, track, "spots"), f"apex: {text}", "WARN"
-        yield record["offset_ms"] / 1000, _entity(source, track, "spots"), f"offset: {text}", "INFO"
+        entity = _entity(source, record.track, "spots")
+        text = f"{words.headline(record)} · score {record.score:.2f}{_said(record)} · {record.id}"
+        yield record.onset_ms / 1000, entity, f"onset: {text}", "INFO"
+        yield record.apex_ms / 1000, entity, f"apex: {text}", "WARN"
+        yield record.offset_ms / 1000, entity, f"offset: {text}", "INFO"
     for marker in run.markers:
         yield marker.t_ms / 1000, _entity(source, "markers"), marker.label, "INFO"
 
 
-def _said(record: Mapping[str, Any]) -> str:
-    said = record.get("sensitivity")
-    return f" · would find {said['upper']:.1f} / {said['lower']:.1f} %" if isinstance(said, dict) else ""
+def _said(record: ExpressionRecord) -> str:
+    said = record.sensitivity
+    return "" if said is None else f" · would find {said.upper:.1f} / {said.lower:.1f} %"
 
 
 def _video(rerun: Any, stream: Any, run: Run, source: str) -> None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any, Final
+from typing import Final
 
 from mellm.detectors.sensitivity import BARS
 from mellm.engine.export import words
 from mellm.engine.facs.action_units import UNITS
-from mellm.engine.results.run_reader import Run, judged, sensitivity
+from mellm.engine.results.expressions import ExpressionRecord
+from mellm.engine.results.run_reader import Run, judged
 
 BAR: Final = BARS[-1]
 """Per cent of the eye distance: a moment counts as judged while a motion of this size would be found in at least one
@@ -85,15 +86,15 @@ class BaseRate:
         return value, low, high
 
 
-def unit_rows(records: Sequence[Mapping[str, Any]]) -> list[UnitRow]:
+def unit_rows(records: Sequence[ExpressionRecord]) -> list[UnitRow]:
     """Units that were named at all, most frequent first."""
-    described = sum(1 for r in records if r.get("state") == "described")
+    described = sum(1 for r in records if r.state == "described")
     sides: dict[int, Counter[str]] = {}
     scores: dict[int, list[float]] = {}
     for record in records:
-        for unit in words.units(record):
-            sides.setdefault(unit["au"], Counter())[unit["side"]] += 1
-            scores.setdefault(unit["au"], []).append(unit["score"])
+        for unit in record.action_units:
+            sides.setdefault(unit.au, Counter())[unit.side] += 1
+            scores.setdefault(unit.au, []).append(unit.score)
     rows = []
     for au, count in ((au, len(s)) for au, s in scores.items()):
         by_side = sides[au]
@@ -123,7 +124,7 @@ def judged_rate(run: Run) -> JudgedRate:
     )
     if not known:
         return JudgedRate(len(run.expressions), 0, sum(t.face_s for t in times.values()), False)
-    said = [sensitivity(record) for record in run.expressions]
+    said = [record.sensitivity for record in run.expressions]
     # at the start of a stretch nothing is known yet: such an expression counts
     found = sum(s is None or min(s) <= BAR for s in said)
     return JudgedRate(found, len(said) - found, sum(t.either_s.get(BAR, 0.0) for t in times.values()), True)
@@ -148,16 +149,16 @@ def base_rate(run: Run) -> BaseRate | None:
     return BaseRate(rate, (part["per_minute"], low, high), told["people"], part["minutes"])
 
 
-def emotions(records: Iterable[Mapping[str, Any]]) -> Counter[str]:
+def emotions(records: Iterable[ExpressionRecord]) -> Counter[str]:
     """Coarse class → count, over records whose description gives one."""
     return Counter(c for c in map(words.coarse, records) if c is not None)
 
 
-def states(records: Iterable[Mapping[str, Any]]) -> Counter[str]:
+def states(records: Iterable[ExpressionRecord]) -> Counter[str]:
     """Terminal state → count."""
-    return Counter(str(r.get("state")) for r in records)
+    return Counter(str(r.state) for r in records)
 
 
-def why_undescribed(records: Iterable[Mapping[str, Any]]) -> Counter[str]:
+def why_undescribed(records: Iterable[ExpressionRecord]) -> Counter[str]:
     """Reason in words → count, over records without a description."""
-    return Counter(words.reason(r.get("reason")) for r in records if r.get("state") != "described")
+    return Counter(words.reason(r.reason) for r in records if r.state != "described")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from mellm.engine.facs.action_units import notation
+from mellm.engine.results.expressions import ExpressionRecord
 
 STATES = {
     "described": "described",
@@ -37,31 +35,25 @@ REASONS = {
 """Reason codes that readers of a report meet most; others are shown as they are, without underscores."""
 
 
-def units(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Action units that the description names, ``[]`` without one."""
-    return list((record.get("description") or {}).get("action_units") or [])
-
-
-def facs(record: Mapping[str, Any]) -> str:
+def facs(record: ExpressionRecord) -> str:
     """Units in FACS notation, such as ``1+2+R12``; empty where none is named."""
-    return notation((u["au"], u["side"]) for u in units(record))
+    return notation((u.au, u.side) for u in record.action_units)
 
 
-def coarse(record: Mapping[str, Any]) -> str | None:
+def coarse(record: ExpressionRecord) -> str | None:
     """Negative, positive or surprise; ``None`` where the description gives no emotion."""
-    emotion = (record.get("description") or {}).get("emotion")
-    return None if emotion is None else str(emotion["coarse"])
+    return None if record.emotion is None else record.emotion.coarse
 
 
-def probability(record: Mapping[str, Any]) -> float | None:
+def probability(record: ExpressionRecord) -> float | None:
     """Probability of the coarse emotion."""
-    emotion = (record.get("description") or {}).get("emotion")
-    return None if emotion is None else float(emotion["scores"][emotion["coarse"]])
+    emotion = record.emotion
+    return None if emotion is None else emotion.scores[emotion.coarse]
 
 
-def text(record: Mapping[str, Any]) -> str:
+def text(record: ExpressionRecord) -> str:
     """The describer's sentence on one line, empty without one."""
-    return " ".join(str((record.get("description") or {}).get("text") or "").split())
+    return " ".join(record.text.split())
 
 
 def reason(code: str | None) -> str:
@@ -69,11 +61,11 @@ def reason(code: str | None) -> str:
     return "" if code is None else REASONS.get(code, code.replace("_", " "))
 
 
-def headline(record: Mapping[str, Any]) -> str:
+def headline(record: ExpressionRecord) -> str:
     """``AU 1+2 · surprise 0.95``, or why there is no description."""
-    if record.get("state") != "described":
-        why = reason(record.get("reason"))
-        return STATES.get(str(record.get("state")), "spotted") + (f": {why}" if why else "")
+    if record.state != "described":
+        why = reason(record.reason)
+        return STATES.get(record.state or "", "spotted") + (f": {why}" if why else "")
     named, share = coarse(record), probability(record)
     parts = [f"AU {facs(record)}" if facs(record) else "no action unit named"]
     if named is not None and share is not None:

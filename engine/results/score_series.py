@@ -42,16 +42,17 @@ class ScoreWriter:
 
     A series of the same name is begun anew: a recording that was not finished is analysed from its start.
 
-    :param path: of the file; it is made with the first line
+    :param path: of the file, made with the first line; ``None`` keeps nothing
     :raises RunError: it cannot be written: the disk is full, or the like
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None) -> None:
         self._path = path
         self._file: BinaryIO | None = None
         self._open: dict[int, _Open] = {}
         try:
-            path.unlink(missing_ok=True)
+            if path is not None:
+                path.unlink(missing_ok=True)
         except OSError as error:
             raise RunError(f"{path} cannot be written ({error.strerror})") from error
 
@@ -79,7 +80,7 @@ class ScoreWriter:
     def end(self, track: int) -> None:
         """The track is lost: its last line is written."""
         line = self._open.pop(track, None)
-        if line is None:
+        if line is None or self._path is None:
             return
         record = {"track": track, "t_ns": str(line.first_ns), "step_ns": STEP_NS, **line.values}
         try:

@@ -13,7 +13,7 @@ import click
 
 from mellm.detectors.sensitivity import BARS
 from mellm.detectors.stepmodel import SHIPPED, OnnxStepModel
-from mellm.stream.errors import MellmError, ModelMissing, SourceEmpty
+from mellm.stream.errors import ModelMissing, SourceEmpty
 from mellm.training.spotter import records, sensitivity
 from mellm.training.spotter.export import write_atomic
 from mellm.training.spotter.records import Record
@@ -249,16 +249,3 @@ def _teller() -> sensitivity.Progress:
             click.echo(f"{stage}: {done}/{total}", err=True)
 
     return tell
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command and return its exit code."""
-    try:
-        command.main(args=arguments, standalone_mode=False)
-    except MellmError as error:
-        click.echo(f"error: {error}", err=True)
-        return error.exit_code
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    return 0

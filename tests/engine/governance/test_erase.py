@@ -11,12 +11,14 @@ from mellm.detectors.spotting import Score
 from mellm.detectors.windows import STEP_NS
 from mellm.engine.evidence.store import EvidenceStore
 from mellm.engine.governance.erase import DataStore, ErasureReport, erase_run
+from mellm.engine.results.expressions import ExpressionRecord
 from mellm.engine.results.run_folder import EVENTS, EXPRESSIONS, RUN, RunFolder, read_expressions
-from mellm.engine.results.score_series import ScoreWriter, path_of, read_series
+from mellm.engine.results.score_series import path_of, read_series
 from mellm.stream.errors import RunError
 from mellm.stream.log.erasure import DAY_NS, Selection
 from mellm.stream.log.journal import Journal
 from mellm.stream.protocol.events import EXPRESSION_SPOTTED, FACE_APPEARED
+from tests.engine.export import made
 
 DAY = 20_000 * DAY_NS
 MOMENT = "2026-11-23T15:00:00.000000Z"
@@ -130,15 +132,16 @@ def test_a_sweep_removes_old_maps_only(kept: Any) -> None:
 def make_run(path: Path, **settings: object) -> Path:
     run = RunFolder.create(path, {"purpose": "research", **settings}, {})
     for source in ("ann", "bob"):
-        run.event({"type": "face.appeared", "source": source, "media_ns": "0", "data": {"track": 1}})
+        run.event("face.appeared", source, 0, {"track": 1})
         for each in range(2):
             id = f"{source}x{each}"
-            times = {"onset_ms": 1200.0 + 2000 * each, "offset_ms": 1500.0 + 2000 * each}
+            start = 1200.0 + 2000 * each
+            times = {"onset_ms": start, "apex_ms": start + 100, "offset_ms": start + 300}
             data = {"id": id, "source": source, "text": f"words on {id}", **times}
-            run.event({"type": "expression.spotted", "source": source, "media_ns": "1", "data": data})
+            run.event("expression.spotted", source, 1000, data)
             run.evidence(id, f"map of {id}".encode())
-            run.expression({**data, "state": "described"})
-        series = ScoreWriter(path_of(path, source))
+            run.expression(ExpressionRecord.from_json({**made.RECORDS[2], **data}))
+        series = run.series(source)
         for k in range(300):
             series.add(1, Score(k * STEP_NS, 0.5, 0.5, 0.0))
         series.close()
@@ -162,13 +165,13 @@ def test_a_source_goes_from_a_run_and_is_not_analysed_again_there(tmp_path: Path
     assert (path / "bob.eaf").exists()
     assert not path_of(path, "ann").exists()
     assert sum(len(p.times_ms()) for p in read_series(path, "bob")) == 300
-    assert [r["id"] for r in read_expressions(path)] == ["bobx0", "bobx1"]
+    assert [r.id for r in read_expressions(path)] == ["bobx0", "bobx1"]
     told = json.loads((path / RUN).read_text())["erased"]
     assert told == [{"time": MOMENT, "reason": "purge", "lines": 5, "expressions": 2, "sources": ["ann"]}]
     with_rest = RunFolder.create(path, {"purpose": "research"}, {})
-    assert with_rest.is_done("bob")
+    assert with_rest.summary("bob") is not None
     with pytest.raises(RunError, match="results of 'ann' were erased"):
-        with_rest.is_done("ann")
+        with_rest.summary("ann")
     with_rest.close()
     assert erase_run(path, Selection(source="ann"), reason="purge", moment=MOMENT) == ErasureReport()
     assert len(json.loads((path / RUN).read_text())["erased"]) == 1
