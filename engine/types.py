@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from detectors.signals import FacePair
 
 Side: TypeAlias = Literal["left", "right", "both"]
 Coarse: TypeAlias = Literal["negative", "positive", "surprise"]
@@ -35,7 +38,10 @@ class Evidence:
 
     :param motion_map: H×W×3 uint8 BGR; :param flow_stats: raw flow statistics, so that noise is not
         mistaken for motion after normalisation; :param recipe: ``mellm-v1``, ``mellm-v3`` or ``live``
-    :param refused: reason code when the motion is under the floor, else ``None``
+    :param refused: reason code when the motion is under the floor or over the ceiling, else ``None``
+    :param pair: the pictures it was made from, with the frames beside them; ``None`` where only the map is known
+    :param course: 61×136 float32, motion signals every 20 ms from 0.6 s before the apex to 0.6 s after it; NaN where
+        nothing was measured, or not yet
     """
 
     motion_map: NDArray[np.uint8]
@@ -43,6 +49,8 @@ class Evidence:
     flow_stats: dict[str, float]
     recipe: str
     refused: str | None = None
+    pair: FacePair | None = None
+    course: NDArray[np.float32] | None = None
 
     def __repr__(self) -> str:
         h, w = self.motion_map.shape[:2]
