@@ -1,4 +1,4 @@
-"""One connection to a server, from the handshake to the end. :mod:`clients.session` strings them together."""
+"""One connection to a server, from the handshake to the end. :mod:`mellm.clients.client` strings them together."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import asyncio
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit, urlunsplit
 
-from stream import client_messages as said
-from stream import wire
-from stream.errors import ProtocolError, UsageError
-from stream.events import Event
+from mellm.stream.errors import ProtocolError, UsageError
+from mellm.stream.protocol import client_messages as said
+from mellm.stream.protocol import wire
+from mellm.stream.protocol.events import Event
 
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from detectors import weights
-from detectors.faces import Detection, FaceDetector
-from detectors.landmarks import MIN_PRESENCE, Landmarker, Roi, roi_of_detection, roi_of_mesh
-from detectors.onnx import Session, session
-from detectors.tracks import Track, Tracks
-from detectors.types import F32, U8, Face
-from stream.frames import Frame
+from mellm.detectors.faces import Detection, FaceDetector
+from mellm.detectors.landmarks import MIN_PRESENCE, Landmarker, Roi, roi_of_detection, roi_of_mesh
+from mellm.detectors.onnx import Session, session
+from mellm.detectors.tracks import Track, Tracks
+from mellm.detectors.types import F32, U8, Face
+from mellm.detectors.weights import store as weights
+from mellm.stream.frames import Frame
 
 MS = 1_000_000
 
@@ -28,7 +28,7 @@ class AnalyzerOptions:
     """What is looked for, and how often, in milliseconds of media time.
 
     :param max_faces: faces followed at once; the largest come first
-    :param device: for both networks, see :func:`detectors.onnx.session`
+    :param device: for both networks, see :func:`mellm.detectors.onnx.session`
     :param detect_ms: between looks for new faces; :param search_ms: the same while no face is followed
     :param landmark_ms: between looks at a face that is followed (15 a second, and every second frame at 30)
     :param min_width: faces narrower than this many pixels are not followed
@@ -59,7 +59,7 @@ class FaceUpdate:
 
 
 class Detect(Protocol):
-    """Finds faces; see :class:`detectors.faces.FaceDetector`."""
+    """Finds faces; see :class:`mellm.detectors.faces.FaceDetector`."""
 
     def __call__(self, image: U8) -> list[Detection]:
         """Faces, best first."""
@@ -67,10 +67,22 @@ class Detect(Protocol):
 
 
 class Place(Protocol):
-    """Places a mesh; see :class:`detectors.landmarks.Landmarker`."""
+    """Places a mesh; see :class:`mellm.detectors.landmarks.Landmarker`."""
 
     def __call__(self, image: U8, roi: Roi) -> tuple[F32, float]:
         """Mesh and presence."""
+        ...
+
+
+class Analyzer(Protocol):
+    """Finds and follows faces; see :class:`FaceAnalyzer`."""
+
+    def push(self, frame: Frame) -> FaceUpdate:
+        """Faces in this frame."""
+        ...
+
+    def reset(self) -> None:
+        """Forget all tracks; ids go on."""
         ...
 
 

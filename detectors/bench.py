@@ -8,14 +8,14 @@ from time import perf_counter
 
 import numpy as np
 
-from detectors.flow import FlowEstimator, Preset, create
-from detectors.patches import CROP_IOD, anchor, apply, cut
-from detectors.regions import INDEX
-from detectors.sheet import BUMP, Sheet
-from detectors.signals import FEATURES, Geometry, TrackSignals
-from detectors.stepmodel import StepModel
-from detectors.types import F32, U8
-from detectors.windows import STEP_NS
+from mellm.detectors.flow import FlowEstimator, Preset, create
+from mellm.detectors.patches import CROP_IOD, anchor, apply, cut
+from mellm.detectors.regions import INDEX
+from mellm.detectors.sheet import BUMP, Sheet
+from mellm.detectors.signals import FEATURES, Geometry, TrackSignals
+from mellm.detectors.stepmodel import StepModel
+from mellm.detectors.types import F32, U8
+from mellm.detectors.windows import STEP_NS
 
 
 @dataclass(frozen=True, slots=True)

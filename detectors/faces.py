@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from detectors.onnx import Session
-from detectors.types import F32, U8
+from mellm.detectors.onnx import Session
+from mellm.detectors.types import F32, U8
 
 SIZE = 192
 CELLS = 48

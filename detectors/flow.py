@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 import cv2
 import numpy as np
 
-from detectors.types import F32, U8
+from mellm.detectors.types import F32, U8
 
 Preset: TypeAlias = Literal["live", "quality", "stock", "tvl1", "farneback"]
 

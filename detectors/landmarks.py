@@ -12,10 +12,10 @@ from math import atan2, cos, hypot, pi, sin
 import cv2
 import numpy as np
 
-from detectors.faces import Detection
-from detectors.onnx import Session
-from detectors.types import F32, U8
-from stream.errors import ModelCorrupt
+from mellm.detectors.faces import Detection
+from mellm.detectors.onnx import Session
+from mellm.detectors.types import F32, U8
+from mellm.stream.errors import ModelCorrupt
 
 IBUG68: tuple[tuple[int, ...], ...] = (
     # jaw, from the subject's right ear to the left

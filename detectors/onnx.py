@@ -11,8 +11,8 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from detectors.types import F32
-from stream.errors import (
+from mellm.detectors.types import F32
+from mellm.stream.errors import (
     MissingExtra,
     ModelCorrupt,
     ModelMissing,

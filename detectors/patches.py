@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.regions import EyeFrame, eye_frame
-from detectors.types import F32, U8
+from mellm.detectors.regions import EyeFrame, eye_frame
+from mellm.detectors.types import F32, U8
 
 Matrix: TypeAlias = NDArray[np.float64]
 """2×3 affine map of pixel coordinates; pixel centres lie at integers."""

@@ -7,7 +7,7 @@ from math import asin, degrees, sqrt
 import cv2
 import numpy as np
 
-from detectors.types import F32, U8, Face, Quality, Verdict
+from mellm.detectors.types import F32, U8, Face, Quality, Verdict
 
 MIN_FPS, WARN_FPS = 20.0, 49.0
 """Frames a second: refused under the first, warned under the second (a 50 fps camera measures 49.9)."""

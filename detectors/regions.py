@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from detectors.types import F32
+from mellm.detectors.types import F32
 
 RADIUS = 0.09
 """Radius of a region's disk, in inter-ocular distances."""

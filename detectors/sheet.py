@@ -10,8 +10,8 @@ from math import cos, sin
 import cv2
 import numpy as np
 
-from detectors import regions
-from detectors.types import F32, U8
+from mellm.detectors import regions
+from mellm.detectors.types import F32, U8
 
 # fmt: off
 TEMPLATE: F32 = np.array([

@@ -1,7 +1,7 @@
 """Motion signals of one tracked face: 31 regions, two baselines, head motion taken out.
 
 For every grid step the vector of ``FEATURES`` numbers holds, for the baseline of 0.1 s and then of 0.3 s,
-the residual flow of the regions (r0x, r0y, r1x, … in the order of :data:`detectors.regions.REGIONS`) and
+the residual flow of the regions (r0x, r0y, r1x, … in the order of :data:`mellm.detectors.regions.REGIONS`) and
 the six parameters of the head motion that was removed. Flow runs from t-Δ to t. Unit: 1/100 of the
 inter-ocular distance.
 
@@ -24,9 +24,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors import regions
-from detectors.flow import Dis, FlowEstimator
-from detectors.patches import (
+from mellm.detectors import regions
+from mellm.detectors.flow import Dis, FlowEstimator
+from mellm.detectors.patches import (
     CROP_EYES,
     CROP_H,
     CROP_IOD,
@@ -38,10 +38,10 @@ from detectors.patches import (
     crop_matrix,
     cut,
 )
-from detectors.regions import COUNT, RADIUS
-from detectors.types import F32, U8
-from detectors.windows import SNAP_NS, STEP_NS, FrameGate, Grid
-from stream.frames import FrameRef
+from mellm.detectors.regions import COUNT, RADIUS
+from mellm.detectors.types import F32, U8
+from mellm.detectors.windows import SNAP_NS, STEP_NS, FrameGate, Grid
+from mellm.stream.frames import FrameRef
 
 __all__ = [
     "BASELINES_NS",
@@ -143,8 +143,8 @@ class _Kept:
 class TrackSignals:
     """Motion signals of one track, frame by frame. One instance per track, one thread.
 
-    :param flow: estimator of the motion; by default :data:`detectors.flow.LIVE`, the two baselines at the same time
-        on two threads, which changes no number
+    :param flow: estimator of the motion; by default :data:`mellm.detectors.flow.LIVE`, the two baselines at the same
+        time on two threads, which changes no number
     :param origin_ns: grid time 0; give all tracks of a segment the time of its first frame
     """
 

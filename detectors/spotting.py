@@ -13,8 +13,8 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from detectors.signals import BASELINES_NS, FEATURES
-from detectors.stepmodel import (
+from mellm.detectors.signals import BASELINES_NS, FEATURES
+from mellm.detectors.stepmodel import (
     APEX,
     AU0,
     MACRO,
@@ -26,9 +26,9 @@ from detectors.stepmodel import (
     OnnxStepModel,
     StepModel,
 )
-from detectors.types import F32
-from detectors.windows import STEP_NS
-from stream.errors import ModelOutputInvalid
+from mellm.detectors.types import F32
+from mellm.detectors.windows import STEP_NS
+from mellm.stream.errors import ModelOutputInvalid
 
 __all__ = [
     "Decoder",
@@ -119,7 +119,7 @@ class StepOutput:
     """One step of network outputs, as probabilities and times.
 
     :param score: square root of p(apex)·p(me); :param onset_ns, offset_ns: where the network sees them from here
-    :param aus: probabilities in the order of :data:`detectors.stepmodel.SPOT_AUS`
+    :param aus: probabilities in the order of :data:`mellm.detectors.stepmodel.SPOT_AUS`
     """
 
     t_ns: int

@@ -17,10 +17,16 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 
-from detectors.signals import FEATURES, PER_BASELINE
-from detectors.types import F32
-from detectors.windows import STEP_NS
-from stream.errors import MissingExtra, ModelCorrupt, ModelMissing, ModelOutputInvalid, ProviderUnavailable
+from mellm.detectors.signals import FEATURES, PER_BASELINE
+from mellm.detectors.types import F32
+from mellm.detectors.windows import STEP_NS
+from mellm.stream.errors import (
+    MissingExtra,
+    ModelCorrupt,
+    ModelMissing,
+    ModelOutputInvalid,
+    ProviderUnavailable,
+)
 
 SPOT_AUS = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 24, 26)
 """Action units the network tells, in the order of its outputs."""

@@ -11,7 +11,7 @@ from typing import Final, Literal, TypeAlias
 import cv2
 import numpy as np
 
-from detectors.types import U8
+from mellm.detectors.types import U8
 
 Still: TypeAlias = Literal["frozen", "dark"]
 

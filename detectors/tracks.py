@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import hypot
 
-from detectors.landmarks import Roi, ibug68, roi_of_mesh
-from detectors.types import F32, Face
+from mellm.detectors.landmarks import Roi, ibug68, roi_of_mesh
+from mellm.detectors.types import F32, Face
 
 SAME_IOU = 0.4
 """Two tracks that overlap more than this follow one face."""

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.frames import FrameRef
+from mellm.stream.frames import FrameRef
 
 F32: TypeAlias = NDArray[np.float32]
 U8: TypeAlias = NDArray[np.uint8]
@@ -21,7 +21,7 @@ class Face:
 
     :param track: id of the track, never reused within a source
     :param box: x, y, width, height in pixels of the frame
-    :param landmarks: 68×2 float32, pixels, iBUG order (see :mod:`detectors.landmarks`)
+    :param landmarks: 68×2 float32, pixels, iBUG order (see :mod:`mellm.detectors.landmarks`)
     :param mesh: the network's own points, 478×2 or 468×2, pixels
     :param score: presence probability of the landmark network
     """

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from detectors.types import F32
+from mellm.detectors.types import F32
 
 STEP_NS = 20_000_000
 """The grid: 50 steps a second of media time."""

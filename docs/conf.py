@@ -8,8 +8,8 @@ from typing import Any
 
 from sphinx.application import Sphinx
 
-from stream.client_messages import MESSAGES
-from stream.schema import SAID, document
+from mellm.stream.protocol.client_messages import MESSAGES
+from mellm.stream.protocol.schema import SAID, document
 
 project = "mellm-live"
 author = "the mellm-live authors"

@@ -23,9 +23,9 @@ from pydantic import (
     model_validator,
 )
 
-from engine.consent import reference
-from stream.access import Scope
-from stream.errors import ConfigError
+from mellm.engine.governance.consent import reference
+from mellm.stream.errors import ConfigError
+from mellm.stream.protocol.access import Scope
 
 
 class _Section(BaseModel):

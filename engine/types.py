@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from detectors.signals import FacePair
+    from mellm.detectors.signals import FacePair
 
 Side: TypeAlias = Literal["left", "right", "both"]
 Coarse: TypeAlias = Literal["negative", "positive", "surprise"]
+State: TypeAlias = Literal["described", "abstained", "dropped"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,3 +113,12 @@ class Description:
     usage: Usage = field(default_factory=Usage)
     latency_ms: float = 0.0
     fallback: Fallback | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a job ended. ``reason`` is a code, set unless ``state`` is ``described``."""
+
+    state: State
+    reason: str | None
+    description: Description | None

@@ -1,4 +1,4 @@
-"""How far the 68 landmarks lie from points placed by hand: ``python -m evaluation.landmarks DATA``.
+"""How far the 68 landmarks lie from points placed by hand: ``python -m mellm.evaluation.landmarks DATA``.
 
 The hand-placed points are the 189 of the Face Research Lab London Set (neutral faces). They follow a mark-up of their
 own, so each landmark is held against what names the same place in it: a point, the mean of two, or – for contours,
@@ -17,10 +17,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.analyzer import FaceAnalyzer
-from detectors.landmarks import ibug68
-from detectors.types import F32
-from stream.frames import Frame
+from mellm.detectors.analyzer import FaceAnalyzer
+from mellm.detectors.landmarks import ibug68
+from mellm.detectors.types import F32
+from mellm.stream.frames import Frame
 
 F64 = NDArray[np.float64]
 

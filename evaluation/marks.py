@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from stream.errors import UsageError
+from mellm.stream.errors import UsageError
 
 END = "<!-- end of results -->"
 

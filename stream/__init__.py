@@ -3,5 +3,5 @@
 import os
 
 # OpenCV reads this once, when it is first imported, and would otherwise decode a 3 MB picture of
-# 32000×32000 pixels into gigabytes. The bound is that of stream.sources.base.MAX_PIXELS.
+# 32000×32000 pixels into gigabytes. The bound is that of mellm.stream.sources.base.MAX_PIXELS.
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(4096 * 2304))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-if TYPE_CHECKING:  # `import stream.frames` stays free of numpy
+if TYPE_CHECKING:  # `import mellm.stream.frames` stays free of numpy
     import numpy as np
     from numpy.typing import NDArray
 

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from clients.cli.logs import STATES
-
-REPO = Path(__file__).resolve().parent.parent
+from mellm.clients.cli.logs import STATES
+from tests import REPO
 
 
 def pytest_configure() -> None:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from clients.cli.demo import SAMPLE
+from mellm.clients.cli.demo import SAMPLE
 from tests.clients.browser import Page, chromium
 from tests.clients.processes import REPO, start
 
@@ -74,7 +74,7 @@ def report(page: Page, folder: Path) -> None:
     """The head of the report: summary, timeline and the first expressions."""
     out = folder / "run"
     command = ["analyze", str(SAMPLE / "sample.mp4"), "--out", str(out), "--report"]
-    subprocess.run([sys.executable, "-m", "clients.cli", *command], check=True, cwd=REPO)
+    subprocess.run([sys.executable, "-m", "mellm.clients.cli", *command], check=True, cwd=REPO)
     page.size(WIDE, 1400)
     page.open((out / "report.html").as_uri())
     time.sleep(1)

@@ -9,10 +9,10 @@ from pathlib import Path
 import click
 import pytest
 
-from clients.cli import VERBS, mellm
-from engine.config import Settings, TokenSettings, load
+from mellm.clients.cli import VERBS, mellm
+from mellm.engine.config import Settings, TokenSettings, load
+from tests import REPO
 
-REPO = Path(__file__).resolve().parents[1]
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 GROUPS = "(?:models |train |dataset |eval |audit )?"
 VERB = re.compile(rf"(?<![\w/])(?:\.venv/bin/|\$\(BIN\)/)?mellm ({GROUPS}[a-z]+)((?: [^`\n|]*)?)")

@@ -6,17 +6,17 @@ import re
 import shlex
 import shutil
 import subprocess
-from pathlib import Path
 
 import click
 import pytest
 
-from clients.cli import mellm
-from engine.metrics import Metrics
-from stream import errors
+from mellm.clients.cli import mellm
+from mellm.engine.server.metrics import Metrics
+from mellm.stream import errors
+from tests import REPO
 from tests.stream.spoken import ended, spotted
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = REPO / "docs"
 UNIT = DOCS / "deploy" / "mellm.service"
 PAGE = (DOCS / "operations.md").read_text(encoding="utf-8")
 

@@ -6,14 +6,14 @@ import json
 import subprocess
 import sys
 import tomllib
-from pathlib import Path
 from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-REPO = Path(__file__).parents[1]
+from tests import REPO
+
 BILL = REPO / "runs" / "sbom.json"
 
 pytestmark = pytest.mark.slow

@@ -14,37 +14,43 @@ import sys
 
 import click
 
-from stream.errors import MellmError, UsageError
+from mellm.stream.errors import MellmError, UsageError
 
 # name → (module, one line of help): `mellm --help` must not import numpy, so verbs load when they are called
 VERBS: dict[str, tuple[str, str]] = {
     "demo": (
-        "clients.cli.demo",
+        "mellm.clients.cli.demo",
         "Analyse the sample that ships with the project and score it against its truth.",
     ),
-    "analyze": ("clients.cli.analyze", "Analyse recordings into a run folder."),
-    "watch": ("clients.cli.watch", "Follow one source in the terminal."),
-    "serve": ("clients.cli.serve", "Follow sources and push results to WebSocket clients."),
-    "listen": ("clients.cli.listen", "Print what a server pushes."),
-    "export": ("clients.cli.export", "Write a run as CSV, JSON lines, ELAN, WebVTT, SubRip or a report."),
-    "annotate": ("clients.cli.annotate", "Burn boxes, captions and motion maps into a copy of a recording."),
-    "replay": ("clients.cli.replay", "Print the events of a run once more, at any pace."),
-    "probe": ("clients.cli.probe", "Show what a source delivers: codec, size, rates, gaps."),
-    "describe": ("clients.cli.pair", "Describe one onset–apex pair of pictures."),
-    "flowmap": ("clients.cli.pair", "Draw the motion map of one onset–apex pair of pictures."),
-    "models": ("clients.cli.models", "Pull, list and verify the models."),
-    "dataset": ("clients.cli.dataset", "Build and check instruction data (extra `train`)."),
-    "train": ("clients.cli.train", "Train the spotter on synthetic faces (extra `train`)."),
-    "eval": ("clients.cli.evaluate", "Measure spotters against known truth (extras `train`, `eval`)."),
+    "analyze": ("mellm.clients.cli.analyze", "Analyse recordings into a run folder."),
+    "watch": ("mellm.clients.cli.watch", "Follow one source in the terminal."),
+    "serve": ("mellm.clients.cli.serve", "Follow sources and push results to WebSocket clients."),
+    "listen": ("mellm.clients.cli.listen", "Print what a server pushes."),
+    "export": (
+        "mellm.clients.cli.export",
+        "Write a run as CSV, JSON lines, ELAN, WebVTT, SubRip or a report.",
+    ),
+    "annotate": (
+        "mellm.clients.cli.annotate",
+        "Burn boxes, captions and motion maps into a copy of a recording.",
+    ),
+    "replay": ("mellm.clients.cli.replay", "Print the events of a run once more, at any pace."),
+    "probe": ("mellm.clients.cli.probe", "Show what a source delivers: codec, size, rates, gaps."),
+    "describe": ("mellm.clients.cli.pair", "Describe one onset–apex pair of pictures."),
+    "flowmap": ("mellm.clients.cli.pair", "Draw the motion map of one onset–apex pair of pictures."),
+    "models": ("mellm.clients.cli.models", "Pull, list and verify the models."),
+    "dataset": ("mellm.clients.cli.dataset", "Build and check instruction data (extra `train`)."),
+    "train": ("mellm.clients.cli.train", "Train the spotter on synthetic faces (extra `train`)."),
+    "eval": ("mellm.clients.cli.evaluate", "Measure spotters against known truth (extras `train`, `eval`)."),
     "compare": (
-        "clients.cli.compare",
+        "mellm.clients.cli.compare",
         "Put the same questions to many multimodal models, side by side (extra `eval`).",
     ),
-    "schema": ("clients.cli.schema", "Print the JSON Schema or AsyncAPI document of the protocol."),
-    "purge": ("clients.cli.purge", "Erase what was found, by source, subject, age or expression."),
-    "audit": ("clients.cli.audit", "Check the log of who did what."),
-    "bench": ("clients.cli.bench", "Measure speed and latency on this machine."),
-    "doctor": ("clients.cli.doctor", "Check this installation."),
+    "schema": ("mellm.clients.cli.schema", "Print the JSON Schema or AsyncAPI document of the protocol."),
+    "purge": ("mellm.clients.cli.purge", "Erase what was found, by source, subject, age or expression."),
+    "audit": ("mellm.clients.cli.audit", "Check the log of who did what."),
+    "bench": ("mellm.clients.cli.bench", "Measure speed and latency on this machine."),
+    "doctor": ("mellm.clients.cli.doctor", "Check this installation."),
 }
 
 _NAMES = {"eval": "evaluate"}  # verbs that are a builtin's name in Python
@@ -94,7 +100,7 @@ def mellm(verbose: bool, log_format: str) -> None:
 
     A measurement of facial motion with uncertainty; no lie detector, no basis for decisions about people.
     """
-    from clients.cli.logs import start
+    from mellm.clients.cli.logs import start
 
     start(verbose=verbose, structured=log_format == "json")
 
@@ -138,7 +144,7 @@ def _unheard() -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    from stream.sources.addresses import redact_text
+    from mellm.stream.sources.addresses import redact_text
 
     # the arguments that a message quotes may be addresses with a password
     click.echo(f"mellm: error: {redact_text(message)}", err=True)

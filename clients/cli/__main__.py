@@ -1,5 +1,5 @@
-"""``python -m clients.cli``: the command without its entry point."""
+"""``python -m mellm.clients.cli``: the command without its entry point."""
 
-from clients.cli import main
+from mellm.clients.cli import main
 
 main()

@@ -9,14 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clients.cli.common import clock, json_flag, make_describer, one_line, settings_flags, settings_from
-from stream.errors import DescriberError, UsageError
+from mellm.clients.cli.common import (
+    clock,
+    json_flag,
+    make_describer,
+    one_line,
+    settings_flags,
+    settings_from,
+)
+from mellm.stream.errors import DescriberError, UsageError
 
 if TYPE_CHECKING:
-    from clients.exporters.runs import Marker
-    from engine.config import Settings
-    from engine.offline import RunResult
-    from stream.frames import SourceInfo
+    from mellm.engine.analysis.offline import RunResult
+    from mellm.engine.config import Settings
+    from mellm.engine.results.run_reader import Marker
+    from mellm.stream.frames import SourceInfo
 
 
 @click.command()
@@ -87,15 +94,15 @@ def analyze(
 def _markers(path: Path | None) -> list[Marker]:
     if path is None:
         return []
-    from clients.exporters.corrections import read_markers
+    from mellm.engine.export.corrections import read_markers
 
     return read_markers(path)
 
 
 def _report(out: Path, markers: list[Marker], *, no_faces: bool) -> None:
-    from clients.cli.export import page
-    from clients.exporters.formats import WHOLE, write
-    from clients.exporters.runs import read_run
+    from mellm.clients.cli.export import page
+    from mellm.engine.export.formats import WHOLE, write
+    from mellm.engine.results.run_reader import read_run
 
     target = out / WHOLE["html"]
     write(target, page(read_run(out).with_markers(markers), no_faces=no_faces))
@@ -116,11 +123,11 @@ def run(
 
     :param consent: reference by which ``mellm purge --subject`` finds the run
     """
-    from engine import offline
-    from engine.chains import ChainFactory
-    from engine.consent import reference
-    from engine.facts import versions
-    from engine.run_folder import RunFolder
+    from mellm.engine.analysis import offline
+    from mellm.engine.analysis.pipeline_factory import ChainFactory
+    from mellm.engine.governance.consent import reference
+    from mellm.engine.provenance import versions
+    from mellm.engine.results.run_folder import RunFolder
 
     describer = make_describer(settings)
     factory = ChainFactory(settings, describer.recipe)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from clients.cli.common import clock
-from stream.errors import UsageError
+from mellm.clients.cli.common import clock
+from mellm.stream.errors import UsageError
 
 _PATH = click.Path(path_type=Path)
 
@@ -28,11 +28,11 @@ def annotate(video: Path, run: Path, out: Path | None, source: str | None, devic
     """
     from rich.console import Console
 
-    from clients.exporters.annotate import annotate as write
-    from clients.exporters.runs import read_run
-    from engine.chains import ChainFactory
-    from engine.config import load
-    from stream.sources import open_source
+    from mellm.engine.analysis.pipeline_factory import ChainFactory
+    from mellm.engine.config import load
+    from mellm.engine.export.annotate import annotate as write
+    from mellm.engine.results.run_reader import read_run
+    from mellm.stream.sources import open_source
 
     found = read_run(run)
     name = source or _named(video, found.sources)
@@ -61,7 +61,7 @@ def annotate(video: Path, run: Path, out: Path | None, source: str | None, devic
 
 def _named(video: Path, sources: tuple[str, ...]) -> str:
     """The recording of that name, or the only one there is."""
-    from engine.offline import recordings
+    from mellm.engine.analysis.offline import recordings
 
     (mine,) = recordings([str(video)])
     if mine.id in sources or len(sources) != 1:

@@ -24,8 +24,8 @@ def verify(file: Path, head: Path | None) -> int:
 
     Exit code 6 when there is one.
     """
-    from engine.audit import verify as follow
-    from stream.errors import AuditError
+    from mellm.engine.governance.audit import verify as follow
+    from mellm.stream.errors import AuditError
 
     found = follow(file, head)
     if not found.intact:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clients.cli.common import json_flag, make_describer, settings_flags, settings_from
+from mellm.clients.cli.common import json_flag, make_describer, settings_flags, settings_from
 
 if TYPE_CHECKING:
-    from detectors.bench import StepBench
+    from mellm.detectors.bench import StepBench
 
 
 def _step_line(step: StepBench) -> str:
@@ -33,13 +33,13 @@ def bench(seconds: float, as_json: bool, **flags: Any) -> None:
 
     The pictures are the shipped sample, resized and repeated. Prints ratios against limits of the same run.
     """
-    from clients.cli.demo import SAMPLE
-    from detectors.bench import steps
-    from detectors.spotting import OnnxStepModel
-    from engine import bench as measure
-    from engine.chains import ChainFactory
-    from engine.facts import machine, versions
-    from stream.sources import open_source
+    from mellm.clients.cli.demo import SAMPLE
+    from mellm.detectors.bench import steps
+    from mellm.detectors.spotting import OnnxStepModel
+    from mellm.engine.analysis import bench as measure
+    from mellm.engine.analysis.pipeline_factory import ChainFactory
+    from mellm.engine.provenance import machine, versions
+    from mellm.stream.sources import open_source
 
     settings = settings_from(flags, purpose="self-use")
     sample = SAMPLE / "sample.mp4"

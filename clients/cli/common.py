@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from engine.config import Settings
-    from engine.describe import Describer
+    from mellm.engine.config import Settings
+    from mellm.engine.describe import Describer
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -43,7 +43,7 @@ _ALWAYS = (
 
 
 def settings_flags(command: Command) -> Command:
-    """The flags that become :class:`engine.config.Settings`."""
+    """The flags that become :class:`mellm.engine.config.Settings`."""
     return _with(command, _DESCRIBING + _ANALYSIS + _ALWAYS)
 
 
@@ -64,10 +64,11 @@ def settings_from(
     """Settings from a verb's flags (those of :func:`settings_flags` are taken out of ``flags``).
 
     :param purpose: default purpose of the verb; ``None`` where one must be stated
-    :raises ConfigError: :raises PurposeRefused: see :mod:`engine.config` and :mod:`engine.privacy`
+    :raises ConfigError: :raises PurposeRefused: see :mod:`mellm.engine.config` and
+        :mod:`mellm.engine.governance.purpose`
     """
-    from engine import privacy
-    from engine.config import load
+    from mellm.engine.config import load
+    from mellm.engine.governance import purpose as privacy
 
     given = {
         "describer.kind": flags.pop("describer"),
@@ -90,7 +91,7 @@ def settings_from(
 
 def make_describer(settings: Settings) -> Describer:
     """The describer that the settings name."""
-    from engine.describe import create
+    from mellm.engine.describe import create
 
     chosen = settings.describer
     return create(

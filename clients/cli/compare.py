@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from clients.cli.common import json_flag
+from mellm.clients.cli.common import json_flag
 
 _PATH = click.Path(path_type=Path)
 
@@ -28,10 +28,10 @@ def compare(
 
     Exit code 5: an endpoint was asked no more before the end (wrong key, no such model, away); the report is there.
     """
-    from stream.errors import MissingExtra
+    from mellm.stream.errors import MissingExtra
 
     try:
-        from evaluation.compare import cli
+        from mellm.evaluation.compare import cli
     except ImportError as error:
         raise MissingExtra(
             f"mellm compare needs {error.name}", remedy="pip install 'mellm-live[eval]'"

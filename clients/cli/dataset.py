@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from clients.cli.forward import forward
+from mellm.clients.cli.forward import forward
 
 
 @click.group()
@@ -12,6 +12,6 @@ def dataset() -> None:
     """Build and check instruction data, look at data sets (extras `train`, `eval`)."""
 
 
-forward(dataset, "build", "training.instruct.cli", "Build instruction data.", "build")
-forward(dataset, "lint", "training.instruct.cli", "Check them.", "lint")
-forward(dataset, "inspect", "evaluation.datasets.cli", "Say what a data set holds.", extra="eval")
+forward(dataset, "build", "mellm.training.instruct.cli", "Build instruction data.", "build")
+forward(dataset, "lint", "mellm.training.instruct.cli", "Check them.", "lint")
+forward(dataset, "inspect", "mellm.evaluation.datasets.cli", "Say what a data set holds.", extra="eval")

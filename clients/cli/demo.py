@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from clients.cli.common import settings_flags, settings_from
+from mellm.clients.cli.common import settings_flags, settings_from
 
 SAMPLE = Path(__file__).resolve().parent.parent / "sample"
 
@@ -22,8 +22,8 @@ def demo(out: Path, **flags: Any) -> None:
     The sample is synthetic: a public-domain portrait moved by known amounts at known times. The file with the truth
     is opened only after the analysis has ended. An earlier demo in the same folder is replaced.
     """
-    from clients.cli.analyze import run
-    from engine.run_folder import RUN
+    from mellm.clients.cli.analyze import run
+    from mellm.engine.results.run_folder import RUN
 
     settings = settings_from(flags, purpose="self-use")
     if (out / RUN).exists():
@@ -33,7 +33,7 @@ def demo(out: Path, **flags: Any) -> None:
     for _, error in result.failures:
         raise error
 
-    from evaluation.demo_score import render, score_run
+    from mellm.evaluation.spotting.demo_score import render, score_run
 
     click.echo()
     click.echo(render(score_run(out, SAMPLE / "sample.truth.json")))

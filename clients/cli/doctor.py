@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clients.checkup import Finding, check_server
-from clients.cli.common import json_flag
-from stream.errors import MellmError
+from mellm.clients.cli.checkup import Finding, check_server
+from mellm.clients.cli.common import json_flag
+from mellm.stream.errors import MellmError
 
 if TYPE_CHECKING:
-    from detectors.onnx import Device
+    from mellm.detectors.onnx import Device
 
 CV2_WHEELS = (
     "opencv-python",
@@ -65,7 +65,7 @@ def doctor(device: Device, url: str | None, token_env: str, as_json: bool) -> in
 
 
 def _libraries() -> list[Finding]:
-    from engine.facts import machine, versions
+    from mellm.engine.provenance import machine, versions
 
     facts: dict[str, Any] = versions()
     installed = {d.metadata["Name"].lower() for d in distributions() if d.metadata["Name"]}
@@ -83,7 +83,7 @@ def _libraries() -> list[Finding]:
 
 
 def _models() -> list[Finding]:
-    from detectors import weights
+    from mellm.detectors.weights import store as weights
 
     return [
         Finding(
@@ -96,7 +96,7 @@ def _models() -> list[Finding]:
 
 
 def _provider(device: Device) -> Finding:
-    from detectors.spotting import OnnxStepModel
+    from mellm.detectors.spotting import OnnxStepModel
 
     try:
         return Finding("device", "ok", f"{device}: {OnnxStepModel(device=device).provider}")

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clients.cli.common import json_flag
-from clients.cli.forward import forward
+from mellm.clients.cli.common import json_flag
+from mellm.clients.cli.forward import forward
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from evaluation.spotting.contenders import Contender, ModelContender
-    from evaluation.spotting.report import Report
-    from evaluation.spotting.tune import Tuned
-    from training.spotter.records import Record
+    from mellm.evaluation.spotting.contenders import Contender, ModelContender
+    from mellm.evaluation.spotting.report import Report
+    from mellm.evaluation.spotting.tune import Tuned
+    from mellm.training.spotter.records import Record
 
 _PATH = click.Path(path_type=Path)
 FOLDS = Path("runs/spotter/folds")
@@ -42,9 +42,9 @@ class _OfDataSets(click.Command):
         if "dataset" not in ctx.meta:
             return super().invoke(ctx)
         try:
-            from evaluation.run.cli import main
+            from mellm.evaluation.dataset_runs.cli import main
         except ImportError as error:
-            from stream.errors import MissingExtra
+            from mellm.stream.errors import MissingExtra
 
             raise MissingExtra(
                 f"the evaluation needs {error.name}", remedy="pip install 'mellm-live[cpu,train,eval]'"
@@ -95,16 +95,16 @@ def spotting(
 
     The shipped network, --model and --before run beside a training-free baseline in a causal and a whole-video form.
     People of `talking` and `free` are judged by the networks of --folds that never saw them. Sets that are missing are
-    made first, from `training.spotter.sets` (hours for all on two cores; with --no-build what is there is used).
+    made first, from `mellm.training.spotter.sets` (hours for all on two cores; with --no-build what is there is used).
 
     Truth is synthetic: expressions are rendered, or laid on real pictures. On data sets that you hold:
     `mellm eval spotting --dataset NAME --root DIR --out DIR` (`--dataset x --help` shows its options).
     """
     try:
-        from evaluation.spotting import contenders, data, report
-        from training.spotter import sets
+        from mellm.evaluation.spotting import contenders, data, report
+        from mellm.training.spotter import sets
     except ImportError as error:
-        from stream.errors import MissingExtra
+        from mellm.stream.errors import MissingExtra
 
         raise MissingExtra(
             f"the evaluation needs {error.name}", remedy="pip install 'mellm-live[cpu,train,eval]'"
@@ -144,7 +144,7 @@ def _networks(
     model: Path | None, before: Path | None, folds: Path | None, tell: Callable[[str], None]
 ) -> list[ModelContender]:
     """The shipped network, another one, an earlier one. Folds go with the newest: the other one if there is one."""
-    from stream.errors import ModelCorrupt, ModelMissing
+    from mellm.stream.errors import ModelCorrupt, ModelMissing
 
     if folds is not None and not any(folds.glob("fold-*.onnx")):
         raise ModelMissing(
@@ -163,7 +163,7 @@ def _networks(
 
 
 def _loaded(model: Path | None, before: Path | None, folds: Path | None) -> list[ModelContender]:
-    from evaluation.spotting.contenders import load_model
+    from mellm.evaluation.spotting.contenders import load_model
 
     out = [load_model("shipped", None, folds=None if model else folds)]
     if model:
@@ -175,7 +175,7 @@ def _loaded(model: Path | None, before: Path | None, folds: Path | None) -> list
 
 def _writable(out: Path) -> None:
     """Find out before an hour of work, not after it."""
-    from stream.errors import RunError
+    from mellm.stream.errors import RunError
 
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -213,7 +213,7 @@ def _show(report: Report, as_json: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from evaluation.spotting.page import ranged, two
+    from mellm.evaluation.spotting.page import ranged, two
 
     table = Table(
         title="IoU ≥ .5, one to one, pooled; [95 % intervals]; apex: mean error; late: p50 / p95 after the offset",
@@ -261,7 +261,7 @@ def _show(report: Report, as_json: bool) -> None:
 def _tune(contender: ModelContender, found: Mapping[str, Sequence[Record]], as_json: bool) -> None:
     from dataclasses import asdict
 
-    from evaluation.spotting import tune
+    from mellm.evaluation.spotting import tune
 
     _tell_tuned(contender.name, tune.model(contender, found), as_json, asdict)
 
@@ -338,17 +338,17 @@ def describing(
     """Score describers against known units, on pairs that no describer was trained on."""
     import json
 
-    from stream.errors import MissingExtra
+    from mellm.stream.errors import MissingExtra
 
     try:
-        from evaluation import marks
-        from evaluation.describing import cases, readers, report
+        from mellm.evaluation import marks
+        from mellm.evaluation.describing import cases, readers, report
     except ImportError as error:
         raise MissingExtra(
             f"evaluating needs {error.name}", remedy="pip install 'mellm-live[train,eval]'"
         ) from error
-    from detectors.stepmodel import OnnxStepModel
-    from engine.describe import create
+    from mellm.detectors.stepmodel import OnnxStepModel
+    from mellm.engine.describe import create
 
     asked: dict[str, readers.Reader] = {}
     for kind in kinds or ("rules", "nano"):
@@ -374,23 +374,32 @@ def describing(
     click.echo(json.dumps(report.plain(results), indent=1) if as_json else report.table(results))
 
 
-forward(evaluate, "metrics", "evaluation.metrics.cli", "Score files by challenge metrics.", extra="eval")
+forward(
+    evaluate, "metrics", "mellm.evaluation.metrics.cli", "Score files by challenge metrics.", extra="eval"
+)
 forward(
     evaluate,
     "corrections",
-    "evaluation.corrections.cli",
+    "mellm.evaluation.corrections.cli",
     "Score a run against corrections made in ELAN or a table.",
     extra="eval",
 )
 forward(
-    evaluate, "recognition", "evaluation.run.cli", "Score classes on data sets.", "recognition", extra="eval"
+    evaluate,
+    "recognition",
+    "mellm.evaluation.dataset_runs.cli",
+    "Score classes on data sets.",
+    "recognition",
+    extra="eval",
 )
 forward(
     evaluate,
     "understanding",
-    "evaluation.run.cli",
+    "mellm.evaluation.dataset_runs.cli",
     "Score units and questions.",
     "understanding",
     extra="eval",
 )
-forward(evaluate, "robustness", "evaluation.robustness.cli", "Show how scores fall as pictures get worse.")
+forward(
+    evaluate, "robustness", "mellm.evaluation.robustness.cli", "Show how scores fall as pictures get worse."
+)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from clients.cli.common import clock
+from mellm.clients.cli.common import clock
 
 if TYPE_CHECKING:
-    from clients.exporters.runs import Run
+    from mellm.engine.results.run_reader import Run
 
 _PATH = click.Path(path_type=Path)
 
@@ -46,7 +46,7 @@ def export(
 
     Corrections made in ELAN or in a table are scored with `mellm eval corrections`.
     """
-    from clients.exporters import formats
+    from mellm.engine.export import formats
 
     chosen = load(run, source, markers)
     if out is None:
@@ -66,7 +66,7 @@ def _reporter(no_faces: bool) -> Callable[[Run], str]:
 
 def page(run: Run, *, no_faces: bool) -> str:
     """The report; the terminal is told how far the reading of the recording is."""
-    from clients.exporters import pictures, report
+    from mellm.engine.export import pictures, report
 
     found = None
     if not no_faces:
@@ -88,8 +88,8 @@ def _reading() -> Iterator[Callable[[float], None]]:
 
 def load(run: Path, source: str | None, markers: Path | None) -> Run:
     """The run that the flags name, with the markers."""
-    from clients.exporters.corrections import read_markers
-    from clients.exporters.runs import read_run
+    from mellm.engine.export.corrections import read_markers
+    from mellm.engine.results.run_reader import read_run
 
     found = read_run(run)
     if markers is not None:

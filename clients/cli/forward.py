@@ -19,7 +19,7 @@ def forward(
 
     @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
     def run(arguments: tuple[str, ...]) -> int:
-        from stream.errors import MissingExtra
+        from mellm.stream.errors import MissingExtra
 
         try:
             main = import_module(module).main

@@ -8,9 +8,9 @@ import os
 
 import click
 
-from clients.cli.common import json_flag, one_line
-from clients.cli.happenings import Happenings
-from clients.terminal import LIVE_TYPES, Screen
+from mellm.clients.cli.common import json_flag, one_line
+from mellm.clients.cli.happenings import Happenings
+from mellm.clients.cli.terminal import LIVE_TYPES, Screen
 
 
 @click.command()
@@ -53,11 +53,11 @@ async def _listen(
     token: str | None,
     as_json: bool,
 ) -> None:
-    from clients.session import connect
-    from stream.wire import encode
+    from mellm.clients.client import connect
+    from mellm.stream.protocol.wire import encode
 
     # a server that went away is news for whoever sits there
-    logging.getLogger("clients.session").setLevel(logging.INFO)
+    logging.getLogger("mellm.clients.client").setLevel(logging.INFO)
     happenings = Happenings()
     screen = Screen(enabled=False if as_json else None)
     wanted = types or (() if as_json else ("expression.*", "source.*", "stream.skipped"))

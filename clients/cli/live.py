@@ -11,17 +11,17 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from clients.cli.common import make_describer
-from stream.errors import UsageError
+from mellm.clients.cli.common import make_describer
+from mellm.stream.errors import UsageError
 
 if TYPE_CHECKING:
-    from engine.config import Settings, SourceSettings
-    from engine.live import LiveEngine, Sink
-    from engine.spool import Spool
-    from engine.watchdog import Watchdog
-    from stream.frames import Frame
-    from stream.sources.push import PushInlet
-    from stream.supervise import RunnerOptions
+    from mellm.engine.analysis.live import LiveEngine, Sink
+    from mellm.engine.analysis.spool import Spool
+    from mellm.engine.analysis.watchdog import Watchdog
+    from mellm.engine.config import Settings, SourceSettings
+    from mellm.stream.capture.runner import RunnerOptions
+    from mellm.stream.frames import Frame
+    from mellm.stream.sources.push import PushInlet
 
 
 def parse_sources(pairs: Sequence[str], mirrored: Sequence[str] = ()) -> list[dict[str, object]]:
@@ -55,13 +55,13 @@ def build(
 
     :param options: how sources are kept alive; by default they may be down at the start
     :param spool: keeps describe jobs over a crash; :param watchdog: is told that sources go on
-    :param on_frame: sees each frame, see :class:`engine.live.LiveEngine`
+    :param on_frame: sees each frame, see :class:`mellm.engine.analysis.live.LiveEngine`
     :param inlets: where clients' pictures arrive, for sources whose address is ``push:``
     """
-    from engine.chains import ChainFactory
-    from engine.live import LiveEngine
-    from stream.sources import SourceOptions
-    from stream.supervise import RunnerOptions, SourceRunner
+    from mellm.engine.analysis.live import LiveEngine
+    from mellm.engine.analysis.pipeline_factory import ChainFactory
+    from mellm.stream.capture.runner import RunnerOptions, SourceRunner
+    from mellm.stream.sources import SourceOptions
 
     describer = make_describer(settings)
     factory = ChainFactory(settings, describer.recipe)

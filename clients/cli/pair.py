@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clients.cli.common import describing_flags, json_flag, make_describer, settings_from, spoken
-from stream.errors import UsageError
+from mellm.clients.cli.common import describing_flags, json_flag, make_describer, settings_from, spoken
+from mellm.stream.errors import UsageError
 
 if TYPE_CHECKING:
-    from engine.describe.base import Recipe
-    from engine.pairs import PairEvidence
+    from mellm.engine.describe.base import Recipe
+    from mellm.engine.evidence.picture_pair import PairEvidence
 
 RECIPES = ("live", "mellm-v1", "mellm-v3")
 
@@ -72,7 +72,7 @@ def flowmap(
 
     With --json, the region table and the flow's statistics go to standard output as one JSON object.
     """
-    from engine.pairs import pair_evidence
+    from mellm.engine.evidence.picture_pair import pair_evidence
 
     if out.suffix.lower() != ".png":
         raise UsageError(f"{out}: motion maps are written as PNG", remedy="name a file that ends in .png")
@@ -96,9 +96,9 @@ def flowmap(
 @describing_flags
 def describe(onset: str, apex: str, as_json: bool, **flags: Any) -> None:
     """Describe what moved between the pictures ONSET and APEX: action units, coarse emotion, a sentence."""
-    from engine.describe import DescribeContext
-    from engine.pairs import pair_evidence
-    from engine.records import DISCLAIMER, description_record
+    from mellm.engine.describe import DescribeContext
+    from mellm.engine.evidence.picture_pair import pair_evidence
+    from mellm.engine.results.expressions import DISCLAIMER, description_record
 
     settings = settings_from(flags, purpose="self-use")
     describer = make_describer(settings)
@@ -124,7 +124,7 @@ def describe(onset: str, apex: str, as_json: bool, **flags: Any) -> None:
 
 def _report(onset: str, apex: str, found: PairEvidence) -> dict[str, Any]:
     """What JSON says of a pair: face, flow statistics, region table."""
-    from engine.records import quality_record
+    from mellm.engine.results.expressions import quality_record
 
     evidence = found.evidence
     return {

@@ -6,7 +6,7 @@ import json
 
 import click
 
-from clients.cli.common import json_flag
+from mellm.clients.cli.common import json_flag
 
 
 @click.command()
@@ -20,7 +20,7 @@ def probe(uri: str, seconds: float, fps: float | None, as_json: bool) -> None:
     """Show codec, size, rotation, declared and measured frame rate, gaps and repaired stamps of URI."""
     from dataclasses import asdict
 
-    from stream.sources import probe as look
+    from mellm.stream.sources import probe as look
 
     report = asdict(look(uri, seconds=seconds, fps=fps))
     if as_json:

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clients.cli.common import json_flag
+from mellm.clients.cli.common import json_flag
 
 if TYPE_CHECKING:
-    from engine.erase import Gone
-    from stream.erasure import Selection
+    from mellm.engine.governance.erase import Gone
+    from mellm.stream.log.erasure import Selection
 
 REASON = "purge"
 _UNITS = {"h": 3600, "d": 86_400, "w": 7 * 86_400}
@@ -59,13 +59,13 @@ def purge(
     again, and a replay says how many are gone. Writes one line to the audit log. Backups, exports and what clients
     have received are elsewhere.
     """
-    from clients.cli.serve import audit_path, journal_path
-    from engine.config import load
-    from engine.erase import Keeper, erase_run
-    from stream.erasure import Selection
-    from stream.errors import JournalError, UsageError
-    from stream.events import rfc3339
-    from stream.journal import Journal
+    from mellm.clients.cli.serve import audit_path, journal_path
+    from mellm.engine.config import load
+    from mellm.engine.governance.erase import Keeper, erase_run
+    from mellm.stream.errors import JournalError, UsageError
+    from mellm.stream.log.erasure import Selection
+    from mellm.stream.log.journal import Journal
+    from mellm.stream.protocol.events import rfc3339
 
     now = time.time_ns()
     try:
@@ -111,7 +111,7 @@ def _audit(path: Path | None, what: Selection, found: dict[str, Gone]) -> Iterat
     told before anything is erased."""
     from dataclasses import asdict
 
-    from engine.audit import AuditLog
+    from mellm.engine.governance.audit import AuditLog
 
     if path is None:
         yield

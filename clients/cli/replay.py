@@ -9,8 +9,8 @@ from pathlib import Path
 
 import click
 
-from clients.cli.common import json_flag, one_line
-from clients.cli.happenings import Happenings
+from mellm.clients.cli.common import json_flag, one_line
+from mellm.clients.cli.happenings import Happenings
 
 
 @click.command()
@@ -31,8 +31,8 @@ def replay(run: Path, source: str | None, speed: float, as_json: bool) -> None:
     With --json, one object a line: type, source, media_ns and data, the data of expressions as on the wire. With
     --speed, a program that reads the lines can be tried as if the camera were running.
     """
-    from clients.exporters.replay import events, paced
-    from clients.exporters.runs import read_run
+    from mellm.engine.export.replay import events, paced
+    from mellm.engine.results.run_reader import read_run
 
     found = read_run(run)
     chosen = found if source is None else found.only(source)

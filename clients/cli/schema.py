@@ -16,12 +16,12 @@ def schema(asyncapi: bool, out: Path | None) -> None:
 
     Both documents are in docs/schema, as this version makes them.
     """
-    from stream.errors import UsageError
+    from mellm.stream.errors import UsageError
 
     if asyncapi:
-        from stream.asyncapi import asyncapi as document
+        from mellm.stream.protocol.asyncapi import asyncapi as document
     else:
-        from stream.schema import document
+        from mellm.stream.protocol.schema import document
     text = json.dumps(document(), indent=1, ensure_ascii=False) + "\n"
     if out is None:
         click.echo(text, nl=False)

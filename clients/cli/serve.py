@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from clients.cli.common import settings_flags, settings_from
+from mellm.clients.cli.common import settings_flags, settings_from
 
 if TYPE_CHECKING:
-    from engine.config import Settings
-    from engine.live import LiveEngine
-    from engine.server_options import ServerOptions
-    from stream.journal import Retention
+    from mellm.engine.analysis.live import LiveEngine
+    from mellm.engine.config import Settings
+    from mellm.engine.server.options import ServerOptions
+    from mellm.stream.log.journal import Retention
 
 PAGES: Final = Path(__file__).resolve().parents[1] / "web"
 
@@ -76,9 +76,9 @@ def serve(
     Sources may be down at the start and come back by themselves. Needs --purpose, on the command line or in the
     configuration. Ctrl-C stops: clients are told where to resume.
     """
-    from clients.cli.live import parse_sources
-    from engine.consent import with_references
-    from stream.errors import ConsentMissing
+    from mellm.clients.cli.live import parse_sources
+    from mellm.engine.governance.consent import with_references
+    from mellm.stream.errors import ConsentMissing
 
     if no_consent_gate:
         raise ConsentMissing(
@@ -110,15 +110,16 @@ def follow(settings: Settings, on_page: Callable[[str], object] | None = None) -
         look is told at once of a source that cannot be opened
     :raises MellmError: with ``on_page``, why a source cannot be opened
     """
-    from engine.allocator import settle
+    from mellm.engine.server.process.allocator import settle
 
     settle()
     return asyncio.run(_serve(settings, _options(settings), on_page))
 
 
 def _options(settings: Settings) -> ServerOptions:
-    from engine import privacy, tokens
-    from engine.server_options import ServerOptions
+    from mellm.engine.governance import purpose as privacy
+    from mellm.engine.server import tokens
+    from mellm.engine.server.options import ServerOptions
 
     chosen = settings.server
     return ServerOptions(
@@ -152,7 +153,7 @@ def audit_path(settings: Settings) -> Path | None:
 
 def retention(settings: Settings) -> Retention | None:
     """How long a log on disk is kept; in memory, the journal's own bound holds."""
-    from stream.journal import Retention
+    from mellm.stream.log.journal import Retention
 
     if journal_path(settings) == ":memory:":
         return None
@@ -160,29 +161,31 @@ def retention(settings: Settings) -> Retention | None:
 
 
 async def _serve(settings: Settings, options: ServerOptions, on_page: Callable[[str], object] | None) -> int:
-    from clients.cli.live import build
-    from clients.cli.logs import show_states
-    from engine import consent, systemd, tracing
-    from engine.audit import AuditLog
-    from engine.catalog import Catalog
-    from engine.erase import Keeper
-    from engine.evidence import EvidenceStore
-    from engine.loop import calm
-    from engine.previews import Previews
-    from engine.privacy import log_audit
-    from engine.recovery import recover, take_over
-    from engine.retention import Sweeper
-    from engine.serve import serve as listening
-    from engine.sinks import HubSink
-    from engine.spool import Spool
-    from engine.state_log import StateLog
-    from engine.watchdog import Watchdog
-    from engine.withdrawal import Withdrawal, finish
-    from stream.events import SOURCE_OFFLINE
-    from stream.hub import Hub
-    from stream.journal import Journal
-    from stream.sources.push import PushInlet, is_push
-    from stream.supervise import RunnerOptions
+    from mellm.clients.cli.live import build
+    from mellm.clients.cli.logs import show_states
+    from mellm.engine.analysis.recovery import recover, take_over
+    from mellm.engine.analysis.spool import Spool
+    from mellm.engine.analysis.watchdog import Watchdog
+    from mellm.engine.evidence.store import EvidenceStore
+    from mellm.engine.governance import consent
+    from mellm.engine.governance.audit import AuditLog
+    from mellm.engine.governance.erase import Keeper
+    from mellm.engine.governance.purpose import log_audit
+    from mellm.engine.governance.retention import Sweeper
+    from mellm.engine.governance.withdrawal import Withdrawal, finish
+    from mellm.engine.server import tracing
+    from mellm.engine.server.catalog import Catalog
+    from mellm.engine.server.previews import Previews
+    from mellm.engine.server.process import systemd
+    from mellm.engine.server.process.loop import calm
+    from mellm.engine.server.process.state_log import StateLog
+    from mellm.engine.server.server import serve as listening
+    from mellm.engine.server.sinks import HubSink
+    from mellm.stream.capture.runner import RunnerOptions
+    from mellm.stream.log.hub import Hub
+    from mellm.stream.log.journal import Journal
+    from mellm.stream.protocol.events import SOURCE_OFFLINE
+    from mellm.stream.sources.push import PushInlet, is_push
 
     show_states()
     audited = audit_path(settings)
@@ -242,7 +245,7 @@ async def _serve(settings: Settings, options: ServerOptions, on_page: Callable[[
             click.echo(f"{options.declaration.notice}", err=True)
             click.echo(f"listening on {server.url}   (mellm listen {server.url})", err=True)
             click.echo(f"dashboard at {server.http_url}/", err=True)
-            take_over(left_open, engine, hub, server.metrics)
+            take_over(left_open, engine, hub, server.metrics.resumed)
             for source_id, refusal in withheld.items():
                 hub.publish_threadsafe(
                     SOURCE_OFFLINE, source_id, {"code": refusal.code, "message": str(refusal)}
@@ -276,9 +279,9 @@ async def _seen(engine: LiveEngine, stop: asyncio.Event) -> bool:
 
 def facts(settings: Settings) -> dict[str, Any]:
     """What a run is made of, for the audit log: sources with their consent, versions, models with their hashes."""
-    from engine.chains import ChainFactory
-    from engine.facts import versions
-    from stream.sources.addresses import redact
+    from mellm.engine.analysis.pipeline_factory import ChainFactory
+    from mellm.engine.provenance import versions
+    from mellm.stream.sources.addresses import redact
 
     chosen = settings.describer
     return {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from clients.cli.forward import forward
+from mellm.clients.cli.forward import forward
 
 
 @click.group()
@@ -12,6 +12,6 @@ def train() -> None:
     """Train models on synthetic faces (extra `train`)."""
 
 
-forward(train, "spotter", "training.spotter.cli", "Train the spotter.")
-forward(train, "nano", "training.mellm.cli", "Train the embedded describer.")
-forward(train, "mellm", "training.mellm.finetune.cli", "Tune a multimodal model.")
+forward(train, "spotter", "mellm.training.spotter.cli", "Train the spotter.")
+forward(train, "nano", "mellm.training.mellm.cli", "Train the embedded describer.")
+forward(train, "mellm", "mellm.training.mellm.finetune.cli", "Tune a multimodal model.")

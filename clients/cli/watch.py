@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
-from clients.cli.common import json_flag, one_line, settings_flags, settings_from
-from clients.cli.happenings import Happenings
-from clients.terminal import Screen
+from mellm.clients.cli.common import json_flag, one_line, settings_flags, settings_from
+from mellm.clients.cli.happenings import Happenings
+from mellm.clients.cli.terminal import Screen
 
 
 @click.command()
@@ -30,9 +30,9 @@ def watch(uri: str, fps: float | None, mirrored: bool, in_browser: bool, as_json
     """
     if in_browser:
         return _open({"id": "watch", "uri": uri, "fps": fps, "mirrored": mirrored}, as_json, flags)
-    from clients.cli.live import build, quietly, until_signal
-    from engine.allocator import settle
-    from stream.supervise import RunnerOptions
+    from mellm.clients.cli.live import build, quietly, until_signal
+    from mellm.engine.server.process.allocator import settle
+    from mellm.stream.capture.runner import RunnerOptions
 
     settle()
     source = {"id": "watch", "uri": uri, "fps": fps, "mirrored": mirrored}
@@ -41,7 +41,7 @@ def watch(uri: str, fps: float | None, mirrored: bool, in_browser: bool, as_json
     printer = Printer(as_json, screen)
     # somebody is sitting there: an address that does not work is told at once, not tried for ever
     engine = build(settings, settings.sources, printer, RunnerOptions(must_open=True))
-    with until_signal() as stop, quietly("stream.supervise", "engine.live"), screen:
+    with until_signal() as stop, quietly("mellm.stream.capture.runner", "mellm.engine.analysis.live"), screen:
         engine.start()
         try:
             while not stop.wait(0.1) and not engine.finished and not printer.gone:
@@ -59,7 +59,7 @@ def _open(source: dict[str, Any], as_json: bool, flags: dict[str, Any]) -> int:
     """A server for one viewer: a free port of this machine, nothing kept."""
     import webbrowser
 
-    from clients.cli.serve import follow
+    from mellm.clients.cli.serve import follow
 
     if as_json:
         raise click.UsageError("--json and --open cannot both be met: choose one")
@@ -83,7 +83,7 @@ class Printer:
         self._lock = threading.Lock()
 
     def publish(self, kind: str, source: str, data: dict[str, Any], t_ns: int | None = None) -> None:
-        """See :class:`engine.live.Sink`."""
+        """See :class:`mellm.engine.analysis.live.Sink`."""
         if self._screen.enabled:
             self._screen.board.observe(kind, source, data)
         if self._json:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from engine.describe.base import DescribeContext, Describer
-from stream.errors import UsageError
+from mellm.engine.describe.base import DescribeContext, Describer
+from mellm.stream.errors import UsageError
 
 KINDS = ("nano", "rules", "openai", "scripted")
 
@@ -35,7 +35,7 @@ def create(
     :raises ModelError: the folder of ``nano`` is not there, incomplete or damaged
     """
     if fallback not in ("none", kind):
-        from engine.describe.fallback import FallbackDescriber
+        from mellm.engine.describe.fallback import FallbackDescriber
 
         first = create(
             kind,
@@ -48,19 +48,19 @@ def create(
         )
         return FallbackDescriber(first, create(fallback))
     if kind == "rules":
-        from engine.describe.rules import RulesDescriber
+        from mellm.engine.describe.rules import RulesDescriber
 
         return RulesDescriber()
     if kind == "nano":
-        from engine.describe.local import NanoDescriber
+        from mellm.engine.describe.local import NanoDescriber
 
         return NanoDescriber(folder)
     if kind == "scripted":
-        from engine.describe.scripted import ScriptedDescriber
+        from mellm.engine.describe.scripted import ScriptedDescriber
 
         return ScriptedDescriber()
     if kind == "openai":
-        from engine.describe.openai import OpenAIDescriber
+        from mellm.engine.describe.openai import OpenAIDescriber
 
         if not base_url or not model:
             raise UsageError(

@@ -1,9 +1,9 @@
 """Explaining the motion of the 31 regions by action units.
 
 ``au_templates.json`` holds the displacement of the regions by each unit and side at full intensity, as a
-face model moves (:mod:`training.facs_templates`), head motion removed as it is from the measured motion; the
+face model moves (:mod:`mellm.training.rules.templates`), head motion removed as it is from the measured motion; the
 spread of the measurement round it; and a logistic curve that turns how well a unit explains the motion
-into a probability. Curve and spread were fitted on rendered people (:mod:`training.fit_rules`).
+into a probability. Curve and spread were fitted on rendered people (:mod:`mellm.training.rules.fit`).
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors import regions
-from engine.types import RegionMotion, Side
-from stream.errors import ModelCorrupt
+from mellm.detectors import regions
+from mellm.engine.types import RegionMotion, Side
+from mellm.stream.errors import ModelCorrupt
 
 F64 = NDArray[np.float64]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
-from engine.types import Description, Evidence
+from mellm.engine.types import Description, Evidence
 
 Recipe: TypeAlias = Literal["mellm-v1", "mellm-v3", "live"]
 
@@ -29,7 +29,7 @@ class Describer(Protocol):
     """Turns evidence into words. Synchronous, callable from several threads at once.
 
     ``describe`` either returns a :class:`Description` (``abstained`` set when it will not say) or raises a
-    :class:`stream.errors.DescriberError`. A model's error is an error, never a description.
+    :class:`mellm.stream.errors.DescriberError`. A model's error is an error, never a description.
     """
 
     @property

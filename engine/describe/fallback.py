@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
-from engine.describe.base import DescribeContext, Describer, Recipe
-from engine.types import Description, Evidence, Fallback
-from stream.errors import DescriberError, UsageError
+from mellm.engine.describe.base import DescribeContext, Describer, Recipe
+from mellm.engine.types import Description, Evidence, Fallback
+from mellm.stream.errors import DescriberError, UsageError
 
 logger = logging.getLogger(__name__)
 
@@ -18,8 +18,8 @@ RESERVE_S = 1.0
 class FallbackDescriber:
     """Asks ``first``; on an error of any kind asks ``second`` instead.
 
-    The description then carries the second one's model and profile, and :class:`engine.types.Fallback` says who should
-    have answered and why it did not. A model that abstains has answered.
+    The description then carries the second one's model and profile, and :class:`mellm.engine.types.Fallback` says
+    who should have answered and why it did not. A model that abstains has answered.
 
     :raises UsageError: the two read different evidence, so one picture cannot serve both
     """

@@ -1,9 +1,9 @@
 """Constrained decoding: only tokens that keep the answer canonical may be written.
 
 The canonical answer (profile ``nano``) is a short fixed frame with few choices, so a small automaton over bytes does,
-without a grammar library. It allows: ascending units of :data:`engine.facs.UNITS`, each once, with a side that unit can
-have; three probabilities that sum to 1; a text of printable characters that names no unit but those listed. It knows
-how many bytes are needed to finish, so an answer always ends within its budget of tokens.
+without a grammar library. It allows: ascending units of :data:`mellm.engine.facs.action_units.UNITS`, each once,
+with a side that unit can have; three probabilities that sum to 1; a text of printable characters that names no unit
+but those listed. It knows how many bytes are needed to finish, so an answer always ends within its budget of tokens.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from engine import facs
+from mellm.engine.facs import action_units as facs
 
 Phase: TypeAlias = Literal["begin", "unit", "side", "next", "negative", "positive", "surprise", "text", "end"]
 

@@ -16,13 +16,13 @@ from math import prod
 from pathlib import Path
 from typing import Final
 
-from engine.describe.base import DescribeContext, Recipe
-from engine.describe.nano_folder import Language
-from engine.describe.nano_graph import Written, shared
-from engine.describe.profiles import nano
-from engine.describe.words import clean
-from engine.types import Description, Evidence, Usage
-from stream.errors import AnswerInvalid, ModelOutputInvalid
+from mellm.engine.describe.base import DescribeContext, Recipe
+from mellm.engine.describe.nano_folder import Language
+from mellm.engine.describe.nano_graph import Written, shared
+from mellm.engine.describe.profiles import nano
+from mellm.engine.describe.words import clean
+from mellm.engine.types import Description, Evidence, Usage
+from mellm.stream.errors import AnswerInvalid, ModelOutputInvalid
 
 SHIPPED: Final = Path(__file__).parent / "models" / "nano"
 
@@ -49,7 +49,7 @@ class NanoDescriber:
     """See the module. Thread-safe; all describers of one folder in a process share its sessions.
 
     :param folder: a model folder; the shipped one if not given
-    :param constrained: write canonical answers only (see :mod:`engine.describe.grammar`)
+    :param constrained: write canonical answers only (see :mod:`mellm.engine.describe.grammar`)
     :param gate: evidence under the motion floor is not shown to the model
     :param limit: most tokens of an answer
     :raises ModelMissing: :raises ModelCorrupt: the folder is incomplete or damaged
@@ -80,7 +80,7 @@ class NanoDescriber:
         return f"mellm-nano-{self._graph.folder.version}"
 
     def describe(self, evidence: Evidence, context: DescribeContext) -> Description:
-        """Describe one expression. See :class:`engine.describe.base.Describer`.
+        """Describe one expression. See :class:`mellm.engine.describe.base.Describer`.
 
         Abstains with the evidence's own reason where it was refused, with ``model_abstained`` where the model does,
         and with ``unparsable`` and the raw answer where it is cut short, repeats itself or is no canonical answer.

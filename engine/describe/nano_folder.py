@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, get_args
 
-from stream.errors import ModelCorrupt, ModelMissing
+from mellm.stream.errors import ModelCorrupt, ModelMissing
 
 Language: TypeAlias = Literal["en", "zh"]
 LANGUAGES: Final[tuple[Language, ...]] = get_args(Language)
@@ -25,7 +25,7 @@ GRAPHS = ("vision.onnx", "embed.onnx", "decoder.onnx")
 RUNTIME = (*GRAPHS, "tokenizer.json")
 """What is read at run time, and hashed before."""
 
-REMEDY = "install mellm-live again, or export the model again: python -m training.mellm.export_onnx"
+REMEDY = "install mellm-live again, or export the model again: python -m mellm.training.mellm.export_onnx"
 
 
 @dataclass(frozen=True, slots=True)

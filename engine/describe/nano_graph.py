@@ -17,12 +17,12 @@ from typing import Final, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.onnx import Session, session
-from detectors.types import F32, U8
-from engine.describe import nano_folder
-from engine.describe.grammar import Grammar, State
-from engine.describe.nano_folder import GRAPHS, REMEDY, Language, NanoFolder
-from stream.errors import DescriberTimeout, ModelCorrupt
+from mellm.detectors.onnx import Session, session
+from mellm.detectors.types import F32, U8
+from mellm.engine.describe import nano_folder
+from mellm.engine.describe.grammar import Grammar, State
+from mellm.engine.describe.nano_folder import GRAPHS, REMEDY, Language, NanoFolder
+from mellm.stream.errors import DescriberTimeout, ModelCorrupt
 
 HIDDEN: Final = np.float32(-1e30)
 """Added to the score of a token that comes later."""
@@ -76,7 +76,7 @@ class NanoGraph:
     ) -> list[Written]:
         """Answers for pictures of one call, in their order.
 
-        :param limit: most tokens of an answer, at least :data:`engine.describe.grammar.BUDGET` if constrained
+        :param limit: most tokens of an answer, at least :data:`mellm.engine.describe.grammar.BUDGET` if constrained
         :param abstain_at: abstain from this probability on; ``None`` leaves it to the likelier token
         :param deadline: on ``clock``, looked at before every token
         :raises DescriberTimeout: the deadline passed
@@ -203,8 +203,8 @@ def _softmax(logits: F32) -> F32:
 def open_graph(path: Path) -> NanoGraph:
     """Load a model folder.
 
-    :raises ModelMissing: :raises ModelCorrupt: see :func:`engine.describe.nano_folder.read`; also graphs that do not
-        fit together
+    :raises ModelMissing: :raises ModelCorrupt: see :func:`mellm.engine.describe.nano_folder.read`; also graphs that
+        do not fit together
     :raises MissingExtra: ONNX Runtime is not installed
     """
     folder = nano_folder.read(path)

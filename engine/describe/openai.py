@@ -12,12 +12,12 @@ from typing import Any
 
 import httpx
 
-from engine.describe import profiles
-from engine.describe.base import DescribeContext, Recipe
-from engine.describe.breaker import CircuitBreaker, State
-from engine.describe.parse import Parsed, clean
-from engine.types import Description, Evidence, Usage
-from stream.errors import (
+from mellm.engine.describe import profiles
+from mellm.engine.describe.base import DescribeContext, Recipe
+from mellm.engine.describe.breaker import CircuitBreaker, State
+from mellm.engine.describe.parse import Parsed, clean
+from mellm.engine.types import Description, Evidence, Usage
+from mellm.stream.errors import (
     AnswerInvalid,
     DescriberError,
     DescriberPaused,
@@ -39,7 +39,7 @@ class OpenAIDescriber:
 
     Transient failures (no connection, 429, 5xx, a pooled connection that was dropped) are retried with a growing
     pause while the job's deadline allows; 4xx never. After failures in a row the endpoint is left alone for a while
-    and then probed with one call (:class:`engine.describe.breaker.CircuitBreaker`). The deadline bounds the whole
+    and then probed with one call (:class:`mellm.engine.describe.breaker.CircuitBreaker`). The deadline bounds the whole
     call, also when a server sends one byte a second.
 
     :param base_url: up to and including ``/v1``
@@ -98,7 +98,7 @@ class OpenAIDescriber:
         return self._profile.recipe
 
     def describe(self, evidence: Evidence, context: DescribeContext) -> Description:
-        """Ask, wait, read. See :class:`engine.describe.base.Describer`.
+        """Ask, wait, read. See :class:`mellm.engine.describe.base.Describer`.
 
         :raises DescriberTimeout: no whole answer before the deadline
         :raises DescriberUnavailable: connection lost, 429 or 5xx, and no time or tries left

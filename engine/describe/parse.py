@@ -2,7 +2,7 @@
 
 An answer that cannot be read is not an error of the endpoint: it becomes a description that abstains with
 reason ``unparsable`` (or ``empty_answer``, ``cut_answer``, ``model_refused``) and keeps the raw text for whoever wants
-to look. JSON is read here, prose in :mod:`engine.describe.prose`.
+to look. JSON is read here, prose in :mod:`mellm.engine.describe.prose`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import re
 import unicodedata
 from typing import Any
 
-from engine.describe.prose import parse_prose
-from engine.describe.words import (
+from mellm.engine.describe.prose import parse_prose
+from mellm.engine.describe.words import (
     COARSE,
     KNOWN_UNITS,
     MAX_TEXT,
@@ -26,7 +26,7 @@ from engine.describe.words import (
     side_of,
     without_thoughts,
 )
-from engine.types import ActionUnit, Emotion, Side
+from mellm.engine.types import ActionUnit, Emotion, Side
 
 __all__ = [
     "COARSE",

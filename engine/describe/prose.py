@@ -10,7 +10,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
-from engine.describe.words import (
+from mellm.engine.describe.words import (
     CLASS_WORD,
     KNOWN_UNITS,
     Parsed,
@@ -21,7 +21,7 @@ from engine.describe.words import (
     side_of,
     without_thoughts,
 )
-from engine.types import ActionUnit, Coarse, Side
+from mellm.engine.types import ActionUnit, Coarse, Side
 
 READ = 40_000
 """So many characters of an answer are read; far fewer are kept as text."""

@@ -12,8 +12,7 @@ from math import isfinite, log
 
 import numpy as np
 
-from engine import facs
-from engine.describe.au_templates import (
+from mellm.engine.describe.au_templates import (
     Match,
     Templates,
     explain,
@@ -22,8 +21,9 @@ from engine.describe.au_templates import (
     probability,
     templates,
 )
-from engine.describe.base import DescribeContext, Recipe
-from engine.types import ActionUnit, Coarse, Description, Emotion, Evidence, RegionMotion, Side
+from mellm.engine.describe.base import DescribeContext, Recipe
+from mellm.engine.facs import action_units as facs
+from mellm.engine.types import ActionUnit, Coarse, Description, Emotion, Evidence, RegionMotion, Side
 
 VERSION = "2"
 

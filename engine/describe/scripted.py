@@ -8,9 +8,9 @@ from itertools import cycle
 from threading import Lock
 from typing import TypeAlias
 
-from engine.describe.base import DescribeContext, Recipe
-from engine.types import ActionUnit, Description, Emotion, Evidence
-from stream.errors import DescriberError
+from mellm.engine.describe.base import DescribeContext, Recipe
+from mellm.engine.types import ActionUnit, Description, Emotion, Evidence
+from mellm.stream.errors import DescriberError
 
 Step: TypeAlias = "Description | DescriberError | Callable[[Evidence, DescribeContext], Description]"
 

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
-from engine.types import ActionUnit, Coarse, Emotion, Side
+from mellm.engine.types import ActionUnit, Coarse, Emotion, Side
 
 MAX_TEXT = 2000
 """Longest description text that is kept, characters."""

@@ -13,8 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from evaluation.compare.types import Answer, Question
-from stream.errors import RunError
+from mellm.evaluation.compare.types import Answer, Question
+from mellm.stream.errors import RunError
 
 _TABLE: Final = """
 CREATE TABLE IF NOT EXISTS answers (

@@ -15,10 +15,10 @@ from typing import Final
 
 import click
 
-from evaluation.compare import comparison, config, dry_run, history, recorded, report
-from evaluation.compare.cache import Cache
-from evaluation.compare.runner import Asked, Runner
-from evaluation.compare.types import Answer, Contestant, Measures, RunResult, Task
+from mellm.evaluation.compare import comparison, config, dry_run, history, recorded, report
+from mellm.evaluation.compare.cache import Cache
+from mellm.evaluation.compare.runner import Asked, Runner
+from mellm.evaluation.compare.types import Answer, Contestant, Measures, RunResult, Task
 
 ANSWERS: Final = "answers.sqlite"
 """The cache, in the folder of the report."""
@@ -86,7 +86,7 @@ def run(
 
 def load_tasks(settings: config.Comparison) -> list[Task]:
     """The tasks of the file."""
-    load = import_module("evaluation.compare.tasks").load
+    load = import_module("mellm.evaluation.compare.tasks").load
     return [load(task) for task in settings.tasks]
 
 

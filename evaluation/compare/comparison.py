@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from evaluation.compare import embedded, endpoint, recorded
-from evaluation.compare.config import (
+from mellm.evaluation.compare import embedded, endpoint, recorded
+from mellm.evaluation.compare.config import (
     Comparison,
     EmbeddedContestant,
     MmeTask,
@@ -16,12 +16,12 @@ from evaluation.compare.config import (
     RecordedContestant,
     RulesContestant,
 )
-from evaluation.compare.history import Record, changes
-from evaluation.compare.measures import Prices, measure
-from evaluation.compare.published import defaults
-from evaluation.compare.runner import Asked
-from evaluation.compare.types import Change, Contestant, Entry, Published, RunResult, Task, TaskResult
-from stream.errors import UsageError
+from mellm.evaluation.compare.history import Record, changes
+from mellm.evaluation.compare.measures import Prices, measure
+from mellm.evaluation.compare.published import defaults
+from mellm.evaluation.compare.runner import Asked
+from mellm.evaluation.compare.types import Change, Contestant, Entry, Published, RunResult, Task, TaskResult
+from mellm.stream.errors import UsageError
 
 
 def only(comparison: Comparison, names: Sequence[str]) -> Comparison:

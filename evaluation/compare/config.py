@@ -16,8 +16,8 @@ from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 import httpx
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from engine.auth import is_loopback
-from stream.errors import ConfigError
+from mellm.engine.server.auth import is_loopback
+from mellm.stream.errors import ConfigError
 
 MAX_BYTES: Final = 1 << 20
 _SECRET: Final = re.compile(

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from evaluation.compare import requests
-from evaluation.compare.cache import Cache
-from evaluation.compare.config import Comparison, OpenAIContestant
-from evaluation.compare.limits import WINDOW_S
-from evaluation.compare.measures import Prices
-from evaluation.compare.types import Question, Task
-from stream.errors import UsageError
+from mellm.evaluation.compare import requests
+from mellm.evaluation.compare.cache import Cache
+from mellm.evaluation.compare.config import Comparison, OpenAIContestant
+from mellm.evaluation.compare.limits import WINDOW_S
+from mellm.evaluation.compare.measures import Prices
+from mellm.evaluation.compare.types import Question, Task
+from mellm.stream.errors import UsageError
 
 MINUTE: Final = WINDOW_S / 60
 

@@ -13,13 +13,13 @@ import re
 import time
 from typing import Any, Final
 
-from engine import facs
-from engine.describe import create
-from engine.describe.base import DescribeContext, Describer
-from engine.types import Description
-from evaluation.compare.config import EmbeddedContestant, RulesContestant
-from evaluation.compare.types import Answer, Kind, Question
-from stream.errors import DescriberError
+from mellm.engine.describe import create
+from mellm.engine.describe.base import DescribeContext, Describer
+from mellm.engine.facs import action_units as facs
+from mellm.engine.types import Description
+from mellm.evaluation.compare.config import EmbeddedContestant, RulesContestant
+from mellm.evaluation.compare.types import Answer, Kind, Question
+from mellm.stream.errors import DescriberError
 
 _ASKS_COARSE: Final = re.compile(r"what is the coarse expression class\??", re.IGNORECASE)
 _ASKS_FINE: Final = re.compile(r"fine-grained\s+expression", re.IGNORECASE)
@@ -163,7 +163,7 @@ def reply(prompt: str, said: Description) -> str | None:
 
 
 def as_json(said: Description) -> str:
-    """The object that the ``generic`` profile asks for, as :func:`engine.describe.parse.parse_json` reads it."""
+    """The object that the ``generic`` profile asks for, as :func:`mellm.engine.describe.parse.parse_json` reads it."""
     return json.dumps(
         {
             "text": said.text,

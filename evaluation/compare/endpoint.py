@@ -15,13 +15,13 @@ from typing import Final
 
 import httpx
 
-from engine.auth import is_loopback
-from evaluation.compare import requests
-from evaluation.compare.config import OpenAIContestant
-from evaluation.compare.limits import Fault, Limiter, Patience, Streak, Ticket
-from evaluation.compare.replies import Reply, read_error, read_reply
-from evaluation.compare.types import Answer, Kind, Question
-from stream.errors import ConfigError, UsageError
+from mellm.engine.server.auth import is_loopback
+from mellm.evaluation.compare import requests
+from mellm.evaluation.compare.config import OpenAIContestant
+from mellm.evaluation.compare.limits import Fault, Limiter, Patience, Streak, Ticket
+from mellm.evaluation.compare.replies import Reply, read_error, read_reply
+from mellm.evaluation.compare.types import Answer, Kind, Question
+from mellm.stream.errors import ConfigError, UsageError
 
 MAX_ANSWER_BYTES: Final = 4 << 20
 GIVE_UP_AFTER: Final = 10
@@ -105,7 +105,7 @@ class EndpointContestant:
 
     @property
     def name(self) -> str:
-        """See :class:`evaluation.compare.types.Contestant`, here and below."""
+        """See :class:`mellm.evaluation.compare.types.Contestant`, here and below."""
         return self._settings.name
 
     @property

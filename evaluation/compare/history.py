@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from evaluation.compare.types import Answers, Change, Measures, RunResult, Table, TaskResult
-from stream.errors import RunError
+from mellm.evaluation.compare.types import Answers, Change, Measures, RunResult, Table, TaskResult
+from mellm.stream.errors import RunError
 
 logger = logging.getLogger(__name__)
 

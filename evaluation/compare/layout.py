@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from evaluation.compare.samples import Shown
-from evaluation.compare.types import Cell, Entry, Measures, RunResult, Table
+from mellm.evaluation.compare.samples import Shown
+from mellm.evaluation.compare.types import Cell, Entry, Measures, RunResult, Table
 
 WIDE: Final = 8
 """Columns from which on a table of scores is turned: sub-tasks down, contestants across."""

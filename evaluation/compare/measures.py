@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Final, Literal
 
-from evaluation.compare.types import Answer, Measures, State
+from mellm.evaluation.compare.types import Answer, Measures, State
 
 Style = Literal["direct", "stepwise", "other"]
 STATES: Final[tuple[State, ...]] = ("answered", "refused", "failed", "unsupported")

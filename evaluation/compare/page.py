@@ -18,10 +18,17 @@ from typing import Any, Final
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from evaluation.compare.layout import Grid, change_grid, measure_grid, refusal_grid, score_grid, seconds
-from evaluation.compare.measures import style, words
-from evaluation.compare.samples import Asked, Sample, Shown
-from evaluation.compare.types import Answer, Entry, RunResult, State
+from mellm.evaluation.compare.layout import (
+    Grid,
+    change_grid,
+    measure_grid,
+    refusal_grid,
+    score_grid,
+    seconds,
+)
+from mellm.evaluation.compare.measures import style, words
+from mellm.evaluation.compare.samples import Asked, Sample, Shown
+from mellm.evaluation.compare.types import Answer, Entry, RunResult, State
 
 FOLD: Final = 700
 """Characters of a text that are shown at once; the rest is folded away."""
@@ -218,7 +225,7 @@ def _environment() -> Environment:
 
 @cache
 def _asset(name: str) -> str:
-    return files("evaluation.compare").joinpath("web", name).read_text("utf-8")
+    return files("mellm.evaluation.compare").joinpath("web", name).read_text("utf-8")
 
 
 def _clean(value: Any) -> Any:

@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from evaluation.compare.types import Cell, Published, Row
-from evaluation.metrics.mme import COGNITION, PERCEPTION, TASKS
+from mellm.evaluation.compare.types import Cell, Published, Row
+from mellm.evaluation.metrics.mme import COGNITION, PERCEPTION, TASKS
 
 SOURCE: Final = "arXiv 2312.12436, table 1; decimals from the MME leaderboard"
 SUMS: Final[Mapping[str, tuple[str, ...]]] = {

@@ -13,12 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, cast, get_args
 
-from evaluation.compare.config import RecordedContestant
-from evaluation.compare.replies import refuses
-from evaluation.compare.types import Answer, Kind, Question, State
-from evaluation.metrics import mme
-from evaluation.metrics.errors import MetricsError, RowError
-from stream.errors import RunError
+from mellm.evaluation.compare.config import RecordedContestant
+from mellm.evaluation.compare.replies import refuses
+from mellm.evaluation.compare.types import Answer, Kind, Question, State
+from mellm.evaluation.metrics import mme
+from mellm.evaluation.metrics.errors import MetricsError, RowError
+from mellm.stream.errors import RunError
 
 MAX_LINE: Final = 1 << 20
 _KNOWN: Final = frozenset(
@@ -46,7 +46,7 @@ class RecordedAnswers:
 
     @property
     def name(self) -> str:
-        """See :class:`evaluation.compare.types.Contestant`, here and below."""
+        """See :class:`mellm.evaluation.compare.types.Contestant`, here and below."""
         return self._settings.name
 
     @property

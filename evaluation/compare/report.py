@@ -14,11 +14,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from evaluation.compare import page
-from evaluation.compare.layout import Grid, change_grid, measure_grid, refusal_grid, score_grid
-from evaluation.compare.samples import Shown, gather
-from evaluation.compare.types import RunResult, Table
-from stream.errors import RunError
+from mellm.evaluation.compare import page
+from mellm.evaluation.compare.layout import Grid, change_grid, measure_grid, refusal_grid, score_grid
+from mellm.evaluation.compare.samples import Shown, gather
+from mellm.evaluation.compare.types import RunResult, Table
+from mellm.stream.errors import RunError
 
 DAGGER: Final = "†"
 

@@ -9,10 +9,10 @@ import math
 from collections.abc import Callable
 from typing import Any, Final
 
-from evaluation.compare.config import OpenAIContestant
-from evaluation.compare.types import Question
-from stream.errors import UsageError
-from stream.sources.headers import HEAD_BYTES, picture_size
+from mellm.evaluation.compare.config import OpenAIContestant
+from mellm.evaluation.compare.types import Question
+from mellm.stream.errors import UsageError
+from mellm.stream.sources.headers import HEAD_BYTES, picture_size
 
 PATCH: Final = 28
 """Side in pixels of what one token stands for in the Qwen-VL models; other families count otherwise."""

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
-from evaluation.compare.cache import Cache
-from evaluation.compare.types import Answer, Contestant, Question, Task
-from stream.errors import UsageError
+from mellm.evaluation.compare.cache import Cache
+from mellm.evaluation.compare.types import Answer, Contestant, Question, Task
+from mellm.stream.errors import UsageError
 
 BACKLOG: Final = 32
 """Questions that are read ahead of the slowest contestant: pictures and evidence in memory are bounded by it."""

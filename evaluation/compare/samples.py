@@ -18,10 +18,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from evaluation.compare.requests import media_type
-from evaluation.compare.types import Answer, Question, State, TaskResult, Technique
-from stream.errors import UsageError
-from stream.sources.headers import HEAD_BYTES, picture_size
+from mellm.evaluation.compare.requests import media_type
+from mellm.evaluation.compare.types import Answer, Question, State, TaskResult, Technique
+from mellm.stream.errors import UsageError
+from mellm.stream.sources.headers import HEAD_BYTES, picture_size
 
 MOST: Final = 24
 """Samples of a sub-task that are shown; between half of it and all of it where there are more."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 
-from engine.types import Evidence
+from mellm.engine.types import Evidence
 
 State: TypeAlias = Literal["answered", "refused", "failed", "unsupported"]
 """How a question ended. *answered*: there is text, perhaps half of it (:attr:`Answer.cut`). *refused*: the model, or a

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import click
 
-from clients.exporters.corrections import read_corrections
-from clients.exporters.report import clock
-from clients.exporters.runs import read_run
-from evaluation.corrections.score import ANCHORING, CorrectionScore, score
-from evaluation.metrics.moments import NAMES
+from mellm.engine.export.corrections import read_corrections
+from mellm.engine.export.report import clock
+from mellm.engine.results.run_reader import read_run
+from mellm.evaluation.corrections.score import ANCHORING, CorrectionScore, score
+from mellm.evaluation.metrics.moments import NAMES
 
 _PATH = click.Path(path_type=Path)
 

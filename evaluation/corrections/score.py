@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
-from clients.exporters import words
-from clients.exporters.corrections import Interval
-from clients.exporters.runs import Run
-from evaluation.metrics.action_units import ActionUnitScore, action_unit_score
-from evaluation.metrics.matching import match
-from evaluation.metrics.moments import MomentErrors, Moments, moment_errors
-from evaluation.metrics.recognition import RecognitionScore, recognition_score
-from evaluation.metrics.spotting import SpottingScore
-from stream.errors import UsageError
+from mellm.engine.export import words
+from mellm.engine.export.corrections import Interval
+from mellm.engine.results.run_reader import Run
+from mellm.evaluation.metrics.action_units import ActionUnitScore, action_unit_score
+from mellm.evaluation.metrics.matching import match
+from mellm.evaluation.metrics.moments import MomentErrors, Moments, moment_errors
+from mellm.evaluation.metrics.recognition import RecognitionScore, recognition_score
+from mellm.evaluation.metrics.spotting import SpottingScore
+from mellm.stream.errors import UsageError
 
 Record: TypeAlias = Mapping[str, Any]
 

@@ -1,11 +1,11 @@
 """Loaders for data sets that users hold under their own licence (extra `eval`). None is part of this project."""
 
-from evaluation.datasets.clips import Clip, Frames
-from evaluation.datasets.errors import DatasetError, SheetError
-from evaluation.datasets.load import APEX_POLICIES, OFFSET_POLICIES, DataSet, load
-from evaluation.datasets.rows import RULES, Repair
-from evaluation.datasets.specs import SPECS, Spec
-from evaluation.datasets.units import ActionUnits, Unit, parse_units
+from mellm.evaluation.datasets.clips import Clip, Frames
+from mellm.evaluation.datasets.errors import DatasetError, SheetError
+from mellm.evaluation.datasets.load import APEX_POLICIES, OFFSET_POLICIES, DataSet, load
+from mellm.evaluation.datasets.rows import RULES, Repair
+from mellm.evaluation.datasets.specs import SPECS, Spec
+from mellm.evaluation.datasets.units import ActionUnits, Unit, parse_units
 
 __all__ = [
     "APEX_POLICIES",

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import click
 
-from evaluation.datasets.inspect import Inspection, inspect
-from evaluation.datasets.load import APEX_POLICIES, OFFSET_POLICIES, load
-from evaluation.datasets.rows import RULES, Repair
+from mellm.evaluation.datasets.inspect import Inspection, inspect
+from mellm.evaluation.datasets.load import APEX_POLICIES, OFFSET_POLICIES, load
+from mellm.evaluation.datasets.rows import RULES, Repair
 
 SHOWN = 5
 """Rows of one kind that are shown without ``--all``."""

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.datasets.errors import DatasetError
-from evaluation.datasets.units import ActionUnits
+from mellm.evaluation.datasets.errors import DatasetError
+from mellm.evaluation.datasets.units import ActionUnits
 
 U8 = NDArray[np.uint8]
 PICTURES: Final = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"})
@@ -101,7 +101,7 @@ class Clip:
 
     :param id: unique within the data set and the subject
     :param fps: frames per second, ``None`` where the release does not say
-    :param emotion: canonical word, see :mod:`evaluation.datasets.emotions`
+    :param emotion: canonical word, see :mod:`mellm.evaluation.datasets.emotions`
     :param coarse: ``negative``, ``positive``, ``surprise`` or ``None`` (others, mixed, unknown)
     :param kind: micro- or macro-expression
     :param video: recording that holds it; several clips share one in the sets of long videos

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from evaluation.datasets.clips import PICTURES, natural
+from mellm.evaluation.datasets.clips import PICTURES, natural
 
 DEPTH = 8
 _ENOUGH = 8  # pictures seen first: a folder that begins so holds no folders

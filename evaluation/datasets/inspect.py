@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from evaluation.datasets.clips import Clip
-from evaluation.datasets.load import DataSet
-from evaluation.datasets.rows import RULES, Repair
+from mellm.evaluation.datasets.clips import Clip
+from mellm.evaluation.datasets.load import DataSet
+from mellm.evaluation.datasets.rows import RULES, Repair
 
 
 @dataclass(frozen=True, slots=True)

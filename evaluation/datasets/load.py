@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypeVar
 
-from evaluation.datasets import emotions, tables
-from evaluation.datasets.clips import Clip, Frames, Kind
-from evaluation.datasets.errors import DatasetError, SheetError
-from evaluation.datasets.folders import Tree
-from evaluation.datasets.rows import Repair, Row
-from evaluation.datasets.sheets import Header, Sheet, blank, letter, read_workbook
-from evaluation.datasets.specs import SPECS, Place, Spec
-from evaluation.datasets.units import ActionUnits, Unit, parse_units
+from mellm.evaluation.datasets import emotions, tables
+from mellm.evaluation.datasets.clips import Clip, Frames, Kind
+from mellm.evaluation.datasets.errors import DatasetError, SheetError
+from mellm.evaluation.datasets.folders import Tree
+from mellm.evaluation.datasets.rows import Repair, Row
+from mellm.evaluation.datasets.sheets import Header, Sheet, blank, letter, read_workbook
+from mellm.evaluation.datasets.specs import SPECS, Place, Spec
+from mellm.evaluation.datasets.units import ActionUnits, Unit, parse_units
 
 T = TypeVar("T")
 

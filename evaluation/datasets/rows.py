@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from evaluation.datasets.errors import SheetError
-from evaluation.datasets.sheets import Header, Sheet, blank, letter
-from evaluation.datasets.text import fold
+from mellm.evaluation.datasets.errors import SheetError
+from mellm.evaluation.datasets.sheets import Header, Sheet, blank, letter
+from mellm.evaluation.datasets.text import fold
 
 RULES: Final[dict[str, str]] = {
     "annotation-choice": "several annotation files fit; the first in order of preference is read",

@@ -12,8 +12,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
-from evaluation.datasets.errors import SheetError
-from stream.errors import MissingExtra
+from mellm.evaluation.datasets.errors import SheetError
+from mellm.stream.errors import MissingExtra
 
 Cell = str | int | float | bool | None | object
 SUFFIXES: Final = (".xlsx", ".xlsm", ".xls", ".csv", ".tsv", ".txt")

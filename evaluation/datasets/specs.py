@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from evaluation.datasets.clips import Kind
-from evaluation.datasets.units import Question
+from mellm.evaluation.datasets.clips import Kind
+from mellm.evaluation.datasets.units import Question
 
 Tails = Sequence[Sequence[str]]
 
@@ -50,7 +50,7 @@ class Spec:
     :param files: patterns of the annotation file's name, best first
     :param every: read one file for each pattern (a release in splits) instead of the first that is there
     :param sheets: pattern of the sheet to take first
-    :param aliases: role → folded headings, see :func:`evaluation.datasets.sheets.find_header`
+    :param aliases: role → folded headings, see :func:`mellm.evaluation.datasets.sheets.find_header`
     :param positions: role → 0-based column of a release without headings
     :param shapes: role → pattern that a cell at its position must match for the position to be believed
     :param subject: format of a subject's name from its number

@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from evaluation.datasets.errors import DatasetError, SheetError
-from evaluation.datasets.folders import Tree
-from evaluation.datasets.rows import Repair
-from evaluation.datasets.sheets import SUFFIXES, Header, Sheet, blank, find_header
-from evaluation.datasets.specs import Spec
+from mellm.evaluation.datasets.errors import DatasetError, SheetError
+from mellm.evaluation.datasets.folders import Tree
+from mellm.evaluation.datasets.rows import Repair
+from mellm.evaluation.datasets.sheets import SUFFIXES, Header, Sheet, blank, find_header
+from mellm.evaluation.datasets.specs import Spec
 
 
 def annotation(spec: Spec, tree: Tree, repairs: list[Repair]) -> list[Path]:

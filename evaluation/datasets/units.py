@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final, Literal
 
-from evaluation.datasets.text import fold
+from mellm.evaluation.datasets.text import fold
 
 # codes of the FACS manual: face, head and eye position, visibility, gross behaviour
 FACS: Final = frozenset({1, 2, *range(4, 47), *range(50, 67), *range(68, 75), *range(80, 86), 91, 92, 97, 98})

@@ -3,8 +3,8 @@
 ``rendered``
     drawn people of the test identities, still compression; ``stills``: photographs of the test people, moved;
 ``clips``
-    the video files of :mod:`training.synth.clips` (H.264, JPEG, lossless), faces found by the engine. Only here the
-    spotter's own opinion is known, because only here is there a video before the pair.
+    the video files of :mod:`mellm.training.synth.clips` (H.264, JPEG, lossless), faces found by the engine. Only
+    here the spotter's own opinion is known, because only here is there a video before the pair.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from typing import Any
 import av
 import numpy as np
 
-from detectors.stepmodel import AU0, SPOT_AUS, StepModel
-from detectors.types import U8
-from engine.types import Evidence
-from evaluation.describing.measures import Case
-from stream.errors import FaceError, UsageError
-from training.instruct import labels, pairs
-from training.instruct.pairs import RISE_S, Kind, Pair, UnitTruth
-from training.make_sample import landmarks as find_landmarks
-from training.mellm import store
-from training.mellm.store import Stored
-from training.spotter import records
-from training.spotter.records import Record
+from mellm.detectors.stepmodel import AU0, SPOT_AUS, StepModel
+from mellm.detectors.types import U8
+from mellm.engine.types import Evidence
+from mellm.evaluation.describing.measures import Case
+from mellm.stream.errors import FaceError, UsageError
+from mellm.training.instruct import labels, pairs
+from mellm.training.instruct.pairs import RISE_S, Kind, Pair, UnitTruth
+from mellm.training.mellm import store
+from mellm.training.mellm.store import Stored
+from mellm.training.spotter import records
+from mellm.training.spotter.records import Record
+from mellm.training.tools.make_sample import landmarks as find_landmarks
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +78,8 @@ def load(
     if not found:
         raise UsageError(
             f"no {name} test pairs in {root}",
-            remedy=f"draw them: python -m training.mellm.store --source {name} --split test --people 40 --out {root}",
+            remedy="draw them: python -m mellm.training.mellm.store"
+            f" --source {name} --split test --people 40 --out {root}",
         )
     return [Example(case_of(pair), pair) for pair in found]
 
@@ -88,7 +89,7 @@ def _clips(root: Path, clips: Path, signals: Path, model: StepModel | None) -> I
     if not files:
         raise UsageError(
             f"no rendered clips in {clips}",
-            remedy=f"film them: python -m training.synth.clips --split test --count 24 --fps 50 --out {clips}",
+            remedy=f"film them: python -m mellm.training.synth.clips --split test --count 24 --fps 50 --out {clips}",
         )
     for video in files:
         seed = video.stem.split("-")[-1]
@@ -130,7 +131,7 @@ def pairs_of_clip(video: Path, seed: int = 0) -> Iterator[Pair]:
     beside = video.with_suffix(".json")
     if not beside.is_file():
         raise UsageError(
-            f"no truth beside {video}", remedy="render clips with python -m training.synth.clips"
+            f"no truth beside {video}", remedy="render clips with python -m mellm.training.synth.clips"
         )
     truth = json.loads(beside.read_text(encoding="utf-8"))
     fps, person = truth["spec"]["fps"], truth["spec"]["seed"]

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from engine.types import Coarse, Side
-from evaluation.spotting.stats import LEVEL, Estimate
-from training.instruct import labels
+from mellm.engine.types import Coarse, Side
+from mellm.evaluation.spotting.stats import LEVEL, Estimate
+from mellm.training.instruct import labels
 
 COMMONEST = 12
 """Units are scored over so many of the commonest ones of the set."""

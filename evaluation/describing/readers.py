@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from engine import facs
-from engine.describe.base import DescribeContext, Describer
-from engine.describe.rules import RulesDescriber
-from engine.types import Description, Side
-from evaluation.describing.cases import Example
-from evaluation.describing.measures import Reading, named_units
+from mellm.engine.describe.base import DescribeContext, Describer
+from mellm.engine.describe.rules import RulesDescriber
+from mellm.engine.facs import action_units as facs
+from mellm.engine.types import Description, Side
+from mellm.evaluation.describing.cases import Example
+from mellm.evaluation.describing.measures import Reading, named_units
 
 Reader: TypeAlias = Callable[[Sequence[Example]], list[Reading]]
 
@@ -50,7 +50,7 @@ def nano(folder: Path | None = None, *, constrained: bool = True) -> Reader:
     :param constrained: whether it may write canonical answers only
     :raises ModelMissing: :raises ModelCorrupt: the folder is incomplete or damaged
     """
-    from engine.describe.local import NanoDescriber
+    from mellm.engine.describe.local import NanoDescriber
 
     model = NanoDescriber(folder, constrained=constrained)
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from evaluation.describing.cases import Example
-from evaluation.describing.measures import Scores, balanced, score
-from evaluation.describing.readers import Reader
-from evaluation.spotting.stats import Estimate
+from mellm.evaluation.describing.cases import Example
+from mellm.evaluation.describing.measures import Scores, balanced, score
+from mellm.evaluation.describing.readers import Reader
+from mellm.evaluation.spotting.stats import Estimate
 
 BEGIN = "<!-- results: written by mellm eval describing --page -->"
 

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evaluation.metrics.counts import Counts, mean
-from evaluation.metrics.errors import MetricsError
+from mellm.evaluation.metrics.counts import Counts, mean
+from mellm.evaluation.metrics.errors import MetricsError
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 import numpy as np
 
-from evaluation.metrics.errors import MetricsError
+from mellm.evaluation.metrics.errors import MetricsError
 
 Item = TypeVar("Item")
 LEVEL: Final = 0.95

@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
-from evaluation.metrics.inputs import Files
-from evaluation.metrics.kinds import KINDS, Options, Result
-from evaluation.metrics.mme import PARSERS
-from stream.errors import UsageError
+from mellm.evaluation.metrics.inputs import Files
+from mellm.evaluation.metrics.mme import PARSERS
+from mellm.evaluation.metrics.scorers import KINDS, Options, Result
+from mellm.stream.errors import UsageError
 
 _PATH = click.Path(path_type=Path)
 
@@ -73,7 +73,7 @@ def command(
     if as_json:
         click.echo(json.dumps(_plain(kind, result), ensure_ascii=False, allow_nan=False))
     else:
-        from evaluation.metrics import tables
+        from mellm.evaluation.metrics import tables
 
         tables.result(kind, result.values, result.ranges, result.drawn)
         if result.compat is not None:

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from evaluation.metrics.counts import Counts, harmonic, mean
-from evaluation.metrics.matching import Interval, iou, match
-from evaluation.metrics.recognition import recognition_score
-from evaluation.metrics.strs import Row, by_video
+from mellm.evaluation.metrics.counts import Counts, harmonic, mean
+from mellm.evaluation.metrics.matching import Interval, iou, match
+from mellm.evaluation.metrics.recognition import recognition_score
+from mellm.evaluation.metrics.strs import Row, by_video
 
 THREE: Final = ("negative", "positive", "surprise")
 Sides = tuple[Sequence[Interval], Sequence[Interval]]

@@ -6,12 +6,12 @@ import string
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from evaluation.metrics.compat import Printed, recognition
-from evaluation.metrics.counts import mean
-from evaluation.metrics.mme import PARSERS, Answer, Pair, mme_score
-from evaluation.metrics.recognition import recognition_score
-from evaluation.metrics.texts import nltk_bleu, plain_corpus_bleu, rouge1
-from evaluation.metrics.vqa import COARSE, Row, extract_label, task_of
+from mellm.evaluation.metrics.compat import Printed, recognition
+from mellm.evaluation.metrics.counts import mean
+from mellm.evaluation.metrics.mme import PARSERS, Answer, Pair, mme_score
+from mellm.evaluation.metrics.recognition import recognition_score
+from mellm.evaluation.metrics.texts import nltk_bleu, plain_corpus_bleu, rouge1
+from mellm.evaluation.metrics.vqa import COARSE, Row, extract_label, task_of
 
 _WHY: Final[Mapping[str, str]] = {
     "official": "the response counts by its first four characters: Not sure is no, The answer is yes is wrong",

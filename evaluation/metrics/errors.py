@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stream.errors import MellmError
+from mellm.stream.errors import MellmError
 
 
 class MetricsError(MellmError):

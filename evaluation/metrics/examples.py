@@ -1,6 +1,6 @@
 """Worked examples of one input under several rules: what ``docs/why-numbers-differ.md`` shows.
 
-Run ``python -m evaluation.metrics.examples`` to print them, with ``--page`` to put them into the page.
+Run ``python -m mellm.evaluation.metrics.examples`` to print them, with ``--page`` to put them into the page.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from typing import Final
 
 import click
 
-from evaluation import marks
-from evaluation.metrics import compat, compat_answers
-from evaluation.metrics.compat import Printed
-from evaluation.metrics.mme import Answer, Pair, mme_score
-from evaluation.metrics.recognition import recognition_score
-from evaluation.metrics.spotting import spotting_score
-from evaluation.metrics.strs import Row, strs_score
-from evaluation.metrics.vqa import Row as Question
-from evaluation.metrics.vqa import vqa_score
+from mellm.evaluation import marks
+from mellm.evaluation.metrics import compat, compat_answers
+from mellm.evaluation.metrics.compat import Printed
+from mellm.evaluation.metrics.mme import Answer, Pair, mme_score
+from mellm.evaluation.metrics.recognition import recognition_score
+from mellm.evaluation.metrics.spotting import spotting_score
+from mellm.evaluation.metrics.strs import Row, strs_score
+from mellm.evaluation.metrics.vqa import Row as Question
+from mellm.evaluation.metrics.vqa import vqa_score
 
-BEGIN: Final = "<!-- results: written by python -m evaluation.metrics.examples --page -->"
+BEGIN: Final = "<!-- results: written by python -m mellm.evaluation.metrics.examples --page -->"
 
 VIDEOS: Final[Sequence[compat.Sides]] = (
     ([(98, 112), (101, 116)], [(100, 114)]),

@@ -11,8 +11,8 @@ from collections.abc import Collection, Mapping
 from functools import cache
 from typing import Final, Literal
 
-from evaluation.datasets.emotions import canonical
-from training.instruct.names import UNITS
+from mellm.evaluation.datasets.emotions import canonical
+from mellm.training.instruct.names import UNITS
 
 _WORD = re.compile(r"[^\W\d_]+")
 _NEGATED = re.compile(

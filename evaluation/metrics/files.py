@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from evaluation.metrics.errors import MetricsError, RowError
+from mellm.evaluation.metrics.errors import MetricsError, RowError
 
 _TEXT_ENDINGS: Final = (".csv", ".tsv", ".txt")
 

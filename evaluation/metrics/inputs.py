@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
-from evaluation.metrics.errors import MetricsError
-from evaluation.metrics.files import Record, as_text, frame, interval, load, records
-from evaluation.metrics.joining import KEYS, SUBJECT, VIDEO, join, listed, repeated
-from evaluation.metrics.moments import NAMES, Moments
-from evaluation.metrics.strs import Row
+from mellm.evaluation.metrics.errors import MetricsError
+from mellm.evaluation.metrics.files import Record, as_text, frame, interval, load, records
+from mellm.evaluation.metrics.joining import KEYS, SUBJECT, VIDEO, join, listed, repeated
+from mellm.evaluation.metrics.moments import NAMES, Moments
+from mellm.evaluation.metrics.strs import Row
 
 if TYPE_CHECKING:
-    from evaluation.metrics import vqa
+    from mellm.evaluation.metrics import vqa
 
 T = TypeVar("T")
 Side = Literal["pred", "gt"]
@@ -265,7 +265,7 @@ def _unit_cell(record: Record) -> Any:
 
 
 def _units(value: Any, place: Record, doubts: list[str]) -> frozenset[int] | None:
-    from evaluation.datasets.units import FACS, parse_units
+    from mellm.evaluation.datasets.units import FACS, parse_units
 
     if value is None:
         return None
@@ -304,7 +304,7 @@ def questions(files: Files) -> Given:
 
 
 def _question(true: Record, predicted: Record | None, *, alone: bool) -> vqa.Row:
-    from evaluation.metrics import vqa
+    from mellm.evaluation.metrics import vqa
 
     task = as_text(true.first("task"))
     if task is not None and task not in vqa.TASKS:

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Hashable, Sequence
 from typing import Final
 
-from evaluation.metrics.errors import MetricsError
-from evaluation.metrics.files import Record, as_text
+from mellm.evaluation.metrics.errors import MetricsError
+from mellm.evaluation.metrics.files import Record, as_text
 
 KEYS: Final = ("dataset", "subject", "video", "filename", "image_id", "clip", "id", "question")
 """Columns that tell rows apart, as far as both sides have them."""

@@ -10,7 +10,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from evaluation.metrics.errors import MetricsError
+from mellm.evaluation.metrics.errors import MetricsError
 
 Interval: TypeAlias = tuple[int, int]
 """First and last frame, both included."""

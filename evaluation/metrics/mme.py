@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from evaluation.metrics.errors import MetricsError, RowError
+from mellm.evaluation.metrics.errors import MetricsError, RowError
 
 PERCEPTION: Final = (
     "existence",

@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from evaluation.metrics.counts import mean
-from evaluation.metrics.errors import MetricsError
-from evaluation.metrics.matching import iou
+from mellm.evaluation.metrics.counts import mean
+from mellm.evaluation.metrics.errors import MetricsError
+from mellm.evaluation.metrics.matching import iou
 
 NAMES: Final = ("onset", "apex", "offset")
 

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from evaluation.metrics.counts import Counts, mean
-from evaluation.metrics.errors import MetricsError
+from mellm.evaluation.metrics.counts import Counts, mean
+from mellm.evaluation.metrics.errors import MetricsError
 
 OTHER: Final = "(no class)"
 """Column of the confusion for answers that are none of the classes."""

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from evaluation.metrics.counts import Counts
-from evaluation.metrics.matching import Interval, match
+from mellm.evaluation.metrics.counts import Counts
+from mellm.evaluation.metrics.matching import Interval, match
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evaluation.metrics.counts import harmonic
-from evaluation.metrics.matching import match
-from evaluation.metrics.recognition import RecognitionScore, recognition_score
-from evaluation.metrics.spotting import SpottingScore
+from mellm.evaluation.metrics.counts import harmonic
+from mellm.evaluation.metrics.matching import match
+from mellm.evaluation.metrics.recognition import RecognitionScore, recognition_score
+from mellm.evaluation.metrics.spotting import SpottingScore
 
 
 @dataclass(frozen=True, slots=True, order=True)

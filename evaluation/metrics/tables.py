@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from evaluation.metrics.compat import Printed
+    from mellm.evaluation.metrics.compat import Printed
 
 WIDTH = 110
 """Columns of a table: a pipe is taken to be this wide."""

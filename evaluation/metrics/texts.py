@@ -12,8 +12,8 @@ from functools import cache
 from importlib import metadata
 from typing import Any, Final
 
-from evaluation.metrics.counts import mean
-from evaluation.metrics.errors import MetricsError
+from mellm.evaluation.metrics.counts import mean
+from mellm.evaluation.metrics.errors import MetricsError
 
 ROUGE: Final = ("rouge1", "rougeL")
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evaluation.metrics.errors import MetricsError
-from evaluation.metrics.files import Record, as_text, interval, load, records
-from evaluation.metrics.inputs import NAMES_OF, Files, Given, Side
-from evaluation.metrics.joining import SUBJECT, VIDEO, listed, repeated
-from evaluation.metrics.matching import Interval
+from mellm.evaluation.metrics.errors import MetricsError
+from mellm.evaluation.metrics.files import Record, as_text, interval, load, records
+from mellm.evaluation.metrics.inputs import NAMES_OF, Files, Given, Side
+from mellm.evaluation.metrics.joining import SUBJECT, VIDEO, listed, repeated
+from mellm.evaluation.metrics.matching import Interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ Found = dict[tuple[str | None, str], list[tuple[Interval, str | None]]]
 def spotting(files: Files) -> Given:
     """Videos with intervals on both sides.
 
-    :raises MetricsError: nothing to score; see :class:`~evaluation.metrics.errors.RowError` for rows
+    :raises MetricsError: nothing to score; see :class:`~mellm.evaluation.metrics.errors.RowError` for rows
     """
     if (path := files.both()) is not None:
         found = {side: _videos(path, side, strict=True) for side in NAMES_OF}

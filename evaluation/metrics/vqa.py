@@ -12,13 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, get_args
 
-from evaluation.datasets.emotions import KNOWN
-from evaluation.metrics.action_units import ActionUnitScore, action_unit_score
-from evaluation.metrics.counts import mean
-from evaluation.metrics.errors import MetricsError
-from evaluation.metrics.extraction import extract_label, extract_units, extract_yes_no
-from evaluation.metrics.recognition import RecognitionScore, recognition_score
-from evaluation.metrics.texts import TextMeasure, text_measures
+from mellm.evaluation.datasets.emotions import KNOWN
+from mellm.evaluation.metrics.action_units import ActionUnitScore, action_unit_score
+from mellm.evaluation.metrics.counts import mean
+from mellm.evaluation.metrics.errors import MetricsError
+from mellm.evaluation.metrics.extraction import extract_label, extract_units, extract_yes_no
+from mellm.evaluation.metrics.recognition import RecognitionScore, recognition_score
+from mellm.evaluation.metrics.texts import TextMeasure, text_measures
 
 Task = Literal["coarse", "fine", "yes_no", "side", "units", "combined", "describe", "other"]
 TASKS: Final[tuple[Task, ...]] = get_args(Task)

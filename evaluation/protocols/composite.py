@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from evaluation.datasets.clips import Clip
+from mellm.evaluation.datasets.clips import Clip
 
 CLASSES: Final = ("negative", "positive", "surprise")
 _OWN: Final = {name: name for name in CLASSES}

@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from evaluation.datasets.errors import DatasetError
+from mellm.evaluation.datasets.errors import DatasetError
 
 
 class Person(Protocol):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from stream.errors import UsageError
+from mellm.stream.errors import UsageError
 
 What: TypeAlias = Literal["describe", "spot"]
 BASE = "none"

@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 import click
 
-from evaluation.robustness import axes as known
-from evaluation.robustness import describe, report, scenes, spot
-from evaluation.robustness.rows import Rows
+from mellm.evaluation.robustness import axes as known
+from mellm.evaluation.robustness import describe, report, scenes, spot
+from mellm.evaluation.robustness.rows import Rows
 
 BEGIN, END = "<!-- results: mellm eval robustness --of {} -->", "<!-- end of results: {} -->"
 
@@ -77,7 +77,7 @@ def robustness(
         click.echo(text, err=True)
 
     if what == "spot":
-        from evaluation.spotting.contenders import load_model
+        from mellm.evaluation.spotting.contenders import load_model
 
         shipped = load_model("shipped", None)
         rows = Rows(out / "spot.jsonl", f"spotter at {shipped.level:g}, every {spot.EVERY}")
@@ -95,7 +95,7 @@ def robustness(
         tell(f"wrote {report.plot(found, plot)}")
     text = report.markdown(found)
     if page is not None:
-        from evaluation import marks
+        from mellm.evaluation import marks
 
         marks.put(page, text, BEGIN.format(what), END.format(what))
     click.echo(json.dumps([curve.as_dict() for curve in found]) if as_json else text)

@@ -12,16 +12,16 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.describe.local import NanoDescriber
-from engine.types import Evidence
-from evaluation.describing.cases import Example
-from evaluation.describing.measures import balanced
-from evaluation.metrics.bootstrap import interval
-from evaluation.spotting.contenders import Contender
-from evaluation.spotting.data import require_validation
-from evaluation.spotting.measures import judge, minutes, pooled
-from evaluation.spotting.stats import Estimate, bootstrap
-from training.spotter.records import Record
+from mellm.engine.describe.local import NanoDescriber
+from mellm.engine.types import Evidence
+from mellm.evaluation.describing.cases import Example
+from mellm.evaluation.describing.measures import balanced
+from mellm.evaluation.metrics.bootstrap import interval
+from mellm.evaluation.spotting.contenders import Contender
+from mellm.evaluation.spotting.data import require_validation
+from mellm.evaluation.spotting.measures import judge, minutes, pooled
+from mellm.evaluation.spotting.stats import Estimate, bootstrap
+from mellm.training.spotter.records import Record
 
 NEAR = 0.005
 """Of thresholds within so much of the best on validation the strictest is taken, as ``spotting --tune`` does."""
@@ -168,8 +168,8 @@ def describing(
 
 def examples(name: str, root: Path) -> list[Example]:
     """Stored pairs of ``val-rendered``, ``val-stills``, ``rendered`` or ``stills``; empty where none were drawn."""
-    from evaluation.describing.cases import case_of
-    from training.mellm import store
+    from mellm.evaluation.describing.cases import case_of
+    from mellm.training.mellm import store
 
     source = name.removeprefix("val-")
     split = "val" if name.startswith("val-") else "test"

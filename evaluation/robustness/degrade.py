@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.types import U8
-from stream.errors import UsageError
-from training.synth.composite import Film, coded
-from training.synth.envelope import slow_noise
+from mellm.detectors.types import U8
+from mellm.stream.errors import UsageError
+from mellm.training.synth.composite import Film, coded
+from mellm.training.synth.envelope import slow_noise
 
 SWAY_S, SHAKE_S = 0.3, 0.05
 """Time scales of added motion: of a head that is not kept still, and of a camera held in the hand."""

@@ -12,20 +12,20 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from detectors.types import U8
-from engine import motion_map
-from engine.describe.base import DescribeContext
-from engine.describe.local import NanoDescriber
-from engine.describe.rules import RulesDescriber
-from engine.types import Description, Evidence
-from evaluation.robustness import degrade
-from evaluation.robustness.axes import BASE, MOMENTS, Axis
-from evaluation.robustness.degrade import Motion
-from evaluation.robustness.rows import Row, Rows
-from evaluation.robustness.scenes import EXPRESSIONS, NEGATIVES, Person, Scene
-from stream.errors import FaceError
-from training.instruct import pairs
-from training.make_sample import landmarks as find_landmarks
+from mellm.detectors.types import U8
+from mellm.engine.describe.base import DescribeContext
+from mellm.engine.describe.local import NanoDescriber
+from mellm.engine.describe.rules import RulesDescriber
+from mellm.engine.evidence import motion_map
+from mellm.engine.types import Description, Evidence
+from mellm.evaluation.robustness import degrade
+from mellm.evaluation.robustness.axes import BASE, MOMENTS, Axis
+from mellm.evaluation.robustness.degrade import Motion
+from mellm.evaluation.robustness.rows import Row, Rows
+from mellm.evaluation.robustness.scenes import EXPRESSIONS, NEGATIVES, Person, Scene
+from mellm.stream.errors import FaceError
+from mellm.training.instruct import pairs
+from mellm.training.tools.make_sample import landmarks as find_landmarks
 
 Reader: TypeAlias = Callable[[list[Evidence]], list[Description]]
 Damage: TypeAlias = Callable[[Scene, float, int], tuple[U8, U8]]

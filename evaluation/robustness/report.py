@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from evaluation.robustness import scores
-from evaluation.robustness.axes import BASE, PHOTOGRAPHED, Axis, What
-from evaluation.robustness.rows import Rows
-from evaluation.robustness.scores import Point
+from mellm.evaluation.robustness import scores
+from mellm.evaluation.robustness.axes import BASE, PHOTOGRAPHED, Axis, What
+from mellm.evaluation.robustness.rows import Rows
+from mellm.evaluation.robustness.scores import Point
 
 SHOWN: Final[Mapping[What, tuple[str, ...]]] = {
     "describe": ("f1", "uf1", "silent", "abstains", "lost"),

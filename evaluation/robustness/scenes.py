@@ -15,17 +15,17 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from detectors.regions import eye_frame
-from detectors.types import F32, U8
-from engine.types import Coarse
-from stream.errors import UsageError
-from training.instruct import labels, pairs
-from training.make_sample import landmarks as find_landmarks
-from training.spotter.sets import still_split
-from training.synth.clips import RenderedClip, draw_spec
-from training.synth.composite import Film, StillClip
-from training.synth.rig import SPLITS, load_rig
-from training.synth.script import Script
+from mellm.detectors.regions import eye_frame
+from mellm.detectors.types import F32, U8
+from mellm.engine.types import Coarse
+from mellm.stream.errors import UsageError
+from mellm.training.instruct import labels, pairs
+from mellm.training.spotter.sets import still_split
+from mellm.training.synth.clips import RenderedClip, draw_spec
+from mellm.training.synth.composite import Film, StillClip
+from mellm.training.synth.rig import SPLITS, load_rig
+from mellm.training.synth.script import Script
+from mellm.training.tools.make_sample import landmarks as find_landmarks
 
 SETS = ("rendered", "stills")
 EXPRESSIONS, NEGATIVES = 3, 2

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.facs import COARSE
-from evaluation.metrics.bootstrap import intervals
-from evaluation.robustness.rows import Row
-from evaluation.spotting.stats import Estimate
+from mellm.engine.facs.action_units import COARSE
+from mellm.evaluation.metrics.bootstrap import intervals
+from mellm.evaluation.robustness.rows import Row
+from mellm.evaluation.spotting.stats import Estimate
 
 F64 = NDArray[np.float64]
 DRAWS = 1000
@@ -77,7 +77,7 @@ def described(item: Mapping[str, Any], reader: str) -> F64:
 def describing(total: F64) -> dict[str, float]:
     """Scores of summed counts of :func:`described`. Units: micro-averaged over all expressions; silence names none.
 
-    UF1 as :func:`training.instruct.labels.uf1`: over the classes that occur.
+    UF1 as :func:`mellm.training.instruct.labels.uf1`: over the classes that occur.
     """
     classes = [tuple(total[k : k + 3]) for k in (3, 6, 9)]
     each = [_f1(tp, fp, fn) for tp, fp, fn in classes if tp + fn > 0]

@@ -13,18 +13,18 @@ import av
 import cv2
 import numpy as np
 
-from detectors.types import U8
-from evaluation.robustness import degrade
-from evaluation.robustness.axes import BASE, Axis
-from evaluation.robustness.rows import Row, Rows
-from evaluation.spotting.contenders import Contender
-from evaluation.spotting.data import seen_s
-from evaluation.spotting.measures import judge
-from stream.errors import SourceCorrupt, UsageError
-from stream.frames import Frame
-from training.spotter import records
-from training.spotter.evaluate import Interval
-from training.spotter.records import Record
+from mellm.detectors.types import U8
+from mellm.evaluation.robustness import degrade
+from mellm.evaluation.robustness.axes import BASE, Axis
+from mellm.evaluation.robustness.rows import Row, Rows
+from mellm.evaluation.spotting.contenders import Contender
+from mellm.evaluation.spotting.data import seen_s
+from mellm.evaluation.spotting.measures import judge
+from mellm.stream.errors import SourceCorrupt, UsageError
+from mellm.stream.frames import Frame
+from mellm.training.spotter import records
+from mellm.training.spotter.evaluate import Interval
+from mellm.training.spotter.records import Record
 
 SET = "clips"
 EVERY = 2
@@ -58,7 +58,7 @@ class Film:
 
 
 def load(video: Path) -> Film:
-    """A clip of :mod:`training.synth.clips`.
+    """A clip of :mod:`mellm.training.synth.clips`.
 
     :raises SourceCorrupt: there is no truth beside it, or it cannot be read
     """
@@ -85,7 +85,7 @@ def load(video: Path) -> Film:
     except (OSError, ValueError, KeyError, av.FFmpegError) as error:
         raise SourceCorrupt(
             f"{video} is no clip with its truth ({error})",
-            remedy="render it again with python -m training.synth.clips",
+            remedy="render it again with python -m mellm.training.synth.clips",
         ) from error
 
 
@@ -98,7 +98,7 @@ def clips(folder: Path, count: int) -> list[Path]:
     if not found:
         raise UsageError(
             f"no rendered clips in {folder}",
-            remedy=f"film them: python -m training.synth.clips --split test --count 24 --fps 50 --out {folder}",
+            remedy=f"film them: python -m mellm.training.synth.clips --split test --count 24 --fps 50 --out {folder}",
         )
     return found
 
@@ -125,7 +125,7 @@ def damaged(film: Film, axis: str, level: float) -> Film:
         centre = (base.pictures[0].shape[1] / 2, base.pictures[0].shape[0] / 2)
         pictures = (degrade.moved(p, m, centre) for p, m in zip(base.pictures, motions, strict=True))
     elif axis != BASE:
-        raise UsageError(f"no axis {axis!r} of the spotter", remedy="see evaluation.robustness.axes")
+        raise UsageError(f"no axis {axis!r} of the spotter", remedy="see mellm.evaluation.robustness.axes")
     return Film(film.name, film.subject, base.fps, film.seed, film.iod, film.truths, list(pictures))
 
 

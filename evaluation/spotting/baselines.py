@@ -36,12 +36,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import butter, sosfiltfilt
 
-from detectors.regions import COUNT, INDEX, REGIONS
-from detectors.signals import FEATURES
-from detectors.types import F32
-from evaluation.spotting.data import STEP_S
-from training.spotter.evaluate import Interval
-from training.spotter.records import Published, Record
+from mellm.detectors.regions import COUNT, INDEX, REGIONS
+from mellm.detectors.signals import FEATURES
+from mellm.detectors.types import F32
+from mellm.evaluation.spotting.data import STEP_S
+from mellm.training.spotter.evaluate import Interval
+from mellm.training.spotter.records import Published, Record
 
 F64: TypeAlias = NDArray[np.float64]
 Form: TypeAlias = Literal["causal", "whole"]
@@ -80,7 +80,7 @@ _CENTRES = np.array(
 def basis() -> F64:
     """How the regions of an average face move with the six head parameters: ``COUNT``×2×6.
 
-    The same columns as :func:`detectors.regions.rigid_basis`.
+    The same columns as :func:`mellm.detectors.regions.rigid_basis`.
     """
     x, y = _CENTRES.T
     depth = np.array([r.depth for r in REGIONS])
@@ -97,7 +97,7 @@ def basis() -> F64:
 def nose_relative(features: F32) -> F64:
     """Flow of the 0.1 s baseline with the nose's mean subtracted, T×``COUNT``×2, 1/100 inter-ocular distance.
 
-    :param features: T×136, see :mod:`detectors.signals`
+    :param features: T×136, see :mod:`mellm.detectors.signals`
     """
     flow, head = np.split(features[:, : FEATURES // 2].astype(np.float64), [2 * COUNT], axis=1)
     raw = flow.reshape(-1, COUNT, 2) + np.einsum("rcp,tp->trc", basis(), head)
@@ -146,7 +146,7 @@ TUNED: dict[Form, BaselineOptions] = {
     "causal": BaselineOptions(level=5.36, floor=0.005, low_hz=1.0, high_hz=10.0, strongest=4, half_s=0.22),
     "whole": BaselineOptions(level=0.42, low_hz=1.5, high_hz=4.0, strongest=1, half_s=0.18, blink=inf),
 }
-"""Chosen by :func:`evaluation.spotting.tune.baseline` for the best F1 on ``val-rendered`` and ``val-stills``.
+"""Chosen by :func:`mellm.evaluation.spotting.tune.baseline` for the best F1 on ``val-rendered`` and ``val-stills``.
 
 Level, floor, band, number of regions, interval, duration and blink veto were open. As first written down (three
 regions, 1.5–8 Hz, flanks at a third) F1 was .30 and .27 there at the best level; tuned it is .47 and .42.

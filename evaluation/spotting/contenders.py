@@ -9,15 +9,15 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from detectors.spotting import SpottingOptions
-from detectors.stepmodel import OnnxStepModel, StepModel
-from detectors.types import F32
-from evaluation.spotting import baselines
-from evaluation.spotting.baselines import BaselineOptions, Curve, Form
-from evaluation.spotting.stats import percentiles
-from stream.errors import ModelCorrupt, ModelOutputInvalid
-from training.spotter import records
-from training.spotter.records import Published, Record
+from mellm.detectors.spotting import SpottingOptions
+from mellm.detectors.stepmodel import OnnxStepModel, StepModel
+from mellm.detectors.types import F32
+from mellm.evaluation.spotting import baselines
+from mellm.evaluation.spotting.baselines import BaselineOptions, Curve, Form
+from mellm.evaluation.spotting.stats import percentiles
+from mellm.stream.errors import ModelCorrupt, ModelOutputInvalid
+from mellm.training.spotter import records
+from mellm.training.spotter.records import Published, Record
 
 MODEL_LEVELS = tuple(round(0.04 * k, 2) for k in range(1, 25))
 """Thresholds that a model's curve of precision over recall goes through."""
@@ -83,7 +83,7 @@ class Replay:
         return self._model.start()
 
     def step(self, features: F32, state: F32) -> tuple[F32, F32]:
-        """See :class:`detectors.stepmodel.StepModel`; a replayed state is the one given."""
+        """See :class:`mellm.detectors.stepmodel.StepModel`; a replayed state is the one given."""
         if self._next == len(self._rows):
             began = time.perf_counter()
             try:
@@ -203,7 +203,7 @@ def load_model(
     """A network from its file, with the networks of the folds if there are any.
 
     :param path: ``None`` is the shipped one; :param folds: folder with ``fold-A.onnx`` …
-    :raises ModelMissing: :raises ModelCorrupt: as :class:`detectors.stepmodel.OnnxStepModel`, and for a fold of
+    :raises ModelMissing: :raises ModelCorrupt: as :class:`mellm.detectors.stepmodel.OnnxStepModel`, and for a fold of
         another version than the network's
     """
     model = OnnxStepModel(path)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from detectors.signals import FEATURES
-from detectors.windows import STEP_NS
-from stream.errors import SourceCorrupt, SourceEmpty, UsageError
-from training.spotter.records import Record
+from mellm.detectors.signals import FEATURES
+from mellm.detectors.windows import STEP_NS
+from mellm.stream.errors import SourceCorrupt, SourceEmpty, UsageError
+from mellm.training.spotter.records import Record
 
 STEP_S = STEP_NS / 1e9
 VALIDATION = "val-"
@@ -28,7 +28,7 @@ def load_set(
     :raises UsageError: there is no such set, or it was not built and must not be
     :raises SourceEmpty: it holds no clip; :raises SourceCorrupt: see :func:`check`
     """
-    from training.spotter import sets
+    from mellm.training.spotter import sets
 
     sets.clips(name)  # an unknown name is told before anything else
     if build:
@@ -43,7 +43,7 @@ def load_set(
 
 def wanted(name: str) -> int:
     """How many clips the recipe of a set asks for."""
-    from training.spotter import sets
+    from mellm.training.spotter import sets
 
     return len(sets.clips(name))
 
@@ -56,7 +56,9 @@ def check(name: str, records: Sequence[Record]) -> list[Record]:
         that ends before it begins
     """
     if not records:
-        raise SourceEmpty(f"the set {name} holds no clip", remedy=f"python -m training.spotter.sets {name}")
+        raise SourceEmpty(
+            f"the set {name} holds no clip", remedy=f"python -m mellm.training.spotter.sets {name}"
+        )
     for record in records:
         problem = _problem(record)
         if problem:

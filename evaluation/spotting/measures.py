@@ -2,8 +2,8 @@
 
 A spot is right when it and a true expression share at least half of their union, counted in steps of the clip's grid
 (20 ms) with both ends included; each expression pays for one spot, by a largest matching
-(:mod:`evaluation.metrics`). Counts are pooled over clips. False alarms are counted per minute in which a face could
-be analysed.
+(:mod:`mellm.evaluation.metrics`). Counts are pooled over clips. False alarms are counted per minute in which a face
+could be analysed.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from detectors.windows import SNAP_NS
-from evaluation.metrics.matching import match
-from evaluation.metrics.spotting import SpottingScore
-from evaluation.spotting.contenders import Contender, ModelContender
-from evaluation.spotting.data import STEP_S, seen_s
-from evaluation.spotting.stats import Estimate, Ratios, bootstrap, percentiles, poisson_rate, share
-from training.spotter.evaluate import Interval
-from training.spotter.records import FACE_WIDTH_IOD, Published, Record
+from mellm.detectors.windows import SNAP_NS
+from mellm.evaluation.metrics.matching import match
+from mellm.evaluation.metrics.spotting import SpottingScore
+from mellm.evaluation.spotting.contenders import Contender, ModelContender
+from mellm.evaluation.spotting.data import STEP_S, seen_s
+from mellm.evaluation.spotting.stats import Estimate, Ratios, bootstrap, percentiles, poisson_rate, share
+from mellm.training.spotter.evaluate import Interval
+from mellm.training.spotter.records import FACE_WIDTH_IOD, Published, Record
 
 LEAST_IOU = 0.5
 NEAR_S = 0.1
@@ -359,7 +359,7 @@ def frame_wait_s(grid_s: float, fps: float) -> float:
 
 def unit_f1(judged: Iterable[Judged]) -> float | None:
     """Micro-averaged F1 of the action units told with the spots that are right; ``None`` without any."""
-    from detectors.stepmodel import SPOT_AUS
+    from mellm.detectors.stepmodel import SPOT_AUS
 
     right = told = true = 0
     for j in judged:

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evaluation.spotting.measures import Distractor, Part, Recall
-from evaluation.spotting.stats import Estimate
+from mellm.evaluation.spotting.measures import Distractor, Part, Recall
+from mellm.evaluation.spotting.stats import Estimate
 
 if TYPE_CHECKING:
-    from evaluation.spotting.report import Report
+    from mellm.evaluation.spotting.report import Report
 
 
 def markdown(report: Report, pictures: Iterable[str] = ()) -> str:

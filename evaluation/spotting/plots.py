@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from stream.errors import MissingExtra
+from mellm.stream.errors import MissingExtra
 
 if TYPE_CHECKING:
-    from evaluation.spotting.measures import Recall, Result
-    from evaluation.spotting.report import Report, SetReport
+    from mellm.evaluation.spotting.measures import Recall, Result
+    from mellm.evaluation.spotting.report import Report, SetReport
 
 _NETWORKS = (("#0072B2", "-", "o"), ("#E69F00", "--", "s"), ("#56B4E9", (0, (5, 1)), "v"))
 _OTHERS = (("#009E73", "-.", "^"), ("#CC79A7", ":", "D"))

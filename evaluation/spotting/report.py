@@ -13,13 +13,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from evaluation import marks
-from evaluation.metrics.spotting import SpottingScore
-from evaluation.spotting.contenders import Contender
-from evaluation.spotting.data import seen_s
-from evaluation.spotting.measures import Point, Result, best_within, result
-from evaluation.spotting.page import markdown
-from training.spotter.records import Record
+from mellm.evaluation import marks
+from mellm.evaluation.metrics.spotting import SpottingScore
+from mellm.evaluation.spotting.contenders import Contender
+from mellm.evaluation.spotting.data import seen_s
+from mellm.evaluation.spotting.measures import Point, Result, best_within, result
+from mellm.evaluation.spotting.page import markdown
+from mellm.training.spotter.records import Record
 
 FORMAT = "mellm-eval-spotting/1"
 TWICE = 2.0
@@ -156,7 +156,7 @@ def equal(ours: Result, baseline: Result) -> Equal:
 
 def write(report: Report, out: Path) -> list[Path]:
     """``report.json``, ``report.md`` and the plots into a folder; returns what was written."""
-    from evaluation.spotting import plots
+    from mellm.evaluation.spotting import plots
 
     out.mkdir(parents=True, exist_ok=True)
     pictures = plots.draw(report, out)
@@ -179,7 +179,7 @@ def publish(report: Report, page: Path) -> list[Path]:
 
     :raises UsageError: the page is not there or has no marks
     """
-    from evaluation.spotting import plots
+    from mellm.evaluation.spotting import plots
 
     marked(page)
     pictures = page.parent / "img" / "spotting"

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import beta, chi2
 
-from evaluation.metrics.spotting import SpottingScore
+from mellm.evaluation.metrics.spotting import SpottingScore
 
 LEVEL = 0.95
 RESAMPLES = 2000

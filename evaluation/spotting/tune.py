@@ -9,13 +9,13 @@ from math import inf
 from pathlib import Path
 from typing import Any, TypeVar
 
-from detectors.spotting import SpottingOptions
-from evaluation.metrics.spotting import SpottingScore
-from evaluation.spotting.baselines import LEVELS, BaselineOptions, Form
-from evaluation.spotting.contenders import BaselineContender, ModelContender
-from evaluation.spotting.data import load_set, require_validation
-from evaluation.spotting.measures import judge, minutes, pooled
-from training.spotter.records import Record
+from mellm.detectors.spotting import SpottingOptions
+from mellm.evaluation.metrics.spotting import SpottingScore
+from mellm.evaluation.spotting.baselines import LEVELS, BaselineOptions, Form
+from mellm.evaluation.spotting.contenders import BaselineContender, ModelContender
+from mellm.evaluation.spotting.data import load_set, require_validation
+from mellm.evaluation.spotting.measures import judge, minutes, pooled
+from mellm.training.spotter.records import Record
 
 Options = TypeVar("Options", SpottingOptions, BaselineOptions)
 
@@ -166,7 +166,7 @@ def _all(
 
 
 def main() -> None:
-    """``python -m evaluation.spotting.tune [ROOT]``: the search behind :data:`evaluation.spotting.baselines.TUNED`."""
+    """``python -m mellm.evaluation.spotting.tune [ROOT]``: the search behind ``baselines.TUNED``."""
     root = Path(sys.argv[1] if len(sys.argv) > 1 else "runs/spotting-sets")
     sets = {name: load_set(name, root) for name in ("val-rendered", "val-stills")}
     forms: tuple[Form, ...] = ("causal", "whole")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, Literal, TypeAlias
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from stream.errors import SourceTimeout, SourceUnreachable, SourceUnsupported
+from mellm.stream.errors import SourceTimeout, SourceUnreachable, SourceUnsupported
 
 Scheme: TypeAlias = Literal["path", "camera", "rtsp", "rtsps", "http", "https", "synthetic"]
 

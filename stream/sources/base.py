@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Literal, Protocol, Self
 
-from stream.frames import Item, SourceInfo
+from mellm.stream.frames import Item, SourceInfo
 
 MAX_PIXELS: Final = 4096 * 2304
 MAX_DURATION_S: Final = 4 * 3600.0

@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from stream.clock import Clock
-from stream.errors import SourceNotFound
-from stream.sources.base import SourceOptions
-from stream.sources.decoder import AvSource, Target
-from stream.sources.failures import camera_failure
+from mellm.stream.clock import Clock
+from mellm.stream.errors import SourceNotFound
+from mellm.stream.sources.base import SourceOptions
+from mellm.stream.sources.decoder import AvSource, Target
+from mellm.stream.sources.failures import camera_failure
 
 
 def open_camera(
@@ -18,7 +18,7 @@ def open_camera(
     """Open a camera by number (``0``) or device (``/dev/video0``).
 
     What is asked for (size, rate, format) is a wish: the camera answers with the nearest it can do, and
-    :class:`~stream.frames.SourceInfo` says what that is.
+    :class:`~mellm.stream.frames.SourceInfo` says what that is.
 
     :raises SourceError: see :class:`AvSource`
     """

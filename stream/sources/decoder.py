@@ -12,13 +12,13 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from stream.clock import Clock
-from stream.errors import SourceCorrupt, SourceError, SourceTooLarge, SourceUnsupported
-from stream.frames import Item, SourceInfo, SourceKind
-from stream.sources.base import MAX_FPS, Closing, EndReport, SourceOptions
-from stream.sources.failures import no_picture
-from stream.sources.timeline import Timeline
-from stream.sources.timestamps import WRAP_33_BIT_NS, StampMender
+from mellm.stream.clock import Clock
+from mellm.stream.errors import SourceCorrupt, SourceError, SourceTooLarge, SourceUnsupported
+from mellm.stream.frames import Item, SourceInfo, SourceKind
+from mellm.stream.sources.base import MAX_FPS, Closing, EndReport, SourceOptions
+from mellm.stream.sources.failures import no_picture
+from mellm.stream.sources.timeline import Timeline
+from mellm.stream.sources.timestamps import WRAP_33_BIT_NS, StampMender
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -66,7 +66,7 @@ class Target:
 
 
 class AvSource(Closing):
-    """A :class:`~stream.sources.base.Source` on an FFmpeg container.
+    """A :class:`~mellm.stream.sources.base.Source` on an FFmpeg container.
 
     :raises SourceError: it cannot be opened, is not allowed, or holds no video
     """

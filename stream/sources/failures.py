@@ -9,7 +9,7 @@ import errno
 
 import av
 
-from stream.errors import (
+from mellm.stream.errors import (
     SourceCorrupt,
     SourceEmpty,
     SourceError,

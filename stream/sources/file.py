@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from stream.clock import Clock
-from stream.errors import SourceEmpty, SourceNotFound, SourceUnauthorized
-from stream.sources.base import SourceOptions
-from stream.sources.decoder import AvSource, Target
-from stream.sources.failures import file_failure
-from stream.sources.integrity import cut_off
+from mellm.stream.clock import Clock
+from mellm.stream.errors import SourceEmpty, SourceNotFound, SourceUnauthorized
+from mellm.stream.sources.base import SourceOptions
+from mellm.stream.sources.decoder import AvSource, Target
+from mellm.stream.sources.failures import file_failure
+from mellm.stream.sources.integrity import cut_off
 
 _FORMATS: Final = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif,mpegts,mpeg"
 

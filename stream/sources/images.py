@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Final
 import cv2
 import numpy as np
 
-from stream.clock import Clock
-from stream.errors import SourceEmpty, SourceTooLarge, SourceUnauthorized, UsageError
-from stream.frames import Item, SourceInfo
-from stream.sources.base import MAX_FPS, Closing, EndReport, SourceOptions
-from stream.sources.headers import HEAD_BYTES, picture_size
-from stream.sources.timeline import Timeline
-from stream.sources.timestamps import StampMender
+from mellm.stream.clock import Clock
+from mellm.stream.errors import SourceEmpty, SourceTooLarge, SourceUnauthorized, UsageError
+from mellm.stream.frames import Item, SourceInfo
+from mellm.stream.sources.base import MAX_FPS, Closing, EndReport, SourceOptions
+from mellm.stream.sources.headers import HEAD_BYTES, picture_size
+from mellm.stream.sources.timeline import Timeline
+from mellm.stream.sources.timestamps import StampMender
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,7 +32,7 @@ def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
 
 
 class ImageFolder(Closing):
-    """A :class:`~stream.sources.base.Source` on a folder; file ``k`` in natural order is shown at ``k / fps``.
+    """A :class:`~mellm.stream.sources.base.Source` on a folder; file ``k`` in natural order is shown at ``k / fps``.
 
     A file that cannot be decoded is a gap; the others keep their times.
 

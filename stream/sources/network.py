@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from stream.clock import Clock
-from stream.frames import SourceKind
-from stream.sources.addresses import redact, resolve
-from stream.sources.base import SourceOptions
-from stream.sources.decoder import AvSource, Target
-from stream.sources.failures import network_failure
+from mellm.stream.clock import Clock
+from mellm.stream.frames import SourceKind
+from mellm.stream.sources.addresses import redact, resolve
+from mellm.stream.sources.base import SourceOptions
+from mellm.stream.sources.decoder import AvSource, Target
+from mellm.stream.sources.failures import network_failure
 
 _HTTP_FORMATS: Final = "mpjpeg,mjpeg,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,flv,mpegts,avi"
 

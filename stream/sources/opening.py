@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stream.clock import Clock, MonotonicClock
-from stream.errors import UsageError
-from stream.sources.addresses import scheme_of
-from stream.sources.base import MAX_FPS, Source, SourceOptions
+from mellm.stream.clock import Clock, MonotonicClock
+from mellm.stream.errors import UsageError
+from mellm.stream.sources.addresses import scheme_of
+from mellm.stream.sources.base import MAX_FPS, Source, SourceOptions
 
 
 def open_source(
@@ -36,21 +36,21 @@ def open_source(
         raise UsageError(f"{fps} frames a second", remedy=f"give a rate above 0 and up to {MAX_FPS:g}")
     scheme = scheme_of(uri)
     if scheme == "camera":
-        from stream.sources.camera import open_camera
+        from mellm.stream.sources.camera import open_camera
 
         return open_camera(uri, id=id, fps=fps, options=chosen, clock=watch, first_segment=first_segment)
     if scheme == "synthetic":
-        from stream.sources.synthetic import SyntheticSource
+        from mellm.stream.sources.synthetic import SyntheticSource
 
         return SyntheticSource(
             uri, id=id, live=bool(live), options=chosen, clock=watch, first_segment=first_segment
         )
     if scheme != "path":
-        from stream.sources.network import open_network
+        from mellm.stream.sources.network import open_network
 
         return open_network(uri, id=id, live=live, options=chosen, clock=watch, first_segment=first_segment)
     if _is_folder(uri):
-        from stream.sources.images import ImageFolder
+        from mellm.stream.sources.images import ImageFolder
 
         return ImageFolder(
             uri,
@@ -61,7 +61,7 @@ def open_source(
             clock=watch,
             first_segment=first_segment,
         )
-    from stream.sources.file import open_file
+    from mellm.stream.sources.file import open_file
 
     return open_file(uri, id=id, live=bool(live), options=chosen, clock=watch, first_segment=first_segment)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import cv2
 import numpy as np
 
-from stream.errors import (
+from mellm.stream.errors import (
     SourceCorrupt,
     SourceEmpty,
     SourceNotFound,
@@ -16,9 +16,9 @@ from stream.errors import (
     SourceUnauthorized,
     SourceUnsupported,
 )
-from stream.sources.base import MAX_PIXELS
-from stream.sources.headers import HEAD_BYTES, picture_size
-from stream.sources.images import SUFFIXES
+from mellm.stream.sources.base import MAX_PIXELS
+from mellm.stream.sources.headers import HEAD_BYTES, picture_size
+from mellm.stream.sources.images import SUFFIXES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

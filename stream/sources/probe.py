@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median, pstdev
 
-from stream.clock import Clock, MonotonicClock
-from stream.frames import Frame, Gap
-from stream.sources.base import SourceOptions
-from stream.sources.opening import open_source
+from mellm.stream.clock import Clock, MonotonicClock
+from mellm.stream.frames import Frame, Gap
+from mellm.stream.sources.base import SourceOptions
+from mellm.stream.sources.opening import open_source
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """Pictures that a client sends: a browser's camera, a phone, a program of the user's own.
 
 A :class:`PushInlet` stands between the connection, which must never wait, and the reader of a
-:class:`~stream.supervise.SourceRunner`, which may. It holds a few encoded pictures; when the reader is slower than
-the sender the oldest goes, and is counted.
+:class:`~mellm.stream.capture.runner.SourceRunner`, which may. It holds a few encoded pictures; when the reader is
+slower than the sender the oldest goes, and is counted.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Final
 import cv2
 import numpy as np
 
-from stream.clock import Clock, MonotonicClock
-from stream.errors import SourceTooLarge, SourceUnreachable
-from stream.frames import Item, SourceInfo
-from stream.sources.base import Closing, EndReport, SourceOptions
-from stream.sources.headers import HEAD_BYTES, picture_size
-from stream.sources.timeline import Timeline
-from stream.sources.timestamps import StampMender
+from mellm.stream.clock import Clock, MonotonicClock
+from mellm.stream.errors import SourceTooLarge, SourceUnreachable
+from mellm.stream.frames import Item, SourceInfo
+from mellm.stream.sources.base import Closing, EndReport, SourceOptions
+from mellm.stream.sources.headers import HEAD_BYTES, picture_size
+from mellm.stream.sources.timeline import Timeline
+from mellm.stream.sources.timestamps import StampMender
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -5,14 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 
-from stream.frames import Item, SourceInfo
-from stream.sources.base import Closing, EndReport
+from mellm.stream.frames import Item, SourceInfo
+from mellm.stream.sources.base import Closing, EndReport
 
 
 class ScriptedSource(Closing):
     """Yields items, raises errors, waits for events, then ends.
 
-    :param script: a :class:`~stream.frames.Frame` or :class:`~stream.frames.Gap` is returned, an exception
+    :param script: a :class:`~mellm.stream.frames.Frame` or :class:`~mellm.stream.frames.Gap` is returned, an exception
         is raised, an event is waited for without end, as FFmpeg does in a dead connection
     """
 

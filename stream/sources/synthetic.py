@@ -14,12 +14,12 @@ from urllib.parse import parse_qsl
 
 import numpy as np
 
-from stream.clock import Clock
-from stream.errors import UsageError
-from stream.frames import Item, SourceInfo
-from stream.sources.base import MAX_FPS, Closing, EndReport, SourceOptions
-from stream.sources.timeline import Timeline
-from stream.sources.timestamps import StampMender
+from mellm.stream.clock import Clock
+from mellm.stream.errors import UsageError
+from mellm.stream.frames import Item, SourceInfo
+from mellm.stream.sources.base import MAX_FPS, Closing, EndReport, SourceOptions
+from mellm.stream.sources.timeline import Timeline
+from mellm.stream.sources.timestamps import StampMender
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -78,7 +78,7 @@ class SyntheticOptions:
 
 
 class SyntheticSource(Closing):
-    """A :class:`~stream.sources.base.Source` that makes its pictures.
+    """A :class:`~mellm.stream.sources.base.Source` that makes its pictures.
 
     :raises UsageError: see :meth:`SyntheticOptions.parse`
     """

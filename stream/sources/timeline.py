@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from stream.clock import Clock
-from stream.frames import Frame, Gap, GapReason, Item, SourceInfo
-from stream.sources.base import EndReport
-from stream.sources.timestamps import RateMeter, StampMender
+from mellm.stream.clock import Clock
+from mellm.stream.frames import Frame, Gap, GapReason, Item, SourceInfo
+from mellm.stream.sources.base import EndReport
+from mellm.stream.sources.timestamps import RateMeter, StampMender
 
 if TYPE_CHECKING:
     import numpy as np

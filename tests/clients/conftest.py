@@ -8,7 +8,7 @@ import av
 import cv2
 import pytest
 
-from clients.cli.demo import SAMPLE
+from mellm.clients.cli.demo import SAMPLE
 
 CUT_FROM, CUT_FRAMES = 245, 100
 """Of the sample; its second expression (onset 275, apex 285, offset 298) begins 0.6 s after the start."""
@@ -25,7 +25,7 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def models() -> None:
     """The true face models, from the cache."""
-    from detectors import weights
+    from mellm.detectors.weights import store as weights
 
     missing = [row.name for row in weights.listing() if row.state not in ("ok", "fallback")]
     if missing:

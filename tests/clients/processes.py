@@ -3,9 +3,8 @@
 import subprocess
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
-REPO = Path(__file__).resolve().parents[2]
+from tests import REPO
 
 
 @dataclass(frozen=True)
@@ -21,14 +20,17 @@ class Done:
 
 def start(*arguments: object, **settings: object) -> subprocess.Popen[bytes]:
     """``mellm`` with these arguments."""
-    return subprocess.Popen([sys.executable, "-m", "clients.cli", *map(str, arguments)], cwd=REPO, **settings)
+    return subprocess.Popen(
+        [sys.executable, "-m", "mellm.clients.cli", *map(str, arguments)], cwd=REPO, **settings
+    )
 
 
 # the kernel's own peak counts what the parent held at the fork, so the process reads its own
 _MEASURED = """
 import sys, time
 from pathlib import Path
-from clients.cli import run
+from mellm.clients.cli import run
+from tests import REPO
 code = run(sys.argv[1:])
 peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
 print(peak.split()[1], time.process_time(), end="", file=sys.stderr)

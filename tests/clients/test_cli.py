@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from clients.cli import VERBS, run
+from mellm.clients.cli import VERBS, run
 from tests.clients.processes import REPO, mellm, start
 
 HELPS = [
@@ -22,7 +22,7 @@ def watch(event, arguments):
     if event in ("socket.connect", "socket.getaddrinfo", "socket.bind"):
         raise SystemExit(f"help used the network: {event} {arguments}")
 sys.addaudithook(watch)
-from clients.cli import run
+from mellm.clients.cli import run
 for arguments in %r:
     assert run([*arguments, "--help"]) == 0
 heavy = {"numpy", "cv2", "av", "onnxruntime", "torch", "pydantic", "websockets"} & set(sys.modules)

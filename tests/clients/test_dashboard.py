@@ -16,20 +16,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clients.cli.serve import PAGES
-from engine.erase import Gone
-from engine.serve import Server
-from engine.types import Evidence
-from stream.frames import Frame
-from stream.journal import Journal
-from stream.sources.push import PushInlet
+from mellm.clients.cli.serve import PAGES
+from mellm.engine.governance.erase import Gone
+from mellm.engine.server.server import Server
+from mellm.engine.types import Evidence
+from mellm.stream.frames import Frame
+from mellm.stream.log.journal import Journal
+from mellm.stream.sources.push import PushInlet
+from tests import REPO
 from tests.clients.browser import Page, chromium
 from tests.engine.servers import TOKEN, running
 from tests.reliability.describing import free_port
 from tests.reliability.figures import record
 from tests.stream.spoken import ended, marker, scored, spotted
 
-SHOTS = Path(__file__).resolve().parents[2] / "runs" / "screenshots"
+SHOTS = REPO / "runs" / "screenshots"
 NASTY = "<img src=x onerror=alert(1)><script>alert(2)</script> The brow rose."
 
 
@@ -89,7 +90,7 @@ def png(picture: Any) -> bytes:
 
 
 def raised_brow() -> Evidence:
-    from engine.motion_map import build
+    from mellm.engine.evidence.motion_map import build
     from tests.engine.faces import LANDMARKS, moved, skin
 
     return build(skin(), moved("brow_inner_L", (0.0, -3.2)), LANDMARKS, "live")

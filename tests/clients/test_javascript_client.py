@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from stream.journal import Journal
+from mellm.stream.log.journal import Journal
 from tests.clients.browser import Page, chromium
 from tests.clients.test_dashboard import Background, until
 from tests.engine.servers import TOKEN

@@ -19,9 +19,9 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from clients.cli.demo import SAMPLE
-from engine.audit import verify
-from stream.events import EVENTS_ERASED, EXPRESSION_ENDS, EXPRESSION_SPOTTED
+from mellm.clients.cli.demo import SAMPLE
+from mellm.engine.governance.audit import verify
+from mellm.stream.protocol.events import EVENTS_ERASED, EXPRESSION_ENDS, EXPRESSION_SPOTTED
 from tests.clients.processes import REPO, start
 
 PLANTED = "hunter2-Xq7vZ"
@@ -195,7 +195,7 @@ async def withheld(address: str, collected: Collected) -> dict[str, str]:
 
 
 def run_verb(*arguments: str) -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-m", "clients.cli", *arguments]
+    command = [sys.executable, "-m", "mellm.clients.cli", *arguments]
     return subprocess.run(command, capture_output=True, cwd=REPO, timeout=60, check=False)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from clients.cli import run
+from mellm.clients.cli import run
 from tests.clients.browser import chromium
 from tests.clients.processes import REPO, start
 from tests.clients.test_dashboard import SHOTS, until

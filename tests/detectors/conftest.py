@@ -6,13 +6,13 @@ import cv2
 import numpy as np
 import pytest
 
-from detectors import weights
-from detectors.analyzer import FaceAnalyzer
-from detectors.faces import FaceDetector
-from detectors.landmarks import Landmarker
-from detectors.onnx import session
-from detectors.types import U8
-from stream.errors import ModelMissing
+from mellm.detectors.analyzer import FaceAnalyzer
+from mellm.detectors.faces import FaceDetector
+from mellm.detectors.landmarks import Landmarker
+from mellm.detectors.onnx import session
+from mellm.detectors.types import U8
+from mellm.detectors.weights import store as weights
+from mellm.stream.errors import ModelMissing
 
 
 @pytest.fixture(scope="session")

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detectors.analyzer import PATIENCE, AnalyzerOptions, FaceAnalyzer, FaceUpdate, FakeFaceAnalyzer
-from detectors.faces import Detection
-from detectors.landmarks import Roi
-from detectors.types import F32, U8
-from stream.frames import Frame
+from mellm.detectors.analyzer import PATIENCE, AnalyzerOptions, FaceAnalyzer, FaceUpdate, FakeFaceAnalyzer
+from mellm.detectors.faces import Detection
+from mellm.detectors.landmarks import Roi
+from mellm.detectors.types import F32, U8
+from mellm.stream.frames import Frame
 from tests.detectors.test_tracks import mesh
 
 MS = 1_000_000

@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from detectors import bench
-from detectors.stepmodel import FakeStepModel
+from mellm.detectors import bench
+from mellm.detectors.stepmodel import FakeStepModel
 
 
 def test_steps_are_timed() -> None:

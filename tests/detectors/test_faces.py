@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
-from detectors.faces import CELLS, SIZE, Detection, FaceDetector
-from detectors.landmarks import Landmarker
-from detectors.types import F32, U8
-from stream.errors import ModelCorrupt
+from mellm.detectors.faces import CELLS, SIZE, Detection, FaceDetector
+from mellm.detectors.landmarks import Landmarker
+from mellm.detectors.types import F32, U8
+from mellm.stream.errors import ModelCorrupt
 
 
 class FakeSession:

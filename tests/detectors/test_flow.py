@@ -4,10 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
-from detectors import bench, flow
-from detectors.flow import Preset
-from detectors.sheet import Sheet
-from detectors.types import U8
+from mellm.detectors import bench, flow
+from mellm.detectors.flow import Preset
+from mellm.detectors.sheet import Sheet
+from mellm.detectors.types import U8
 
 
 def shifted(dx: float, dy: float, size: tuple[int, int] = (96, 112)) -> tuple[U8, U8]:

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detectors.faces import FaceDetector
-from detectors.landmarks import IBUG68, Landmarker, Roi, ibug68, roi_of_detection, roi_of_mesh
-from detectors.types import F32, U8
+from mellm.detectors.faces import FaceDetector
+from mellm.detectors.landmarks import IBUG68, Landmarker, Roi, ibug68, roi_of_detection, roi_of_mesh
+from mellm.detectors.types import F32, U8
 from tests.detectors.test_tracks import mesh
 
 # The mirror image of each of the 68 points

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detectors import onnx, weights
-from detectors.onnx import CPU, CUDA, TENSORRT, Session, choose, parity, session
-from stream.errors import (
+from mellm.detectors import onnx
+from mellm.detectors.onnx import CPU, CUDA, TENSORRT, Session, choose, parity, session
+from mellm.detectors.weights import store as weights
+from mellm.stream.errors import (
     MissingExtra,
     ModelCorrupt,
     ModelMissing,

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectors import patches
-from detectors.patches import CROP_EYES, CROP_H, CROP_IOD, CROP_W, PATCH_MAX, apply, crop_matrix
-from detectors.regions import eye_frame
-from detectors.sheet import Sheet
-from detectors.types import F32, U8
+from mellm.detectors import patches
+from mellm.detectors.patches import CROP_EYES, CROP_H, CROP_IOD, CROP_W, PATCH_MAX, apply, crop_matrix
+from mellm.detectors.regions import eye_frame
+from mellm.detectors.sheet import Sheet
+from mellm.detectors.types import F32, U8
 
 SHEET = Sheet(80)
 

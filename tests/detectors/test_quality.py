@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from detectors.quality import assess, pose, sharpness
-from detectors.types import F32, U8, Face
+from mellm.detectors.quality import assess, pose, sharpness
+from mellm.detectors.types import F32, U8, Face
 
 
 def head(data: Path, yaw: float = 0, pitch: float = 0, roll: float = 0, width: float = 200) -> F32:

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detectors import regions
-from detectors.regions import COUNT, INDEX, NAMES, REGIONS
-from detectors.sheet import TEMPLATE
-from detectors.types import F32
+from mellm.detectors import regions
+from mellm.detectors.regions import COUNT, INDEX, NAMES, REGIONS
+from mellm.detectors.sheet import TEMPLATE
+from mellm.detectors.types import F32
 
 FACE: F32 = (80 * TEMPLATE + (300, 200)).astype(np.float32)
 small = st.floats(-8, 8, width=32)

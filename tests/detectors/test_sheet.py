@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from detectors.regions import eye_frame
-from detectors.sheet import TEMPLATE, Sheet
+from mellm.detectors.regions import eye_frame
+from mellm.detectors.sheet import TEMPLATE, Sheet
 
 
 def test_template_is_in_eye_distances_round_the_middle_of_the_eyes() -> None:

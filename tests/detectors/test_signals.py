@@ -7,9 +7,9 @@ from math import exp
 import numpy as np
 import pytest
 
-from detectors import regions
-from detectors.sheet import Sheet
-from detectors.signals import (
+from mellm.detectors import regions
+from mellm.detectors.sheet import Sheet
+from mellm.detectors.signals import (
     CROP_H,
     CROP_IOD,
     CROP_W,
@@ -20,8 +20,8 @@ from detectors.signals import (
     SignalStep,
     TrackSignals,
 )
-from detectors.types import F32
-from detectors.windows import STEP_NS
+from mellm.detectors.types import F32
+from mellm.detectors.windows import STEP_NS
 
 MS = 1_000_000
 SHEET = Sheet(80, (400, 480))
@@ -179,7 +179,7 @@ class TestPair:
         assert pair.onset_gray.shape == pair.apex_gray.shape == (368, 320)
         assert pair.iod == pytest.approx(2 * CROP_IOD, rel=0.03)
         # the head moved 8 px right meanwhile, and is seen to
-        from detectors.flow import create
+        from mellm.detectors.flow import create
 
         moved = create("quality")(pair.onset_gray, pair.apex_gray)[80:-80, 80:-80].mean((0, 1))
         np.testing.assert_allclose(moved, (8 * 1.425, 3.2 * 1.425), atol=0.3)

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectors.sheet import Sheet
-from detectors.signals import FEATURES, TrackSignals
-from detectors.spotting import Decoder, FakeStepModel, Spot, Spotter, SpottingOptions, StepOutput
-from detectors.stepmodel import SPOT_AUS, outputs
-from detectors.types import F32
-from detectors.windows import STEP_NS
-from stream.errors import ModelOutputInvalid
+from mellm.detectors.sheet import Sheet
+from mellm.detectors.signals import FEATURES, TrackSignals
+from mellm.detectors.spotting import Decoder, FakeStepModel, Spot, Spotter, SpottingOptions, StepOutput
+from mellm.detectors.stepmodel import SPOT_AUS, outputs
+from mellm.detectors.types import F32
+from mellm.detectors.windows import STEP_NS
+from mellm.stream.errors import ModelOutputInvalid
 
 MS = 1_000_000
 DELAY_MS = 300

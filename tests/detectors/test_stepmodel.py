@@ -10,9 +10,24 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from detectors.signals import FEATURES, PER_BASELINE
-from detectors.stepmodel import APEX, ME, OUTPUTS, SHIPPED, SPOT_AUS, FakeStepModel, OnnxStepModel, outputs
-from stream.errors import MissingExtra, ModelCorrupt, ModelMissing, ModelOutputInvalid, ProviderUnavailable
+from mellm.detectors.signals import FEATURES, PER_BASELINE
+from mellm.detectors.stepmodel import (
+    APEX,
+    ME,
+    OUTPUTS,
+    SHIPPED,
+    SPOT_AUS,
+    FakeStepModel,
+    OnnxStepModel,
+    outputs,
+)
+from mellm.stream.errors import (
+    MissingExtra,
+    ModelCorrupt,
+    ModelMissing,
+    ModelOutputInvalid,
+    ProviderUnavailable,
+)
 
 STATE = 4
 FACTS = {

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from detectors.stillness import DARK_NS, FROZEN_NS, StillPicture
+from mellm.detectors.stillness import DARK_NS, FROZEN_NS, StillPicture
 
 RNG = np.random.default_rng(3)
 SCENE = RNG.integers(30, 220, (120, 160, 3), np.uint8)

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detectors.landmarks import roi_of_mesh
-from detectors.tracks import Track, Tracks, overlap
-from detectors.types import F32
+from mellm.detectors.landmarks import roi_of_mesh
+from mellm.detectors.tracks import Track, Tracks, overlap
+from mellm.detectors.types import F32
 
 coordinates = st.floats(-1000, 1000)
 boxes = st.tuples(coordinates, coordinates, st.floats(1, 500), st.floats(1, 500))

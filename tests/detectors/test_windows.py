@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detectors.types import F32
-from detectors.windows import HOLE_NS, SNAP_NS, STEP_NS, FrameGate, Grid
+from mellm.detectors.types import F32
+from mellm.detectors.windows import HOLE_NS, SNAP_NS, STEP_NS, FrameGate, Grid
 
 MS = 1_000_000
 rates = st.sampled_from([20, 25, 29.97, 30, 50, 59.94, 60, 90, 100, 120, 200])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import cache
 
-from detectors.patches import CROP_EYES, CROP_H, CROP_IOD, CROP_W
-from detectors.sheet import Sheet
-from detectors.types import F32, U8
+from mellm.detectors.patches import CROP_EYES, CROP_H, CROP_IOD, CROP_W
+from mellm.detectors.sheet import Sheet
+from mellm.detectors.types import F32, U8
 
 
 @cache

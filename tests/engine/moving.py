@@ -12,13 +12,13 @@ import av
 import cv2
 import numpy as np
 
-from detectors.analyzer import FakeFaceAnalyzer
-from detectors.sheet import Sheet
-from detectors.spotting import FakeStepModel, Spotter
-from detectors.types import U8
-from engine.chains import evidence_builder
-from engine.pipeline import Chain
-from stream.frames import Frame
+from mellm.detectors.analyzer import FakeFaceAnalyzer
+from mellm.detectors.sheet import Sheet
+from mellm.detectors.spotting import FakeStepModel, Spotter
+from mellm.detectors.types import U8
+from mellm.engine.analysis.pipeline import Chain
+from mellm.engine.analysis.pipeline_factory import evidence_builder
+from mellm.stream.frames import Frame
 
 APEXES_S = (1.0, 2.2)
 """When the brows are up; each rise and fall takes 0.2 s."""

@@ -14,16 +14,16 @@ from unittest.mock import patch
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from engine.catalog import Catalog
-from engine.connection import Connection, Timing
-from engine.privacy import Audit, log_audit, require
-from engine.serve import Server, serve
-from engine.server_options import ServerOptions
-from engine.withdrawal import Withdraws, nothing_to_withdraw
-from stream.hub import Hub
-from stream.journal import Journal
-from stream.sources.push import PushInlet
-from stream.subscriber import HubLimits
+from mellm.engine.governance.purpose import Audit, log_audit, require
+from mellm.engine.governance.withdrawal import Withdraws, nothing_to_withdraw
+from mellm.engine.server.catalog import Catalog
+from mellm.engine.server.connection import Connection, Timing
+from mellm.engine.server.options import ServerOptions
+from mellm.engine.server.server import Server, serve
+from mellm.stream.log.hub import Hub
+from mellm.stream.log.journal import Journal
+from mellm.stream.log.subscriber import HubLimits
+from mellm.stream.sources.push import PushInlet
 from tests.stream.spoken import problems
 
 TOKEN = "0123456789abcdef-token"

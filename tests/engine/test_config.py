@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.config import Settings, load
-from stream.errors import ConfigError
+from mellm.engine.config import Settings, load
+from mellm.stream.errors import ConfigError
 
 
 def write(tmp_path: Path, text: str) -> Path:

@@ -5,12 +5,12 @@ import asyncio
 import cv2
 import numpy as np
 
-from engine.describe.scripted import ScriptedDescriber
-from engine.live import LiveEngine
-from engine.sinks import HubSink
-from stream import client_messages as said
-from stream.sources.push import PushInlet
-from stream.supervise import RunnerOptions, SourceRunner
+from mellm.engine.analysis.live import LiveEngine
+from mellm.engine.describe.scripted import ScriptedDescriber
+from mellm.engine.server.sinks import HubSink
+from mellm.stream.capture.runner import RunnerOptions, SourceRunner
+from mellm.stream.protocol import client_messages as said
+from mellm.stream.sources.push import PushInlet
 from tests.engine import moving
 from tests.engine.servers import peer, running, until
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from detectors.analyzer import FaceAnalyzer
-from evaluation.landmarks import LINES, POINTS, load, main, measure
-from stream.errors import ModelMissing
+from mellm.detectors.analyzer import FaceAnalyzer
+from mellm.evaluation.landmarks import LINES, POINTS, load, main, measure
+from mellm.stream.errors import ModelMissing
 
 # Ceilings: what docs/landmarks.md says, and a little for other builds of the runtime; then for the stand-in mesh
 CEILINGS = {
@@ -75,7 +75,7 @@ def test_errors_are_per_cent_of_the_eye_distance() -> None:
 
 
 def test_a_folder_without_stills_is_said_plainly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("evaluation.landmarks.FaceAnalyzer", lambda: None)
+    monkeypatch.setattr("mellm.evaluation.landmarks.FaceAnalyzer", lambda: None)
     result = CliRunner().invoke(main, [str(tmp_path)])
     assert result.exit_code == 3
     assert "no stills with hand-placed points" in result.output

@@ -6,7 +6,9 @@ import sys
 
 import atheris
 
-with atheris.instrument_imports(include=["stream", "engine.describe.parse", "evaluation.datasets.units"]):
+with atheris.instrument_imports(
+    include=["stream", "mellm.engine.describe.parse", "mellm.evaluation.datasets.units"]
+):
     from tests.fuzz.targets import TARGETS
 
 

@@ -8,14 +8,14 @@ import unicodedata
 from collections.abc import Callable
 from typing import Final
 
-from engine.describe.parse import parse_json
-from evaluation.datasets.units import FACS, parse_units
-from stream import client_messages, wire
-from stream.access import Principal
-from stream.errors import MellmError, ProtocolError
-from stream.session import Hangup, ServerSession, SessionRules, State
-from stream.sources.addresses import redact, scheme_of
-from stream.sources.timestamps import StampMender
+from mellm.engine.describe.parse import parse_json
+from mellm.evaluation.datasets.units import FACS, parse_units
+from mellm.stream.errors import MellmError, ProtocolError
+from mellm.stream.protocol import client_messages, wire
+from mellm.stream.protocol.access import Principal
+from mellm.stream.protocol.server_session import Hangup, ServerSession, SessionRules, State
+from mellm.stream.sources.addresses import redact, scheme_of
+from mellm.stream.sources.timestamps import StampMender
 
 SECRET: Final = "hunter2"
 

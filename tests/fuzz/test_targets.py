@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream import wire
-from stream.events import Event
+from mellm.stream.protocol import wire
+from mellm.stream.protocol.events import Event
 from tests.fuzz.targets import TARGETS
 from tests.reliability.figures import REPO, record
 

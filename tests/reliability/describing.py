@@ -11,12 +11,12 @@ from collections import Counter
 
 import numpy as np
 
-from detectors.types import Expression, Quality
-from engine.describe.base import DescribeContext
-from engine.describe.openai import OpenAIDescriber
-from engine.queue import DescribeQueue, Job, Outcome
-from engine.types import Evidence
-from stream.frames import FrameRef
+from mellm.detectors.types import Expression, Quality
+from mellm.engine.analysis.describe_queue import DescribeQueue, Job
+from mellm.engine.describe.base import DescribeContext
+from mellm.engine.describe.openai import OpenAIDescriber
+from mellm.engine.types import Evidence, Outcome
+from mellm.stream.frames import FrameRef
 from tests.reliability.figures import REPO
 
 

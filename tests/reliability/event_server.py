@@ -15,25 +15,25 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from engine.allocator import settle
-from engine.catalog import Catalog
-from engine.describe.base import Describer
-from engine.describe.openai import OpenAIDescriber
-from engine.describe.scripted import ScriptedDescriber
-from engine.evidence import EvidenceStore
-from engine.live import LiveEngine
-from engine.loop import calm
-from engine.privacy import require
-from engine.recovery import recover, take_over
-from engine.serve import serve
-from engine.server_options import ServerOptions
-from engine.sinks import HubSink
-from engine.spool import Spool
-from stream.frames import Frame, SourceInfo
-from stream.hub import Hub
-from stream.journal import Journal
-from stream.sources.scripted import ScriptedSource
-from stream.supervise import SourceRunner
+from mellm.engine.analysis.live import LiveEngine
+from mellm.engine.analysis.recovery import recover, take_over
+from mellm.engine.analysis.spool import Spool
+from mellm.engine.describe.base import Describer
+from mellm.engine.describe.openai import OpenAIDescriber
+from mellm.engine.describe.scripted import ScriptedDescriber
+from mellm.engine.evidence.store import EvidenceStore
+from mellm.engine.governance.purpose import require
+from mellm.engine.server.catalog import Catalog
+from mellm.engine.server.options import ServerOptions
+from mellm.engine.server.process.allocator import settle
+from mellm.engine.server.process.loop import calm
+from mellm.engine.server.server import serve
+from mellm.engine.server.sinks import HubSink
+from mellm.stream.capture.runner import SourceRunner
+from mellm.stream.frames import Frame, SourceInfo
+from mellm.stream.log.hub import Hub
+from mellm.stream.log.journal import Journal
+from mellm.stream.sources.scripted import ScriptedSource
 from tests.engine.moving import SECONDS, SIZE, chain, picture
 
 FPS = 30
@@ -86,7 +86,7 @@ async def main(port: int, folder: Path, run: str, count: int = 2, model_url: str
             stop = asyncio.Event()
             calm(asyncio.get_running_loop())
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-            take_over(left_open, engine, hub, server.metrics)
+            take_over(left_open, engine, hub, server.metrics.resumed)
             engine.start()
             sys.stdout.write("ready\n")
             sys.stdout.flush()

@@ -9,7 +9,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-REPO = Path(__file__).resolve().parents[2]
+from tests import REPO
+
 COMMANDS = {"C": "make test", "N": "make test-slow", "S": "make soak"}
 FOLDER = Path(os.environ.get("MELLM_FIGURES", REPO / "runs" / "reliability"))
 

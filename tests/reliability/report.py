@@ -48,8 +48,8 @@ TARGETS = {
 }
 
 ELSEWHERE = {
-    "F5": "asserted without a figure: tests/stream/test_timestamps.py (properties)",
-    "F6": "asserted without a figure: tests/stream/test_rtsp.py, tests/stream/test_file.py",
+    "F5": "asserted without a figure: tests/stream/sources/test_timestamps.py (properties)",
+    "F6": "asserted without a figure: tests/stream/test_rtsp.py, tests/stream/sources/test_file.py",
 }
 
 

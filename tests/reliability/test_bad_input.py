@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from engine.config import load
-from stream.errors import ConfigError, MellmError, SourceError
-from stream.frames import Frame
-from stream.sources import SourceOptions, open_source
+from mellm.engine.config import load
+from mellm.stream.errors import ConfigError, MellmError, SourceError
+from mellm.stream.frames import Frame
+from mellm.stream.sources import SourceOptions, open_source
 from tests.reliability.figures import percentile, record
 from tests.stream.videos import CONTAINERS, make_video
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from detectors.analyzer import FaceUpdate, FakeFaceAnalyzer
-from detectors.spotting import FakeStepModel, Spotter
-from detectors.types import F32
-from engine.chains import evidence_builder
-from engine.pipeline import MODEL_INVALID, Chain, FaceLost, Spotted
-from stream.errors import ModelOutputInvalid
-from stream.frames import Frame
+from mellm.detectors.analyzer import FaceUpdate, FakeFaceAnalyzer
+from mellm.detectors.spotting import FakeStepModel, Spotter
+from mellm.detectors.types import F32
+from mellm.engine.analysis.pipeline import MODEL_INVALID, Chain, FaceLost, Spotted
+from mellm.engine.analysis.pipeline_factory import evidence_builder
+from mellm.stream.errors import ModelOutputInvalid
+from mellm.stream.frames import Frame
 from tests.clients.processes import mellm
 from tests.engine import moving
 from tests.reliability.figures import record
@@ -63,7 +63,7 @@ def test_f16_nan_from_a_face_network_drops_frames_and_the_camera_goes_on(
 
 
 def test_f16_nan_from_the_spotter_costs_what_was_open_and_is_counted() -> None:
-    from detectors.stepmodel import motion_script
+    from mellm.detectors.stepmodel import motion_script
 
     calls = 0
 
@@ -86,7 +86,7 @@ def test_f16_start_refuses_broken_weights_with_a_remedy(
 ) -> None:
     from pathlib import Path
 
-    from detectors import weights
+    from mellm.detectors.weights import store as weights
 
     cache = Path(str(tmp_path))
     if damage == "corrupt":

@@ -14,10 +14,10 @@ from websockets.asyncio.server import ServerConnection
 from websockets.asyncio.server import serve as listen
 from websockets.exceptions import ConnectionClosed
 
-from engine import serve as product
-from stream import wire
-from stream.hub import Hub
-from stream.journal import Journal
+from mellm.engine.server import server as product
+from mellm.stream.log.hub import Hub
+from mellm.stream.log.journal import Journal
+from mellm.stream.protocol import wire
 from tests.engine.servers import options
 from tests.reliability.figures import record
 

@@ -10,14 +10,14 @@ import cv2
 import numpy as np
 import pytest
 
-from detectors.analyzer import FaceAnalyzer
-from detectors.types import U8
-from engine import motion_map
-from engine.describe import create
-from engine.describe.base import DescribeContext, Describer
-from engine.describe.words import COARSE, KNOWN_UNITS
-from engine.types import Description
-from stream.frames import Frame
+from mellm.detectors.analyzer import FaceAnalyzer
+from mellm.detectors.types import U8
+from mellm.engine.describe import create
+from mellm.engine.describe.base import DescribeContext, Describer
+from mellm.engine.describe.words import COARSE, KNOWN_UNITS
+from mellm.engine.evidence import motion_map
+from mellm.engine.types import Description
+from mellm.stream.frames import Frame
 from tests.clients.conftest import models  # noqa: F401
 from tests.reliability.figures import REPO, record
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from clients.session import connect
-from stream.events import EXPRESSION_ENDS, EXPRESSION_SPOTTED, Event
-from stream.journal import Journal
+from mellm.clients.client import connect
+from mellm.stream.log.journal import Journal
+from mellm.stream.protocol.events import EXPRESSION_ENDS, EXPRESSION_SPOTTED, Event
 from tests.reliability.describing import free_port
 from tests.reliability.figures import REPO, percentile, record
 

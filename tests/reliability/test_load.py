@@ -18,19 +18,19 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
-from clients.cli.demo import SAMPLE
-from detectors.analyzer import FakeFaceAnalyzer
-from detectors.spotting import FakeStepModel, Spotter
-from engine.allocator import settle
-from engine.chains import ChainFactory, evidence_builder
-from engine.config import load
-from engine.describe.scripted import ScriptedDescriber
-from engine.live import LiveEngine
-from engine.metrics import Metrics
-from engine.pipeline import Chain, Spotted
-from engine.serve import Server
-from stream.subscriber import HubLimits
-from stream.supervise import RunnerOptions, SourceRunner
+from mellm.clients.cli.demo import SAMPLE
+from mellm.detectors.analyzer import FakeFaceAnalyzer
+from mellm.detectors.spotting import FakeStepModel, Spotter
+from mellm.engine.analysis.live import LiveEngine
+from mellm.engine.analysis.pipeline import Chain, Spotted
+from mellm.engine.analysis.pipeline_factory import ChainFactory, evidence_builder
+from mellm.engine.config import load
+from mellm.engine.describe.scripted import ScriptedDescriber
+from mellm.engine.server.metrics import Metrics
+from mellm.engine.server.process.allocator import settle
+from mellm.engine.server.server import Server
+from mellm.stream.capture.runner import RunnerOptions, SourceRunner
+from mellm.stream.log.subscriber import HubLimits
 from tests.clients.conftest import models  # noqa: F401
 from tests.engine import moving
 from tests.engine.servers import deaf_peer, running
@@ -238,7 +238,7 @@ def _fast_camera(folder: Path, seconds: float, tier: str) -> None:
 
 
 def _opened(path: Path) -> Any:
-    from stream.sources import open_source
+    from mellm.stream.sources import open_source
 
     return open_source(str(path), id="fast")
 

@@ -26,7 +26,7 @@ SAMPLE = REPO / "clients" / "sample" / "sample.mp4"
 MEASURED = """
 import sys
 from pathlib import Path
-from clients.cli import run
+from mellm.clients.cli import run
 code = run(sys.argv[2:])
 peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
 Path(sys.argv[1]).write_text(peak.split()[1])

@@ -11,10 +11,10 @@ from collections import Counter
 
 import pytest
 
-from engine.describe import profiles
-from engine.describe.words import COARSE, KNOWN_UNITS, MAX_TEXT, Parsed
-from engine.records import description_record
-from engine.types import Description
+from mellm.engine.describe import profiles
+from mellm.engine.describe.words import COARSE, KNOWN_UNITS, MAX_TEXT, Parsed
+from mellm.engine.results.expressions import description_record
+from mellm.engine.types import Description
 from tests.reliability.figures import record
 
 GOOD = {

@@ -9,10 +9,10 @@ import struct
 
 import pytest
 
-from clients.session import connect
-from engine.serve import Server
-from stream.events import Position
-from stream.journal import Journal
+from mellm.clients.client import connect
+from mellm.engine.server.server import Server
+from mellm.stream.log.journal import Journal
+from mellm.stream.protocol.events import Position
 from tests.engine.servers import peer, running, until
 from tests.reliability.figures import record
 

@@ -20,7 +20,7 @@ from websockets.asyncio.client import connect as dial
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
-from stream.journal import Journal
+from mellm.stream.log.journal import Journal
 from tests.reliability.describing import free_port
 from tests.reliability.figures import REPO, record
 
@@ -229,7 +229,7 @@ def test_f12_a_second_signal_leaves_at_once(tmp_path: Path) -> None:
     """``mellm serve`` itself, while its first stop still waits for the describer."""
     process = subprocess.Popen(
         [
-            *(sys.executable, "-m", "clients.cli", "serve", "--purpose", "self-use", "--port", "0"),
+            *(sys.executable, "-m", "mellm.clients.cli", "serve", "--purpose", "self-use", "--port", "0"),
             *("--source", "s=synthetic:?seconds=0", "--journal", ":memory:", "--describer", "rules"),
         ],
         stderr=subprocess.PIPE,

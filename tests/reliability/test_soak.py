@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clients.session import connect
-from stream.events import EXPRESSION_ENDS, EXPRESSION_SPOTTED
-from stream.journal import Journal
+from mellm.clients.client import connect
+from mellm.stream.log.journal import Journal
+from mellm.stream.protocol.events import EXPRESSION_ENDS, EXPRESSION_SPOTTED
 from tests.reliability.describing import ModelProcess, free_port
 from tests.reliability.figures import record
 from tests.reliability.test_killed_server import EventServer

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from engine.pipeline import PictureChanged, Spotted
-from stream.frames import Frame
+from mellm.engine.analysis.pipeline import PictureChanged, Spotted
+from mellm.stream.frames import Frame
 from tests.engine.moving import FOUND, SECONDS, chain, picture
 from tests.reliability.figures import record
 

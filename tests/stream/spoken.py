@@ -8,9 +8,9 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from stream import wire
-from stream.events import media_time
-from stream.schema import document
+from mellm.stream.protocol import wire
+from mellm.stream.protocol.events import media_time
+from mellm.stream.protocol.schema import document
 
 
 @cache

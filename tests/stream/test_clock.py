@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from stream.clock import ManualClock, MonotonicClock
+from mellm.stream.clock import ManualClock, MonotonicClock
 
 
 def test_real_clock_waits_no_longer_than_asked():

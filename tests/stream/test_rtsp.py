@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from stream.frames import Frame, Gap
-from stream.sources import open_source, probe
-from stream.supervise import SourceRunner
+from mellm.stream.capture.runner import SourceRunner
+from mellm.stream.frames import Frame, Gap
+from mellm.stream.sources import open_source, probe
 from tests.reliability.figures import record
 from tests.stream.videos import make_video
 

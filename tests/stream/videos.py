@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.frames import Frame, Gap, Item
-from stream.sources import Source
+from mellm.stream.frames import Frame, Gap, Item
+from mellm.stream.sources import Source
 
 CONTAINERS = {
     ".mp4": "libx264",

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from engine import served_model, vllm_environment
-from engine.describe import profiles
-from engine.describe.openai import OpenAIDescriber
-from engine.model_server import ModelServer, ModelServerOptions, ServerCommand, command
-from stream.errors import UsageError
+from mellm.engine.describe import profiles
+from mellm.engine.describe.openai import OpenAIDescriber
+from mellm.engine.vllm import environment as vllm_environment
+from mellm.engine.vllm import model as served_model
+from mellm.engine.vllm.server import ModelServer, ModelServerOptions, ServerCommand, command
+from mellm.stream.errors import UsageError
 from tests.engine.serving import free_port
 
 KEY = "key-of-the-vllm-tests"

@@ -2,8 +2,8 @@
 
 from functools import cache
 
-from engine.motion_map import build
-from engine.types import Evidence
+from mellm.engine.evidence.motion_map import build
+from mellm.engine.types import Evidence
 from tests.engine.faces import LANDMARKS, moved, skin
 
 MOVES = (

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from engine.served_model import END_OF_UTTERANCE
-from training.mellm import architecture, tokenizer
+from mellm.engine.vllm.model import END_OF_UTTERANCE
+from mellm.training.mellm import architecture, tokenizer
 
 SEED = 20
 SHAPE = architecture.NanoShape(vision_width=64, vision_layers=2, width=128, layers=3, context=8192)

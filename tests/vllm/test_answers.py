@@ -15,13 +15,13 @@ import httpx
 import jsonschema
 import pytest
 
-from detectors.types import Expression, Quality
-from engine.describe import profiles
-from engine.describe.base import DescribeContext
-from engine.queue import DescribeQueue, Job, Outcome
-from engine.types import Description
-from stream.errors import DescriberRejected
-from stream.frames import FrameRef
+from mellm.detectors.types import Expression, Quality
+from mellm.engine.analysis.describe_queue import DescribeQueue, Job
+from mellm.engine.describe import profiles
+from mellm.engine.describe.base import DescribeContext
+from mellm.engine.types import Description, Outcome
+from mellm.stream.errors import DescriberRejected
+from mellm.stream.frames import FrameRef
 from tests.engine.servers import until
 from tests.vllm.conftest import KEY, Endpoint, measured
 from tests.vllm.pairs import evidences

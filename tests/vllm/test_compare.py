@@ -7,16 +7,16 @@ from collections.abc import Iterator, Sequence
 import cv2
 import pytest
 
-from engine.describe.parse import parse_json
-from engine.describe.profiles import nano
-from evaluation.compare import embedded
-from evaluation.compare.cache import Cache
-from evaluation.compare.config import EmbeddedContestant, OpenAIContestant
-from evaluation.compare.endpoint import EndpointContestant
-from evaluation.compare.measures import measure
-from evaluation.compare.runner import Runner
-from evaluation.compare.types import Answer, Answers, Contestant, Published, Question, Table
-from stream.errors import MellmError
+from mellm.engine.describe.parse import parse_json
+from mellm.engine.describe.profiles import nano
+from mellm.evaluation.compare import embedded
+from mellm.evaluation.compare.cache import Cache
+from mellm.evaluation.compare.config import EmbeddedContestant, OpenAIContestant
+from mellm.evaluation.compare.endpoint import EndpointContestant
+from mellm.evaluation.compare.measures import measure
+from mellm.evaluation.compare.runner import Runner
+from mellm.evaluation.compare.types import Answer, Answers, Contestant, Published, Question, Table
+from mellm.stream.errors import MellmError
 from tests.vllm.conftest import KEY, Endpoint, measured
 from tests.vllm.pairs import evidences
 

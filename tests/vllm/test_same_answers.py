@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from engine.describe import create
-from engine.describe.base import DescribeContext
-from engine.types import Description
-from stream.errors import MellmError
+from mellm.engine.describe import create
+from mellm.engine.describe.base import DescribeContext
+from mellm.engine.types import Description
+from mellm.stream.errors import MellmError
 from tests.vllm.conftest import measured
 from tests.vllm.pairs import evidences
 

@@ -10,14 +10,15 @@ import pytest
 
 pytest.importorskip("torch")
 pytest.importorskip("peft")
-from engine import served_model, vllm_environment
-from engine.model_server import ModelServerOptions, command
+from mellm.engine.vllm import environment as vllm_environment
+from mellm.engine.vllm import model as served_model
+from mellm.engine.vllm.server import ModelServerOptions, command
+from mellm.training.mellm.finetune import base, evaluate
+from mellm.training.mellm.finetune.cli import quiet
+from mellm.training.mellm.finetune.finish import finish
+from mellm.training.mellm.finetune.run import Trainer
 from tests.training.mellm.finetune import tiny
 from tests.vllm.conftest import KEY, KEY_VARIABLE, Endpoint, free_port, measured
-from training.mellm.finetune import base, evaluate
-from training.mellm.finetune.cli import quiet
-from training.mellm.finetune.finish import finish
-from training.mellm.finetune.run import Trainer
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600), pytest.mark.filterwarnings("default")]
 

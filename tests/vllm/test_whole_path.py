@@ -10,18 +10,18 @@ from collections import defaultdict
 
 import pytest
 
-from clients.cli.demo import SAMPLE
-from clients.session import Session, connect
-from engine.catalog import Catalog
-from engine.evidence import EvidenceStore
-from engine.live import LiveEngine
-from engine.serve import serve
-from engine.sinks import HubSink
-from stream.events import Event
-from stream.hub import Hub
-from stream.journal import Journal
-from stream.supervise import RunnerOptions, SourceRunner
-from tests.clients.test_cli_live import serving
+from mellm.clients.cli.demo import SAMPLE
+from mellm.clients.client import Session, connect
+from mellm.engine.analysis.live import LiveEngine
+from mellm.engine.evidence.store import EvidenceStore
+from mellm.engine.server.catalog import Catalog
+from mellm.engine.server.server import serve
+from mellm.engine.server.sinks import HubSink
+from mellm.stream.capture.runner import RunnerOptions, SourceRunner
+from mellm.stream.log.hub import Hub
+from mellm.stream.log.journal import Journal
+from mellm.stream.protocol.events import Event
+from tests.clients.cli.test_live import serving
 from tests.engine.moving import FOUND, chain, video
 from tests.engine.servers import options, until
 from tests.vllm.conftest import KEY, KEY_VARIABLE, measured
@@ -158,7 +158,7 @@ async def test_vllm_is_killed_and_comes_back_and_nothing_is_lost(endpoint, tmp_p
 @pytest.fixture(scope="session")
 def models() -> None:
     """The true face models, from the cache."""
-    from detectors import weights
+    from mellm.detectors.weights import store as weights
 
     missing = [row.name for row in weights.listing() if row.state not in ("ok", "fallback")]
     if missing:

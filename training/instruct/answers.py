@@ -6,8 +6,8 @@
     "surprise":0.05},"text":"The brow is lowered (AU4). This suggests a negative expression (probability 0.91)."}
 
 One line, keys in this order, no spaces between them. The text names exactly the listed units. The emotion is no label
-of the pair: it is what :func:`engine.facs.coarse_emotion` says when the units are known, because units alone do not
-settle an emotion and a describer that sees only motion should not claim more.
+of the pair: it is what :func:`mellm.engine.facs.action_units.coarse_emotion` says when the units are known, because
+units alone do not settle an emotion and a describer that sees only motion should not claim more.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from engine import facs
-from engine.facs_tables import DFME
-from engine.types import Side
-from training.instruct import phrases
-from training.instruct.phrases import Language, Quiet
+from mellm.engine.facs import action_units as facs
+from mellm.engine.facs.tables import DFME
+from mellm.engine.types import Side
+from mellm.training.instruct import phrases
+from mellm.training.instruct.phrases import Language, Quiet
 
 if TYPE_CHECKING:
-    from training.instruct.pairs import Pair
+    from mellm.training.instruct.pairs import Pair
 
 QUESTION: Final[dict[Language, str]] = {"en": "Describe the expression.", "zh": "描述这个表情。"}
 """The user's turn that the JSON answer answers, beside the picture."""
@@ -42,7 +42,8 @@ def json_answer(
 
     :param rng: chooses among the few ways to say it
     :param faint: the motion stays under the floor: the answer abstains, and names no cause that cannot be seen
-    :raises ValueError: an expression without a unit of :data:`engine.facs.UNITS`; it has no such answer
+    :raises ValueError: an expression without a unit of :data:`mellm.engine.facs.action_units.UNITS`; it has no such
+        answer
     """
     if pair.kind != "expression":
         return abstention("still" if faint else pair.kind, rng, language)
@@ -61,7 +62,7 @@ def abstention(reason: Quiet, rng: np.random.Generator, language: Language = "en
 def compose(units: Iterable[tuple[int, Side]], rng: np.random.Generator, language: Language = "en") -> str:
     """The answer that lists units.
 
-    :raises ValueError: none of them is in :data:`engine.facs.UNITS`
+    :raises ValueError: none of them is in :data:`mellm.engine.facs.action_units.UNITS`
     """
     known = listed(units)
     shares = emotion(known)

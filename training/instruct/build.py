@@ -22,12 +22,12 @@ from typing import Any, Final, TypeAlias
 
 import cv2
 
-from stream.errors import RunError, SourceEmpty, UsageError
-from training.instruct import card, manifest, pairs, records
-from training.instruct.pairs import FIRST, NEGATIVES, Pair
-from training.instruct.records import IMAGES, SPLITS, Record, Wording
-from training.spotter.sets import still_split
-from training.synth.rig import Split
+from mellm.stream.errors import RunError, SourceEmpty, UsageError
+from mellm.training.instruct import card, manifest, pairs, records
+from mellm.training.instruct.pairs import FIRST, NEGATIVES, Pair
+from mellm.training.instruct.records import IMAGES, SPLITS, Record, Wording
+from mellm.training.spotter.sets import still_split
+from mellm.training.synth.rig import Split
 
 FORMAT: Final = 1
 STATE, PARTS, CARD = "build.json", ".parts", "README.md"
@@ -94,7 +94,7 @@ def split_counts(count: int) -> dict[str, int]:
 def build(options: BuildOptions, progress: Progress | None = None) -> dict[str, Any]:
     """Build a data set, or go on with one that was stopped.
 
-    :returns: counts of each split, see :func:`training.instruct.records.counts`
+    :returns: counts of each split, see :func:`mellm.training.instruct.records.counts`
     :raises UsageError: unknown source, or a table's folder that is missing or not wanted
     :raises RunError: the folder holds something else, or cannot be written
     :raises SourceError: a table or a picture of it is unusable

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from training.instruct.records import Record, text_of
+from mellm.training.instruct.records import Record, text_of
 
 HEAD = """---
 language: [{languages}]

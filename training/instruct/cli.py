@@ -9,13 +9,13 @@ from typing import TypeVar
 
 import click
 
-from engine.motion_map import RECIPES
-from stream.errors import UsageError
-from training.instruct.build import SOURCES, BuildOptions, build, split_counts
-from training.instruct.conversations import TASKS
-from training.instruct.lint import RULES, lint
-from training.instruct.phrases import LANGUAGES
-from training.instruct.records import SPLITS, Wording
+from mellm.engine.evidence.motion_map import RECIPES
+from mellm.stream.errors import UsageError
+from mellm.training.instruct.build import SOURCES, BuildOptions, build, split_counts
+from mellm.training.instruct.conversations import TASKS
+from mellm.training.instruct.lint import RULES, lint
+from mellm.training.instruct.phrases import LANGUAGES
+from mellm.training.instruct.records import SPLITS, Wording
 
 FINDINGS = 3
 """Exit code of a data set that breaks a rule: it is a source that cannot be used."""

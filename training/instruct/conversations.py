@@ -18,14 +18,14 @@ from typing import Final, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from engine import facs
-from engine.describe import profiles
-from engine.describe.base import DescribeContext
-from engine.types import Evidence, Side
-from training.instruct import answers, describing, names, phrases
-from training.instruct.pairs import Pair
-from training.instruct.phrases import Language
-from training.instruct.reading import Reading, read
+from mellm.engine.describe import profiles
+from mellm.engine.describe.base import DescribeContext
+from mellm.engine.facs import action_units as facs
+from mellm.engine.types import Evidence, Side
+from mellm.training.instruct import answers, describing, names, phrases
+from mellm.training.instruct.pairs import Pair
+from mellm.training.instruct.phrases import Language
+from mellm.training.instruct.reading import Reading, read
 
 Task: TypeAlias = Literal["json", "describe", "units", "coarse", "fine", "shown", "side", "combined"]
 TASKS: Final[tuple[Task, ...]] = get_args(Task)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from engine import facs
-from engine.describe.base import Recipe
-from engine.types import Coarse, Side
-from training.instruct import answers, names, phrases
-from training.instruct.phrases import Language
-from training.instruct.reading import Moved, Reading, UnitReading
+from mellm.engine.describe.base import Recipe
+from mellm.engine.facs import action_units as facs
+from mellm.engine.types import Coarse, Side
+from mellm.training.instruct import answers, names, phrases
+from mellm.training.instruct.phrases import Language
+from mellm.training.instruct.reading import Moved, Reading, UnitReading
 
 INSPECTED = 6
 """At most so many regions are named."""

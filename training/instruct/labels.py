@@ -1,8 +1,8 @@
 """Emotions for synthetic pairs: drawn from what annotated data say, given the action units.
 
 A face model knows units and no feelings. So that synthetic pairs carry an emotion as annotated ones do, one is drawn
-from P(emotion | units) of :data:`engine.facs_tables.DFME`. Units do not settle an emotion; how well anybody can do who
-knows the units perfectly is :func:`ceiling`.
+from P(emotion | units) of :data:`mellm.engine.facs.tables.DFME`. Units do not settle an emotion; how well anybody
+can do who knows the units perfectly is :func:`ceiling`.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from math import exp, log
 
 import numpy as np
 
-from engine import facs
-from engine.facs_tables import DFME
-from engine.types import Coarse
+from mellm.engine.facs import action_units as facs
+from mellm.engine.facs.tables import DFME
+from mellm.engine.types import Coarse
 
 
 @cache

@@ -14,11 +14,11 @@ from typing import Any, Final
 import cv2
 import numpy as np
 
-from stream.errors import SourceNotFound
-from training.instruct import names, phrases
-from training.instruct.conversations import TASKS, table_numbers
-from training.instruct.phrases import LANGUAGES, Language
-from training.instruct.records import IMAGES, SPLITS, Record, text_of
+from mellm.stream.errors import SourceNotFound
+from mellm.training.instruct import names, phrases
+from mellm.training.instruct.conversations import TASKS, table_numbers
+from mellm.training.instruct.phrases import LANGUAGES, Language
+from mellm.training.instruct.records import IMAGES, SPLITS, Record, text_of
 
 RULES: Final[Mapping[str, str]] = {
     "record": "a line is one JSON object with every field, of the right form",

@@ -7,8 +7,8 @@
     s01,c2,s01/c2/0004.png,s01/c2/0010.png,,
 
 ``au`` is FACS notation (``L12A+4``), ``emotion`` a fine label or empty. Three columns may be added: ``kind`` (one of
-:data:`training.instruct.pairs.Kind`; without it a row without units is ``still``), ``split`` (otherwise subjects are
-dealt out by a hash of their name, 8 : 1 : 1) and ``duration_ms``.
+:data:`mellm.training.instruct.pairs.Kind`; without it a row without units is ``still``), ``split`` (otherwise
+subjects are dealt out by a hash of their name, 8 : 1 : 1) and ``duration_ms``.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from typing import Final, TypeAlias, get_args
 import cv2
 import numpy as np
 
-from detectors.analyzer import AnalyzerOptions, FaceAnalyzer
-from detectors.patches import apply, crop_matrix
-from detectors.regions import eye_frame
-from detectors.types import F32, U8, Face
-from engine import facs
-from engine.facs_tables import DATA_SETS
-from engine.motion_map import LIVE_HEIGHT, LIVE_WIDTH, warp
-from engine.pairs import read_pair
-from engine.types import Coarse
-from stream.errors import FaceError, MellmError, SourceCorrupt, SourceEmpty, SourceNotFound
-from stream.frames import Frame
-from training.instruct.pairs import Kind, Pair, UnitTruth
-from training.instruct.records import SPLITS
+from mellm.detectors.analyzer import AnalyzerOptions, FaceAnalyzer
+from mellm.detectors.patches import apply, crop_matrix
+from mellm.detectors.regions import eye_frame
+from mellm.detectors.types import F32, U8, Face
+from mellm.engine.evidence.motion_map import LIVE_HEIGHT, LIVE_WIDTH, warp
+from mellm.engine.evidence.picture_pair import read_pair
+from mellm.engine.facs import action_units as facs
+from mellm.engine.facs.tables import DATA_SETS
+from mellm.engine.types import Coarse
+from mellm.stream.errors import FaceError, MellmError, SourceCorrupt, SourceEmpty, SourceNotFound
+from mellm.stream.frames import Frame
+from mellm.training.instruct.pairs import Kind, Pair, UnitTruth
+from mellm.training.instruct.records import SPLITS
 
 NAME: Final = "manifest.csv"
 COLUMNS: Final = ("subject", "clip", "onset", "apex", "au", "emotion")
@@ -46,7 +46,7 @@ SHARE: Final[Mapping[str | None, float]] = {"A": 0.2, "B": 0.35, "C": 0.55, "D":
 """Intensity letters as shares of the full movement; not coded counts as the middle."""
 
 Place: TypeAlias = Callable[[U8, str], F32]
-"""Picture (BGR) and its name → 68×2 landmarks; raises :class:`stream.errors.FaceError`."""
+"""Picture (BGR) and its name → 68×2 landmarks; raises :class:`mellm.stream.errors.FaceError`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from engine import facs
-from engine.types import Coarse
-from training.instruct.phrases import Language
+from mellm.engine.facs import action_units as facs
+from mellm.engine.types import Coarse
+from mellm.training.instruct.phrases import Language
 
 UNITS: Final[Mapping[int, tuple[str, str]]] = {
     1: ("inner brow raiser", "内侧眉毛上抬"),
@@ -41,7 +41,7 @@ UNITS: Final[Mapping[int, tuple[str, str]]] = {
     43: ("eye closure", "闭眼"),
     45: ("blink", "眨眼"),
 }
-"""FACS numbers → English, Chinese name. The units of :data:`engine.facs.UNITS`, and others that coders write down."""
+"""FACS numbers → English, Chinese name: the units of ``action_units.UNITS``, and others that coders write down."""
 
 EMOTIONS: Final[Mapping[str, str]] = {
     "anger": "愤怒",

@@ -5,7 +5,7 @@ come from drawn people (``rendered``) and from photographs of people moved by a 
 micro-expressions and everything else a face does, so the same script gives the *negatives*: moments in which it only
 blinks, talks, glances, turns or does nothing, whose right answer is to abstain.
 
-:func:`draw` gives them one by one; :mod:`training.mellm.store` keeps what a training needs of many.
+:func:`draw` gives them one by one; :mod:`mellm.training.mellm.store` keeps what a training needs of many.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from typing import Literal, TypeAlias, get_args
 import cv2
 import numpy as np
 
-from detectors.patches import apply, crop_matrix
-from detectors.regions import eye_frame
-from detectors.types import F32, U8
-from engine import motion_map
-from engine.describe.base import Recipe
-from engine.types import Coarse, Evidence, Side
-from stream.errors import UsageError
-from training.instruct import labels
-from training.make_sample import landmarks as find_landmarks
-from training.spotter.sets import still_split
-from training.synth.clips import RenderedClip, draw_spec
-from training.synth.composite import StillClip, coded, draw_film
-from training.synth.events import Blink, Expression, Gaze, HeadTurn, Nod
-from training.synth.rig import SPLITS, Split, load_rig
-from training.synth.script import Script
+from mellm.detectors.patches import apply, crop_matrix
+from mellm.detectors.regions import eye_frame
+from mellm.detectors.types import F32, U8
+from mellm.engine.describe.base import Recipe
+from mellm.engine.evidence import motion_map
+from mellm.engine.types import Coarse, Evidence, Side
+from mellm.stream.errors import UsageError
+from mellm.training.instruct import labels
+from mellm.training.spotter.sets import still_split
+from mellm.training.synth.clips import RenderedClip, draw_spec
+from mellm.training.synth.composite import StillClip, coded, draw_film
+from mellm.training.synth.events import Blink, Expression, Gaze, HeadTurn, Nod
+from mellm.training.synth.rig import SPLITS, Split, load_rig
+from mellm.training.synth.script import Script
+from mellm.training.tools.make_sample import landmarks as find_landmarks
 
 log = logging.getLogger(__name__)
 
@@ -207,7 +207,7 @@ def _pair(
 
 
 def of_drawn(seed: int, split: Split, negatives: int = 9) -> Iterator[Pair]:
-    """Pairs of one drawn person; ``seed`` belongs to ``split`` (:data:`training.synth.rig.SPLITS`)."""
+    """Pairs of one drawn person; ``seed`` belongs to ``split`` (:data:`mellm.training.synth.rig.SPLITS`)."""
     rng = np.random.default_rng([0x9A12, seed])
     spec = draw_spec(seed, SECONDS)
     if spec.compression == "h264":

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final, Literal, TypeAlias, get_args
 
-from engine import facs
-from engine.types import Coarse, Side
+from mellm.engine.facs import action_units as facs
+from mellm.engine.types import Coarse, Side
 
 Language: TypeAlias = Literal["en", "zh"]
 LANGUAGES: Final[tuple[Language, ...]] = get_args(Language)
@@ -149,5 +149,5 @@ def sureness(probability: float) -> str:
 
 
 def sides_of(au: int) -> tuple[Side, ...]:
-    """Sides that a unit of :data:`engine.facs.UNITS` can have."""
+    """Sides that a unit of :data:`mellm.engine.facs.action_units.UNITS` can have."""
     return ("both", "left", "right") if facs.UNITS[au].sided else ("both",)

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
-from detectors import regions
-from engine.describe.au_templates import templates
-from engine.motion_map import QUIET, QUIET_NOISE
-from engine.region_motion import EXPRESSIVE
-from engine.types import Evidence, Side
-from training.instruct import names
+from mellm.detectors import regions
+from mellm.engine.describe.au_templates import templates
+from mellm.engine.evidence.motion_map import QUIET, QUIET_NOISE
+from mellm.engine.evidence.region_motion import EXPRESSIVE
+from mellm.engine.types import Evidence, Side
+from mellm.training.instruct import names
 
 State: TypeAlias = Literal["seen", "unmoved", "contrary", "untold"]
 

@@ -27,11 +27,11 @@ from typing import Any, Final, Literal, TypeAlias
 import cv2
 import numpy as np
 
-from engine.describe.base import Recipe
-from stream.errors import RunError
-from training.instruct.conversations import TASKS, Task, Turn, annotated, converse
-from training.instruct.pairs import Pair
-from training.instruct.phrases import LANGUAGES, Language
+from mellm.engine.describe.base import Recipe
+from mellm.stream.errors import RunError
+from mellm.training.instruct.conversations import TASKS, Task, Turn, annotated, converse
+from mellm.training.instruct.pairs import Pair
+from mellm.training.instruct.phrases import LANGUAGES, Language
 
 Record: TypeAlias = dict[str, Any]
 Style: TypeAlias = Literal["parts", "tags"]

@@ -1,4 +1,4 @@
-"""Pictures of a data set with what is annotated: ``python -m training.instruct.sheet FOLDER --out PICTURE``."""
+"""Pictures of a data set with what is annotated: ``python -m mellm.training.instruct.sheet FOLDER --out PICTURE``."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import click
 import cv2
 import numpy as np
 
-from detectors.types import U8
-from engine import facs
+from mellm.detectors.types import U8
+from mellm.engine.facs import action_units as facs
 
 TILE = (160, 184)
 """Width and height of one picture, pixels."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from training.mellm.tokenizer import BEGIN, CHAT_TEMPLATE, END, FAKE, GLOBAL, IMAGE, PAD
+from mellm.training.mellm.tokenizer import BEGIN, CHAT_TEMPLATE, END, FAKE, GLOBAL, IMAGE, PAD
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -11,11 +11,11 @@ from typing import Any
 
 import click
 
-from stream.errors import MellmError, ModelMissing
-from training.instruct.pairs import FIRST
-from training.mellm import nano, store
-from training.mellm.architecture import NanoShape
-from training.synth.rig import Split
+from mellm.stream.errors import MellmError, ModelMissing
+from mellm.training.instruct.pairs import FIRST
+from mellm.training.mellm import nano, store
+from mellm.training.mellm.architecture import NanoShape
+from mellm.training.synth.rig import Split
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ def command(
     draw(options, rendered, stills, workers)
     checkpoint = options.run / "checkpoint-model"
     nano.train(options, checkpoint)
-    from training.mellm.export_onnx import export
+    from mellm.training.mellm.export_onnx import export
 
     folder = out or options.run / "model"
     export(checkpoint, folder)

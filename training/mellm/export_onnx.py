@@ -1,4 +1,6 @@
-"""Export an Idefics3 checkpoint for the embedded describer: ``python -m training.mellm.export_onnx CHECKPOINT OUT``.
+"""Export an Idefics3 checkpoint for the embedded describer.
+
+``python -m mellm.training.mellm.export_onnx CHECKPOINT OUT``:
 
 OUT becomes a whole model folder: what the checkpoint holds, three graphs, and ``nano.json`` with hashes and prompts.
 Nothing is put there before the graphs, run as the describer runs them, wrote the same tokens as ``transformers``.
@@ -19,13 +21,13 @@ from typing import Any
 import click
 import numpy as np
 
-from detectors.types import U8
-from engine.describe import nano_folder
-from engine.describe.nano_folder import GRAPHS, LANGUAGES, MANIFEST, RUNTIME
-from engine.describe.nano_graph import open_graph
-from engine.describe.profiles.nano import QUESTIONS
-from stream.errors import MellmError, ModelCorrupt, ModelMissing, UsageError
-from training.mellm import onnx_graphs
+from mellm.detectors.types import U8
+from mellm.engine.describe import nano_folder
+from mellm.engine.describe.nano_folder import GRAPHS, LANGUAGES, MANIFEST, RUNTIME
+from mellm.engine.describe.nano_graph import open_graph
+from mellm.engine.describe.profiles.nano import QUESTIONS
+from mellm.stream.errors import MellmError, ModelCorrupt, ModelMissing, UsageError
+from mellm.training.mellm import onnx_graphs
 
 log = logging.getLogger(__name__)
 

@@ -21,14 +21,14 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from stream.errors import UsageError
-from training.instruct import answers
-from training.instruct.pairs import NEGATIVES
-from training.mellm import architecture, store
-from training.mellm import tokenizer as words
-from training.mellm.architecture import NanoShape
-from training.mellm.sampling import AUS, SampleOptions, Sampler, Truth, plain, truth_of
-from training.mellm.store import Stored
+from mellm.stream.errors import UsageError
+from mellm.training.instruct import answers
+from mellm.training.instruct.pairs import NEGATIVES
+from mellm.training.mellm import architecture, store
+from mellm.training.mellm import tokenizer as words
+from mellm.training.mellm.architecture import NanoShape
+from mellm.training.mellm.sampling import AUS, SampleOptions, Sampler, Truth, plain, truth_of
+from mellm.training.mellm.store import Stored
 
 log = logging.getLogger(__name__)
 
@@ -368,7 +368,7 @@ def train(options: NanoOptions, out: Path) -> None:
     if not any(p.kind == "expression" for p in pairs):
         raise UsageError(
             f"no training pairs in {options.pairs}",
-            remedy="draw them: mellm train nano does, or python -m training.mellm.store",
+            remedy="draw them: mellm train nano does, or python -m mellm.training.mellm.store",
         )
     held = [p for source in ("rendered", "stills") for p in store.load(options.pairs, source, "val")]
     trainer = Trainer(options, pairs)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.errors import UsageError
+from mellm.stream.errors import UsageError
 
 if TYPE_CHECKING:
     from onnx import ModelProto

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from engine import facs
-from engine.types import Side
-from training.instruct.pairs import NEGATIVES, Kind
-from training.mellm.store import Stored
+from mellm.engine.facs import action_units as facs
+from mellm.engine.types import Side
+from mellm.training.instruct.pairs import NEGATIVES, Kind
+from mellm.training.mellm.store import Stored
 
 AUS = tuple(facs.UNITS)
 LEGEND = 0.22
@@ -44,7 +44,7 @@ class SampleOptions:
 
 
 def take_apart(pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """B×H×W×3 BGR uint8 → grey B×H×W and vectors B×2×H×W, both 0…1; direction as in :mod:`engine.colour_wheel`."""
+    """B×H×W×3 BGR uint8 → grey B×H×W and vectors B×2×H×W, both 0…1; direction as in ``colour_wheel``."""
     x = pictures.float() / 255
     blue, green, red = x.unbind(-1)
     high, low = x.amax(-1), x.amin(-1)

@@ -1,7 +1,7 @@
 """Which picture size, which patches, how many image tokens: the eye trained for equally long at each.
 
-``python -m training.mellm.shapes --iterations 500`` prints scores on the validation people (no test person is looked
-at), parameters of the whole model, and what one picture costs the encoder on one core.
+``python -m mellm.training.mellm.shapes --iterations 500`` prints scores on the validation people (no test person is
+looked at), parameters of the whole model, and what one picture costs the encoder on one core.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import click
 import numpy as np
 import torch
 
-from stream.errors import MellmError, UsageError
-from training.mellm import nano, store
-from training.mellm.architecture import NanoShape
+from mellm.stream.errors import MellmError, UsageError
+from mellm.training.mellm import nano, store
+from mellm.training.mellm.architecture import NanoShape
 
 SHAPES: Mapping[str, NanoShape] = {
     "128 px, patch 16, 16 tokens": NanoShape(),

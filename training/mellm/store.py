@@ -1,7 +1,7 @@
 """Pairs on disk, as training reads them: the picture the model sees, and the truth. One file a person.
 
-``python -m training.mellm.store --source rendered --split train --people 360 --out runs/pairs`` draws and keeps them;
-finished people are kept when it is run again.
+``python -m mellm.training.mellm.store --source rendered --split train --people 360 --out runs/pairs`` draws and
+keeps them; finished people are kept when it is run again.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.regions import NAMES
-from detectors.types import U8
-from engine.types import Coarse, RegionMotion
-from stream.errors import MellmError, UsageError
-from training.instruct.pairs import FIRST, Kind, Pair, Source, UnitTruth, people
-from training.synth.rig import SPLITS, Split
+from mellm.detectors.regions import NAMES
+from mellm.detectors.types import U8
+from mellm.engine.types import Coarse, RegionMotion
+from mellm.stream.errors import MellmError, UsageError
+from mellm.training.instruct.pairs import FIRST, Kind, Pair, Source, UnitTruth, people
+from mellm.training.synth.rig import SPLITS, Split
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +120,7 @@ def load_file(path: Path) -> Iterator[Stored]:
     except (OSError, ValueError, KeyError) as error:
         raise UsageError(
             f"{path} holds no pairs ({error})",
-            remedy="delete it and run python -m training.mellm.store again",
+            remedy="delete it and run python -m mellm.training.mellm.store again",
         ) from error
     for row, picture, moved in zip(rows, pictures, motion, strict=True):
         units = tuple(UnitTruth(*u) for u in row.pop("units"))

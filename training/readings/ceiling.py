@@ -18,19 +18,19 @@ import click
 import cv2
 import numpy as np
 
-from detectors.regions import eye_frame
-from detectors.types import F32, U8
-from engine.motion_map import motion_floor
-from evaluation.spotting.stats import Estimate, share
-from stream.errors import MellmError
-from training import rule_pairs, rule_portraits
-from training.make_sample import landmarks
-from training.readings.spots import Split
-from training.spotter.sets import still_split
-from training.synth.clips import RenderedClip, draw_spec
-from training.synth.rig import SPLITS, load_rig
-from training.synth.script import PROFILES, draw_actions, random_script
-from training.synth.warper import Portrait
+from mellm.detectors.regions import eye_frame
+from mellm.detectors.types import F32, U8
+from mellm.engine.evidence.motion_map import motion_floor
+from mellm.evaluation.spotting.stats import Estimate, share
+from mellm.stream.errors import MellmError
+from mellm.training.rules import pairs as rule_pairs, portraits as rule_portraits
+from mellm.training.tools.make_sample import landmarks
+from mellm.training.readings.spots import Split
+from mellm.training.spotter.sets import still_split
+from mellm.training.synth.clips import RenderedClip, draw_spec
+from mellm.training.synth.rig import SPLITS, load_rig
+from mellm.training.synth.script import PROFILES, draw_actions, random_script
+from mellm.training.synth.warper import Portrait
 
 Source: TypeAlias = Literal["stills", "rendered"]
 

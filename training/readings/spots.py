@@ -20,25 +20,25 @@ import click
 import cv2
 import numpy as np
 
-from detectors.analyzer import AnalyzerOptions, FaceAnalyzer
-from detectors.signals import FacePair
-from detectors.spotting import OnnxStepModel, Spotter, SpottingOptions
-from detectors.types import F32
-from engine import motion_map
-from engine.pipeline import Chain, Spotted
-from engine.types import Coarse, Evidence, Side
-from evaluation.metrics.matching import match
-from stream.errors import MellmError, SourceEmpty, UsageError
-from stream.frames import Frame, FrameRef
-from training.instruct import labels
-from training.instruct.pairs import SIDES
-from training.make_sample import landmarks as find_landmarks
-from training.spotter.sets import media, still_split
-from training.synth import composite
-from training.synth.clips import RenderedClip, draw_spec
-from training.synth.events import Expression
-from training.synth.rig import SPLITS
-from training.synth.script import PROFILES, random_script
+from mellm.detectors.analyzer import AnalyzerOptions, FaceAnalyzer
+from mellm.detectors.signals import FacePair
+from mellm.detectors.spotting import OnnxStepModel, Spotter, SpottingOptions
+from mellm.detectors.types import F32
+from mellm.engine.evidence import motion_map
+from mellm.engine.analysis.pipeline import Chain, Spotted
+from mellm.engine.types import Coarse, Evidence, Side
+from mellm.evaluation.metrics.matching import match
+from mellm.stream.errors import MellmError, SourceEmpty, UsageError
+from mellm.stream.frames import Frame, FrameRef
+from mellm.training.instruct import labels
+from mellm.training.instruct.pairs import SIDES
+from mellm.training.tools.make_sample import landmarks as find_landmarks
+from mellm.training.spotter.sets import media, still_split
+from mellm.training.synth import composite
+from mellm.training.synth.clips import RenderedClip, draw_spec
+from mellm.training.synth.events import Expression
+from mellm.training.synth.rig import SPLITS
+from mellm.training.synth.script import PROFILES, random_script
 
 log = logging.getLogger(__name__)
 

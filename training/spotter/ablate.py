@@ -1,6 +1,6 @@
 """What each part of the spotter is worth: the same small network, trained without it.
 
-``python -m training.spotter.ablate --run runs/ablations`` trains one network a variant, all of them on the same
+``python -m mellm.training.spotter.ablate --run runs/ablations`` trains one network a variant, all of them on the same
 material for equally long, picks each one's threshold on the validation sets, and prints F1 on the test sets. Filmed
 people take part in no variant's training, so ``talking`` holds strangers.
 """
@@ -20,21 +20,21 @@ import click
 import numpy as np
 import torch
 
-from detectors.regions import COUNT, INDEX, centres, rigid_basis
-from detectors.signals import FEATURES
-from detectors.stepmodel import OnnxStepModel
-from detectors.types import F32
-from stream.errors import MellmError
-from training.spotter import sets, train
-from training.spotter.dataset import CorpusSpec, generate
-from training.spotter.export import export
-from training.spotter.net import SpotterNet
-from training.spotter.pools import Pool
-from training.spotter.records import Record
-from training.spotter.train import SHAPES, Trainer, TrainOptions
-from training.spotter.validation import Scored, choose_threshold, score_at
-from training.synth.rig import load_rig
-from training.synth.simulator import SimOptions
+from mellm.detectors.regions import COUNT, INDEX, centres, rigid_basis
+from mellm.detectors.signals import FEATURES
+from mellm.detectors.stepmodel import OnnxStepModel
+from mellm.detectors.types import F32
+from mellm.stream.errors import MellmError
+from mellm.training.spotter import sets, train
+from mellm.training.spotter.dataset import CorpusSpec, generate
+from mellm.training.spotter.export import export
+from mellm.training.spotter.net import SpotterNet
+from mellm.training.spotter.pools import Pool
+from mellm.training.spotter.records import Record
+from mellm.training.spotter.train import SHAPES, Trainer, TrainOptions
+from mellm.training.spotter.validation import Scored, choose_threshold, score_at
+from mellm.training.synth.rig import load_rig
+from mellm.training.synth.simulator import SimOptions
 
 log = logging.getLogger(__name__)
 HALF = FEATURES // 2

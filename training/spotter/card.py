@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from training.spotter.export import write_atomic
+from mellm.training.spotter.export import write_atomic
 
 HEAD = """# Model card: {name}
 

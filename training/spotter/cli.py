@@ -1,4 +1,4 @@
-"""``python -m training.spotter.train`` and ``python -m training.spotter.pixels`` as commands."""
+"""``python -m mellm.training.spotter.train`` and ``python -m mellm.training.spotter.pixels`` as commands."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import Any
 
 import click
 
-from detectors.spotting import SpottingOptions
-from detectors.stepmodel import OnnxStepModel
-from stream.errors import MellmError
-from training.spotter.train import SHAPES, TrainOptions, train
+from mellm.detectors.spotting import SpottingOptions
+from mellm.detectors.stepmodel import OnnxStepModel
+from mellm.stream.errors import MellmError
+from mellm.training.spotter.train import SHAPES, TrainOptions, train
 
 _DEFAULT = {f.name: f.default for f in fields(TrainOptions)}
 
@@ -99,8 +99,8 @@ def command(**values: Any) -> None:
 @click.option("--threshold", type=float, help="Default: the model's own.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def pixels_command(folder: Path, model: Path | None, threshold: float | None, as_json: bool) -> None:
-    """Score the whole chain on the rendered clips in FOLDER (see training.synth.clips)."""
-    from training.spotter.pixels import ClipResult, evaluate_pixels, folder_clips
+    """Score the whole chain on the rendered clips in FOLDER (see mellm.training.synth.clips)."""
+    from mellm.training.spotter.pixels import ClipResult, evaluate_pixels, folder_clips
 
     def progress(result: ClipResult) -> None:
         seen = result.frames_with_face / max(1, result.frames)

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from detectors.regions import COUNT, NAMES
-from detectors.signals import FEATURES
-from detectors.stepmodel import (
+from mellm.detectors.regions import COUNT, NAMES
+from mellm.detectors.signals import FEATURES
+from mellm.detectors.stepmodel import (
     APEX,
     AU0,
     MACRO,
@@ -30,8 +30,8 @@ from detectors.stepmodel import (
     TO_OFFSET,
     TO_ONSET,
 )
-from stream.errors import UsageError
-from training.synth.simulator import SimOptions, Truth, simulate
+from mellm.stream.errors import UsageError
+from mellm.training.synth.simulator import SimOptions, Truth, simulate
 
 F32 = NDArray[np.float32]
 

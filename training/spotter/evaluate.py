@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.spotting import Decoder, Spot, SpottingOptions, StepOutput
-from detectors.stepmodel import SPOT_AUS
-from detectors.windows import STEP_NS
-from evaluation.metrics import matching
-from training.spotter.net import DELAY
-from training.synth.simulator import Truth
+from mellm.detectors.spotting import Decoder, Spot, SpottingOptions, StepOutput
+from mellm.detectors.stepmodel import SPOT_AUS
+from mellm.detectors.windows import STEP_NS
+from mellm.evaluation.metrics import matching
+from mellm.training.spotter.net import DELAY
+from mellm.training.synth.simulator import Truth
 
 F32 = NDArray[np.float32]
 

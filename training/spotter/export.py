@@ -20,10 +20,10 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from detectors.signals import FEATURES
-from detectors.stepmodel import OUTPUTS, SPOT_AUS
-from detectors.windows import STEP_NS
-from training.spotter.net import DELAY, Block, SpotterNet
+from mellm.detectors.signals import FEATURES
+from mellm.detectors.stepmodel import OUTPUTS, SPOT_AUS
+from mellm.detectors.windows import STEP_NS
+from mellm.training.spotter.net import DELAY, Block, SpotterNet
 
 F64 = NDArray[np.float64]
 OPSET = 17

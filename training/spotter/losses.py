@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits as bce
 from torch.nn.functional import smooth_l1_loss
 
-from detectors.stepmodel import APEX, AU0, MACRO, ME, OFFSET, OUTPUTS, TO_OFFSET, TO_ONSET
+from mellm.detectors.stepmodel import APEX, AU0, MACRO, ME, OFFSET, OUTPUTS, TO_OFFSET, TO_ONSET
 
 PARTS = ("me", "macro", "heat", "distance", "au")
 SCALE = dict(zip(PARTS, (1.0, 0.3, 1.0, 4.0, 2.0), strict=True))
@@ -18,7 +18,7 @@ def losses(output: Tensor, target: Tensor) -> dict[str, Tensor]:
     """Weighted parts of the loss; their sum is minimised.
 
     :param output: batch × steps × 22, aligned with the target (the network's delay already taken out)
-    :param target: batch × steps × 23, see :func:`training.spotter.dataset.targets`
+    :param target: batch × steps × 23, see :func:`mellm.training.spotter.dataset.targets`
     """
     weight = target[..., OUTPUTS]
     inside = target[..., ME] * weight

@@ -6,7 +6,7 @@ outputs a step. Outputs at step k speak about step k - ``DELAY``: 0.30 s of futu
 micro-expression, which returns, from the start of a longer movement.
 
 Zero padding on the left of every convolution is the same thing as a zero state in the streaming graph
-(:mod:`training.spotter.export`), so training and product compute the same numbers.
+(:mod:`mellm.training.spotter.export`), so training and product compute the same numbers.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from detectors.signals import FEATURES
-from detectors.stepmodel import APEX, ME, OFFSET, OUTPUTS, TO_OFFSET, TO_ONSET
+from mellm.detectors.signals import FEATURES
+from mellm.detectors.stepmodel import APEX, ME, OFFSET, OUTPUTS, TO_OFFSET, TO_ONSET
 
 DELAY = 15
 """Steps by which outputs lag behind the newest input (0.30 s)."""

@@ -1,8 +1,8 @@
 """Scores of the whole product chain on rendered clips: pixels in, micro-expressions out.
 
 Nothing is simulated here but the faces. Face detector, landmarks, crops, flow, network and decoder are those
-of :mod:`detectors`, wired as :mod:`engine.pipeline` wires them, and the spotter's threshold is the one it
-shipped with.
+of :mod:`detectors`, wired as :mod:`mellm.engine.analysis.pipeline` wires them, and the spotter's threshold is the
+one it shipped with.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from typing import Protocol
 import av
 import numpy as np
 
-from detectors.analyzer import FaceAnalyzer
-from detectors.signals import FacePair
-from detectors.spotting import Spotter, SpottingOptions, StepModel
-from detectors.types import Expression
-from engine.pipeline import Analyzer, Chain, Spotted
-from engine.types import Evidence
-from stream.frames import Frame
-from training.spotter.evaluate import Interval, Scores, score
+from mellm.detectors.analyzer import Analyzer, FaceAnalyzer
+from mellm.detectors.signals import FacePair
+from mellm.detectors.spotting import Spotter, SpottingOptions, StepModel
+from mellm.detectors.types import Expression
+from mellm.engine.analysis.pipeline import Chain, Spotted
+from mellm.engine.types import Evidence
+from mellm.stream.frames import Frame
+from mellm.training.spotter.evaluate import Interval, Scores, score
 
 
 class PixelClip(Protocol):
@@ -51,7 +51,7 @@ class PixelClip(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FileClip:
-    """A clip written by :mod:`training.synth.clips`: a video, and its truth as JSON beside it."""
+    """A clip written by :mod:`mellm.training.synth.clips`: a video, and its truth as JSON beside it."""
 
     path: Path
     truths: tuple[Interval, ...]
@@ -154,8 +154,8 @@ def evaluate_pixels(
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """``python -m training.spotter.pixels FOLDER``: score the shipped model on rendered clips."""
-    from training.spotter.cli import pixels_command
+    """``python -m mellm.training.spotter.pixels FOLDER``: score the shipped model on rendered clips."""
+    from mellm.training.spotter.cli import pixels_command
 
     pixels_command.main(args=arguments, standalone_mode=False)
     return 0

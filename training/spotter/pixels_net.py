@@ -1,12 +1,12 @@
 """Signals or pixels: the same temporal network on the 136 measured signals, and on the pictures they are made from.
 
-``python -m training.spotter.pixels_net`` films rendered people through the product's chain, keeps both what the
+``python -m mellm.training.spotter.pixels_net`` films rendered people through the product's chain, keeps both what the
 chain measured and the aligned grey crops it measured it in, trains one network on each for equally long from the same
 clips, chooses both thresholds on the same validation clips, and scores both on the same test clips.
 
 The pixel network gets, for each step, the crop itself and how it differs from the crops 0.1 s and 0.3 s before, made
 with the same transform (so head motion is held still as far as the product's crop does that). A small convolutional
-encoder takes the place of the signals; everything after it is :class:`~training.spotter.net.SpotterNet`.
+encoder takes the place of the signals; everything after it is :class:`~mellm.training.spotter.net.SpotterNet`.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from detectors.flow import Dis, FlowEstimator
-from detectors.signals import BASELINES_NS, CROP_H, CROP_W
-from detectors.stepmodel import ME, OFFSET, OUTPUTS
-from detectors.types import F32, U8
-from stream.errors import MellmError, SourceCorrupt, UsageError
-from training.spotter import records, sets
-from training.spotter.dataset import Augment, targets
-from training.spotter.losses import losses
-from training.spotter.net import DELAY, SpotterNet, parameters
-from training.spotter.pools import Pool, Sampler, stretches
-from training.spotter.records import Record
-from training.spotter.validation import Scored, choose_threshold, score_at
-from training.synth.simulator import Truth
+from mellm.detectors.flow import Dis, FlowEstimator
+from mellm.detectors.signals import BASELINES_NS, CROP_H, CROP_W
+from mellm.detectors.stepmodel import ME, OFFSET, OUTPUTS
+from mellm.detectors.types import F32, U8
+from mellm.stream.errors import MellmError, SourceCorrupt, UsageError
+from mellm.training.spotter import records, sets
+from mellm.training.spotter.dataset import Augment, targets
+from mellm.training.spotter.losses import losses
+from mellm.training.spotter.net import DELAY, SpotterNet, parameters
+from mellm.training.spotter.pools import Pool, Sampler, stretches
+from mellm.training.spotter.records import Record
+from mellm.training.spotter.validation import Scored, choose_threshold, score_at
+from mellm.training.synth.simulator import Truth
 
 log = logging.getLogger(__name__)
 

@@ -14,14 +14,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from detectors.regions import COUNT
-from detectors.signals import FEATURES
-from detectors.stepmodel import OUTPUTS
-from stream.errors import SourceCorrupt
-from training.spotter.dataset import MIRROR_ORDER, MIRROR_SIGN, WEIGHT, Augment, Corpus, targets
-from training.spotter.net import DELAY
-from training.spotter.records import Record
-from training.synth.simulator import Truth
+from mellm.detectors.regions import COUNT
+from mellm.detectors.signals import FEATURES
+from mellm.detectors.stepmodel import OUTPUTS
+from mellm.stream.errors import SourceCorrupt
+from mellm.training.spotter.dataset import MIRROR_ORDER, MIRROR_SIGN, WEIGHT, Augment, Corpus, targets
+from mellm.training.spotter.net import DELAY
+from mellm.training.spotter.records import Record
+from mellm.training.synth.simulator import Truth
 
 HALF = FEATURES // 2
 SHORTEST = 100

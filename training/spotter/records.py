@@ -18,19 +18,19 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.analyzer import FaceAnalyzer
-from detectors.flow import FlowEstimator
-from detectors.regions import eye_frame
-from detectors.signals import FEATURES
-from detectors.spotting import Score, Spot, Spotter, SpottingOptions, TrackSpotter
-from detectors.stepmodel import StepModel
-from detectors.types import F32
-from detectors.windows import STEP_NS
-from engine.pipeline import Analyzer, Chain
-from engine.types import Evidence
-from stream.errors import ModelCorrupt
-from stream.frames import Frame, Item
-from training.spotter.evaluate import Interval
+from mellm.detectors.analyzer import Analyzer, FaceAnalyzer
+from mellm.detectors.flow import FlowEstimator
+from mellm.detectors.regions import eye_frame
+from mellm.detectors.signals import FEATURES
+from mellm.detectors.spotting import Score, Spot, Spotter, SpottingOptions, TrackSpotter
+from mellm.detectors.stepmodel import StepModel
+from mellm.detectors.types import F32
+from mellm.detectors.windows import STEP_NS
+from mellm.engine.analysis.pipeline import Chain
+from mellm.engine.types import Evidence
+from mellm.stream.errors import ModelCorrupt
+from mellm.stream.frames import Frame, Item
+from mellm.training.spotter.evaluate import Interval
 
 FORMAT = "mellm-signals/1"
 
@@ -52,7 +52,7 @@ class Record:
     """One clip of one person as the spotter sees it.
 
     :param subject: who is in it; splits go by subject
-    :param grid_s: T grid times, seconds of media time, :data:`detectors.windows.STEP_NS` apart except at voids
+    :param grid_s: T grid times, seconds of media time, :data:`mellm.detectors.windows.STEP_NS` apart except at voids
     :param features: T×136 float32 in 1/100 inter-ocular distance; rows of NaN are void steps
     :param truths: micro-expressions, with peaks in 1/100 inter-ocular distance
     :param events: what else happens: distractors

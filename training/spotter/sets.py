@@ -4,7 +4,7 @@ A set is a list of :class:`Clip` recipes, each of which follows from its name al
 draw, film, and measure with the product's own chain – and keeps one file a clip, so an interrupted build goes on
 where it stopped.
 
-Who is where: rendered people by identity seed (:data:`training.synth.rig.SPLITS`); photographed people by
+Who is where: rendered people by identity seed (:data:`mellm.training.synth.rig.SPLITS`); photographed people by
 :func:`still_split`; filmed people by :data:`VIDEOS`, whose folds serve cross-validation (each person is tested
 once, by a network that never saw him or her).
 """
@@ -25,17 +25,17 @@ import av
 import cv2
 import numpy as np
 
-from detectors.flow import FlowEstimator, Preset, create
-from stream.errors import MellmError, ModelMissing, SourceEmpty, UsageError
-from stream.frames import Frame
-from training.spotter import records
-from training.spotter.evaluate import Interval
-from training.spotter.records import Event, Record
-from training.synth import composite
-from training.synth.clips import RenderedClip, draw_spec
-from training.synth.events import Expression
-from training.synth.rig import SPLITS, Split
-from training.synth.script import Script, restless
+from mellm.detectors.flow import FlowEstimator, Preset, create
+from mellm.stream.errors import MellmError, ModelMissing, SourceEmpty, UsageError
+from mellm.stream.frames import Frame
+from mellm.training.spotter import records
+from mellm.training.spotter.evaluate import Interval
+from mellm.training.spotter.records import Event, Record
+from mellm.training.synth import composite
+from mellm.training.synth.clips import RenderedClip, draw_spec
+from mellm.training.synth.events import Expression
+from mellm.training.synth.rig import SPLITS, Split
+from mellm.training.synth.script import Script, restless
 
 log = logging.getLogger(__name__)
 
@@ -276,7 +276,7 @@ def _make_rendered(clip: Clip, flow: Flow) -> Record:
 
 
 def _make_still(clip: Clip, flow: Flow) -> Record:
-    from training.make_sample import landmarks
+    from mellm.training.tools.make_sample import landmarks
 
     image = np.asarray(cv2.imread(str(media() / "stills" / clip.source)), np.uint8)
     rng = np.random.default_rng([0x20064, clip.seed])
@@ -448,12 +448,14 @@ def load(name: str, root: Path = ROOT) -> list[Record]:
     wanted = clips(name)
     there = [folder / f"{c.name}.npz" for c in wanted if (folder / f"{c.name}.npz").exists()]
     if not there:
-        raise UsageError(f"the set {name} is not in {root}", remedy=f"python -m training.spotter.sets {name}")
+        raise UsageError(
+            f"the set {name} is not in {root}", remedy=f"python -m mellm.training.spotter.sets {name}"
+        )
     return [records.load(p) for p in there]
 
 
 def main(arguments: Iterable[str] | None = None) -> int:
-    """``python -m training.spotter.sets NAME…``: build sets."""
+    """``python -m mellm.training.spotter.sets NAME…``: build sets."""
     import click
 
     @click.command()

@@ -22,18 +22,18 @@ from typing import Literal
 import numpy as np
 import torch
 
-from detectors.stepmodel import OnnxStepModel, StepModel
-from stream.errors import ModelError, ModelMissing, ModelOutputInvalid, UsageError
-from training.spotter import card, sets
-from training.spotter.dataset import Augment, CorpusSpec, generate
-from training.spotter.export import export
-from training.spotter.losses import losses
-from training.spotter.net import DELAY, SpotterNet
-from training.spotter.pools import Pool, Sampler
-from training.spotter.records import Record, load
-from training.spotter.validation import Scored, choose_threshold, score_at
-from training.synth.lively import LivelyOptions
-from training.synth.simulator import SimOptions
+from mellm.detectors.stepmodel import OnnxStepModel, StepModel
+from mellm.stream.errors import ModelError, ModelMissing, ModelOutputInvalid, UsageError
+from mellm.training.spotter import card, sets
+from mellm.training.spotter.dataset import Augment, CorpusSpec, generate
+from mellm.training.spotter.export import export
+from mellm.training.spotter.losses import losses
+from mellm.training.spotter.net import DELAY, SpotterNet
+from mellm.training.spotter.pools import Pool, Sampler
+from mellm.training.spotter.records import Record, load
+from mellm.training.spotter.validation import Scored, choose_threshold, score_at
+from mellm.training.synth.lively import LivelyOptions
+from mellm.training.synth.simulator import SimOptions
 
 log = logging.getLogger(__name__)
 
@@ -75,9 +75,9 @@ class TrainOptions:
     """A training run. The defaults are the recipe that two cores finish in under 45 minutes.
 
     :param clips: simulated clips of 12 s for training; :param validation: and for choosing the threshold
-    :param lively: simulated clips of people with habits (:class:`training.synth.lively.LivelyOptions`)
-    :param rendered, stills, rough, video: measured clips of each kind (:mod:`training.spotter.sets`); a kind whose
-        pictures are not on this machine is left out, with a warning
+    :param lively: simulated clips of people with habits (:class:`mellm.training.synth.lively.LivelyOptions`)
+    :param rendered, stills, rough, video: measured clips of each kind (:mod:`mellm.training.spotter.sets`); a kind
+        whose pictures are not on this machine is left out, with a warning
     :param iterations: optimiser steps of ``batch`` crops of ``crop_s`` seconds
     :param shape: of the network, in :data:`SHAPES`
     :param overlay: share of simulated crops over which the motion of real faces is laid
@@ -467,6 +467,6 @@ def _f1_of(path: Path, validation: Sequence[Scored]) -> float | None:
 
 
 if __name__ == "__main__":
-    from training.spotter.cli import main
+    from mellm.training.spotter.cli import main
 
     raise SystemExit(main())

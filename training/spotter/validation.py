@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from detectors.spotting import Spotter, SpottingOptions
-from detectors.stepmodel import StepModel
-from detectors.types import F32
-from training.spotter.dataset import EDGE, MAX_ME_S, Corpus
-from training.spotter.evaluate import Interval, Scores, score
-from training.spotter.records import Record, steps
+from mellm.detectors.spotting import Spotter, SpottingOptions
+from mellm.detectors.stepmodel import StepModel
+from mellm.detectors.types import F32
+from mellm.training.spotter.dataset import EDGE, MAX_ME_S, Corpus
+from mellm.training.spotter.evaluate import Interval, Scores, score
+from mellm.training.spotter.records import Record, steps
 
 THRESHOLDS = tuple(float(round(t, 3)) for t in np.arange(0.3, 0.81, 0.05))
 

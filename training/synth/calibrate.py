@@ -1,9 +1,10 @@
 """How far the simulator is from what the product measures: gain and noise of each region, on the same scripts.
 
-``python -m training.synth.calibrate`` takes the rendered validation clips (:mod:`training.spotter.sets`), which
-went through renderer, codec, face networks and optical flow, and simulates the very same scripts. They fit one
-factor of gain and one of noise for each region; the rendered test clips, other people and scripts, tell how well
-the simulator then agrees. Training draws its cameras wider and noisier on purpose (docs/spotter-training.md).
+``python -m mellm.training.synth.calibrate`` takes the rendered validation clips
+(:mod:`mellm.training.spotter.sets`), which went through renderer, codec, face networks and optical flow, and
+simulates the very same scripts. They fit one factor of gain and one of noise for each region; the rendered test
+clips, other people and scripts, tell how well the simulator then agrees. Training draws its cameras wider and noisier
+on purpose (docs/spotter-training.md).
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.regions import COUNT, NAMES
-from stream.errors import MellmError
-from training.spotter import sets
-from training.spotter.records import Record
-from training.synth.clips import RenderedClip, draw_spec
-from training.synth.measurement import Camera, draw, frame_times, measure
-from training.synth.simulator import draw_sites, face_motion, mean_centres, to_crop
+from mellm.detectors.regions import COUNT, NAMES
+from mellm.stream.errors import MellmError
+from mellm.training.spotter import sets
+from mellm.training.spotter.records import Record
+from mellm.training.synth.clips import RenderedClip, draw_spec
+from mellm.training.synth.measurement import Camera, draw, frame_times, measure
+from mellm.training.synth.simulator import draw_sites, face_motion, mean_centres, to_crop
 
 F64 = NDArray[np.float64]
 FLOW = 2 * COUNT

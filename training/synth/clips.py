@@ -1,6 +1,6 @@
 """Rendered clips with exact truth: video files to test the whole pipeline on, from pixels up.
 
-``python -m training.synth.clips --split test --count 24 --fps 50 --out DIR`` writes ``clip-SEED.mp4`` and
+``python -m mellm.training.synth.clips --split test --count 24 --fps 50 --out DIR`` writes ``clip-SEED.mp4`` and
 ``clip-SEED.json`` for each clip. People of one split never appear in another. A clip depends on its seed and
 on the options alone; a clip that is already there is kept, so an interrupted run goes on where it stopped.
 """
@@ -20,13 +20,13 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.regions import NAMES
-from stream.errors import MellmError, UsageError
-from training.synth.camera import draw_sensor
-from training.synth.events import Expression
-from training.synth.renderer import Renderer, Shot
-from training.synth.rig import PIVOT, SPLITS, Rig, Split, camera_for_face, load_rig
-from training.synth.script import PROFILES, Script, random_script
+from mellm.detectors.regions import NAMES
+from mellm.stream.errors import MellmError, UsageError
+from mellm.training.synth.camera import draw_sensor
+from mellm.training.synth.events import Expression
+from mellm.training.synth.renderer import Renderer, Shot
+from mellm.training.synth.rig import PIVOT, SPLITS, Rig, Split, camera_for_face, load_rig
+from mellm.training.synth.script import PROFILES, Script, random_script
 
 U8: TypeAlias = NDArray[np.uint8]
 Compression: TypeAlias = Literal["h264", "jpeg", "none"]
@@ -45,7 +45,7 @@ stairs of unsmoothed edges, which flow takes for motion."""
 class ClipSpec:
     """Everything that a clip is made from.
 
-    :param profile: name in :data:`training.synth.script.PROFILES`
+    :param profile: name in :data:`mellm.training.synth.script.PROFILES`
     :param compression: ``h264`` with constant rate factor ``quality``; ``jpeg`` frames of that quality in a
         lossless stream, as webcams send them; ``none``: lossless
     """

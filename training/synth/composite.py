@@ -1,9 +1,9 @@
 """Known micro-expressions on real faces: semi-synthetic clips with exact truth.
 
-:class:`StillClip` brings a photograph to life with a script of :mod:`training.synth.script`; its skin, light and shape
-are real, its motion is the face model's. :class:`VideoClip` leaves a recording as it is, talk, head motion and all,
-and moves the skin by micro-expressions on top; all but those motions is real. Both are filmed again: sensor noise,
-light, and a codec come after the warp, so that no seam betrays it.
+:class:`StillClip` brings a photograph to life with a script of :mod:`mellm.training.synth.script`; its skin, light
+and shape are real, its motion is the face model's. :class:`VideoClip` leaves a recording as it is, talk, head motion
+and all, and moves the skin by micro-expressions on top; all but those motions is real. Both are filmed again: sensor
+noise, light, and a codec come after the warp, so that no seam betrays it.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import LinearNDInterpolator
 
-from detectors.analyzer import AnalyzerOptions, FaceAnalyzer
-from detectors.quality import pose as head_pose
-from detectors.regions import eye_frame
-from stream.errors import SourceEmpty, UsageError
-from stream.frames import Frame
-from training.synth.events import Event, Expression
-from training.synth.rig import BLENDSHAPES, INDEX, Rig, load_rig
-from training.synth.script import IOD_CM, PROFILES, Profile, Script, draw_micro, random_script
-from training.synth.warper import Portrait, move
+from mellm.detectors.analyzer import AnalyzerOptions, FaceAnalyzer
+from mellm.detectors.quality import pose as head_pose
+from mellm.detectors.regions import eye_frame
+from mellm.stream.errors import SourceEmpty, UsageError
+from mellm.stream.frames import Frame
+from mellm.training.synth.events import Event, Expression
+from mellm.training.synth.rig import BLENDSHAPES, INDEX, Rig, load_rig
+from mellm.training.synth.script import IOD_CM, PROFILES, Profile, Script, draw_micro, random_script
+from mellm.training.synth.warper import Portrait, move
 
 F32: TypeAlias = NDArray[np.float32]
 F64: TypeAlias = NDArray[np.float64]
@@ -169,7 +169,7 @@ class StillClip:
     """A photograph that does what a script says.
 
     :param image: H×W×3 with one frontal face; :param landmarks: its 68 landmarks
-    :param fps: of the clip; :param profile: name in :data:`training.synth.script.PROFILES`
+    :param fps: of the clip; :param profile: name in :data:`mellm.training.synth.script.PROFILES`
     :param face_px: width of the face in the clip, pixels; :param more: events besides those of the profile
     """
 

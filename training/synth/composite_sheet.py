@@ -1,6 +1,6 @@
 """The picture of docs/synthetic-faces.md that shows what is laid on photographs.
 
-``python -m training.synth.composite_sheet`` draws one row for each set of action units: onset, apex, what changed
+``python -m mellm.training.synth.composite_sheet`` draws one row for each set of action units: onset, apex, what changed
 (eight times amplified), and the field that did it, on a public-domain portrait (NASA, from scikit-image) that no
 training uses.
 """
@@ -14,11 +14,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engine import colour_wheel
-from training.make_sample import landmarks, portrait
-from training.synth.composite import framed
-from training.synth.rig import Side, load_rig
-from training.synth.warper import Portrait, move
+from mellm.engine.evidence import colour_wheel
+from mellm.training.synth.composite import framed
+from mellm.training.synth.rig import Side, load_rig
+from mellm.training.synth.warper import Portrait, move
+from mellm.training.tools.make_sample import landmarks, portrait
 
 U8 = NDArray[np.uint8]
 

@@ -13,8 +13,8 @@ from typing import Literal, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from training.synth.envelope import bump, slow_noise, smoothstep
-from training.synth.rig import AU_BLENDSHAPES, INDEX, Side, au_coefficients
+from mellm.training.synth.envelope import bump, slow_noise, smoothstep
+from mellm.training.synth.rig import AU_BLENDSHAPES, INDEX, Side, au_coefficients
 
 F64: TypeAlias = NDArray[np.float64]
 
@@ -68,7 +68,7 @@ class AuAction:
 class Expression:
     """A micro-expression (up to 0.5 s) or a macro-expression: truth for the spotter.
 
-    :param hold_s: stay at the apex; :param ease: see :func:`training.synth.envelope.bump`
+    :param hold_s: stay at the apex; :param ease: see :func:`mellm.training.synth.envelope.bump`
     """
 
     onset_s: float

@@ -1,7 +1,7 @@
 """Builds this project's face model from the original one, ICT-FaceKit (MIT licence), so that anyone can rebuild it.
 
-``python -m training.synth.import_ict FaceXModel --out head_f16.npz`` reads the folder ``FaceXModel`` of the original's
-repository: ``generic_neutral_mesh.obj``, ``identity000.obj`` … ``identity099.obj`` and one ``.obj`` for each
+``python -m mellm.training.synth.import_ict FaceXModel --out head_f16.npz`` reads the folder ``FaceXModel`` of the
+original's repository: ``generic_neutral_mesh.obj``, ``identity000.obj`` … ``identity099.obj`` and one ``.obj`` for each
 blendshape, all of one topology. Face, head, mouth socket and eyeballs are kept; teeth, lashes and fluids are not.
 Point ``MELLM_FACE_MODEL`` at the result.
 
@@ -18,8 +18,8 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.errors import MellmError, ModelCorrupt, ModelMissing
-from training.synth.rig import BLENDSHAPES, EYEBALL, FACE, HEAD, IRIS, MOUTH
+from mellm.stream.errors import MellmError, ModelCorrupt, ModelMissing
+from mellm.training.synth.rig import BLENDSHAPES, EYEBALL, FACE, HEAD, IRIS, MOUTH
 
 F64 = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -1,13 +1,13 @@
 """People as lively as filmed ones: gestures that are no expressions, each in its owner's way, and worse recordings.
 
-The profiles of :mod:`training.synth.script` move smoothly, evenly and on both sides alike, and a spotter that grew
-up with them takes what real faces do while they talk for micro-expressions. :class:`LivelyOptions` draws, for a share
-of the clips, a person with habits (:func:`draw_person`) and fills the clip with them: speech that pulls at cheeks and
-nose, beats of the brows from a sixth of a second on, squints, pressed and bitten lips, laughter, shaking heads. None
-of this is truth. Micro-expressions lie on top, in talkers as often in the upper face as in the lower; so do
-expressions that come fast and stay, and small ones that are too slow to be called micro.
+The profiles of :mod:`mellm.training.synth.script` move smoothly, evenly and on both sides alike, and a spotter that
+grew up with them takes what real faces do while they talk for micro-expressions. :class:`LivelyOptions` draws, for a
+share of the clips, a person with habits (:func:`draw_person`) and fills the clip with them: speech that pulls at
+cheeks and nose, beats of the brows from a sixth of a second on, squints, pressed and bitten lips, laughter, shaking
+heads. None of this is truth. Micro-expressions lie on top, in talkers as often in the upper face as in the lower; so
+do expressions that come fast and stay, and small ones that are too slow to be called micro.
 
-Which sizes and rates: ``python -m training.synth.realism`` compares with recordings.
+Which sizes and rates: ``python -m mellm.training.synth.realism`` compares with recordings.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.regions import COUNT, NAMES
-from training.synth.envelope import bump
-from training.synth.events import Blink, Event, Expression, Gaze, HeadTurn, Nod, Speech
-from training.synth.measurement import Camera, smooth_noise
-from training.synth.rig import BLENDSHAPES, INDEX
-from training.synth.script import AU_SETS, Profile, Range, Script, draw_actions, random_script
-from training.synth.simulator import SimOptions, mean_centres
+from mellm.detectors.regions import COUNT, NAMES
+from mellm.training.synth.envelope import bump
+from mellm.training.synth.events import Blink, Event, Expression, Gaze, HeadTurn, Nod, Speech
+from mellm.training.synth.measurement import Camera, smooth_noise
+from mellm.training.synth.rig import BLENDSHAPES, INDEX
+from mellm.training.synth.script import AU_SETS, Profile, Range, Script, draw_actions, random_script
+from mellm.training.synth.simulator import SimOptions, mean_centres
 
 F64 = NDArray[np.float64]
 
@@ -86,7 +86,7 @@ class Gesture:
     """Shapes that come and go: a beat, a squint, a pressed lip. Part of life, not truth.
 
     :param shape: 53 coefficients at the peak; :param nod: pitch at the peak, radians
-    :param ease: see :func:`training.synth.envelope.bump`
+    :param ease: see :func:`mellm.training.synth.envelope.bump`
     """
 
     onset_s: float
@@ -383,7 +383,7 @@ def trouble(rng: np.random.Generator, camera: Camera, stamps: F64) -> F64:
 class LivelyOptions(SimOptions):
     """:class:`SimOptions` in which the hard share of the clips is :func:`lively_script`.
 
-    :param profiled: share of the hard clips that keep the profiles of :mod:`training.synth.simulator`
+    :param profiled: share of the hard clips that keep the profiles of :mod:`mellm.training.synth.simulator`
     """
 
     hard: float = 0.6

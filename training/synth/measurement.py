@@ -2,7 +2,7 @@
 
 The spotter never sees true motion. It sees the mean of a flow field in a disk, of a face filmed at some
 frame rate, compressed, lit by a lamp that flickers. :func:`measure` puts these errors on true region
-positions and returns exactly the features of the product (:mod:`detectors.regions` does the head-motion
+positions and returns exactly the features of the product (:mod:`mellm.detectors.regions` does the head-motion
 compensation for both). The sizes were fitted to DIS flow on rendered clips with known motion: see
 docs/spotter-training.md, "Simulated against measured".
 
@@ -17,10 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.regions import COUNT, NAMES, centres, compensate, rigid_basis, rigid_solver
-from detectors.signals import BASELINES_NS, FEATURES
-from detectors.types import F32
-from detectors.windows import STEP_NS
+from mellm.detectors.regions import COUNT, NAMES, centres, compensate, rigid_basis, rigid_solver
+from mellm.detectors.signals import BASELINES_NS, FEATURES
+from mellm.detectors.types import F32
+from mellm.detectors.windows import STEP_NS
 
 F64 = NDArray[np.float64]
 

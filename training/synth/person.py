@@ -8,10 +8,10 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from training.synth import raster
-from training.synth.look import Look, draw_look
-from training.synth.rig import EYEBALL, FACE, HEAD, INDEX, IRIS, MOUTH, Rig
-from training.synth.texture import (
+from mellm.training.synth import raster
+from mellm.training.synth.look import Look, draw_look
+from mellm.training.synth.rig import EYEBALL, FACE, HEAD, INDEX, IRIS, MOUTH, Rig
+from mellm.training.synth.texture import (
     HEAD_CENTRE,
     HEAD_SIZE,
     SIZE,

@@ -1,8 +1,8 @@
 """How fast simulated faces move beside recorded ones.
 
-``python -m training.synth.realism`` prints, for groups of regions and for the head, the speed that recordings show once
-they went through the product's chain (the set ``free``: no label is used), and the same of simulated clips; then what
-is left in quiet moments, which is mostly noise.
+``python -m mellm.training.synth.realism`` prints, for groups of regions and for the head, the speed that recordings
+show once they went through the product's chain (the set ``free``: no label is used), and the same of simulated clips;
+then what is left in quiet moments, which is mostly noise.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.regions import COUNT, NAMES
-from stream.errors import MellmError
-from training.spotter import sets
-from training.synth.lively import LivelyOptions
-from training.synth.simulator import SimOptions, simulate
+from mellm.detectors.regions import COUNT, NAMES
+from mellm.stream.errors import MellmError
+from mellm.training.spotter import sets
+from mellm.training.synth.lively import LivelyOptions
+from mellm.training.synth.simulator import SimOptions, simulate
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]

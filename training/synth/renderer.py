@@ -13,12 +13,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from training.synth import raster
-from training.synth.camera import Sensor, SensorLook, draw_sensor
-from training.synth.look import Look
-from training.synth.person import IRIS_ANGLE, Person, build
-from training.synth.rig import INDEX, Camera, Rig, posed, project
-from training.synth.texture import noise
+from mellm.training.synth import raster
+from mellm.training.synth.camera import Sensor, SensorLook, draw_sensor
+from mellm.training.synth.look import Look
+from mellm.training.synth.person import IRIS_ANGLE, Person, build
+from mellm.training.synth.rig import INDEX, Camera, Rig, posed, project
+from mellm.training.synth.texture import noise
 
 F32: TypeAlias = NDArray[np.float32]
 U8: TypeAlias = NDArray[np.uint8]

@@ -24,8 +24,8 @@ from typing import Final, Literal, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from detectors.regions import COUNT, centres
-from stream.errors import ModelCorrupt, ModelMissing
+from mellm.detectors.regions import COUNT, centres
+from mellm.stream.errors import ModelCorrupt, ModelMissing
 
 F64: TypeAlias = NDArray[np.float64]
 F32: TypeAlias = NDArray[np.float32]
@@ -226,7 +226,7 @@ class Rig:
         return float(np.linalg.norm(points[42:48].mean(0) - points[36:42].mean(0)))
 
     def region_vertices(self, per_region: int = 8, radius: float = 0.09) -> Ints:
-        """Vertices that sample each region of :data:`detectors.regions.REGIONS`, ``COUNT``×``per_region``.
+        """Vertices that sample each region of :data:`mellm.detectors.regions.REGIONS`, ``COUNT``×``per_region``.
 
         Skin vertices that face the camera inside the region's disk (``radius`` in inter-ocular distances),
         spread as far apart as they go; the nearest ones where the disk holds too few.

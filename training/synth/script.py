@@ -8,7 +8,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from training.synth.events import (
+from mellm.training.synth.events import (
     MICRO_S,
     AuAction,
     Blink,
@@ -23,7 +23,7 @@ from training.synth.events import (
     Speech,
     Swallow,
 )
-from training.synth.rig import AU_BLENDSHAPES, BLENDSHAPES
+from mellm.training.synth.rig import AU_BLENDSHAPES, BLENDSHAPES
 
 F64: TypeAlias = NDArray[np.float64]
 Range: TypeAlias = tuple[float, float]
@@ -128,11 +128,11 @@ class Script:
         return np.clip(face, 0, 1), pose
 
     def coefficients(self, t: ArrayLike) -> F64:
-        """Expression coefficients, T×53, in the order of :data:`training.synth.rig.BLENDSHAPES`."""
+        """Expression coefficients, T×53, in the order of :data:`mellm.training.synth.rig.BLENDSHAPES`."""
         return self.evaluate(t)[0]
 
     def pose(self, t: ArrayLike) -> F64:
-        """Poses, T×6, as :mod:`training.synth.rig` defines them."""
+        """Poses, T×6, as :mod:`mellm.training.synth.rig` defines them."""
         return self.evaluate(t)[1]
 
 

@@ -1,6 +1,6 @@
 """Contact sheets of synthetic people, of action units and of habits, for the documentation.
 
-``python -m training.synth.sheets DIR`` writes ``synthetic-people.jpg``, ``synthetic-units.jpg`` and
+``python -m mellm.training.synth.sheets DIR`` writes ``synthetic-people.jpg``, ``synthetic-units.jpg`` and
 ``synthetic-habits.jpg``.
 """
 
@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from training.synth.lively import HABITS, draw_person
-from training.synth.renderer import Renderer, flow
-from training.synth.rig import BLENDSHAPES, SPLITS, Rig, au_coefficients, camera_for_face, load_rig
-from training.synth.script import draw_actions
+from mellm.training.synth.lively import HABITS, draw_person
+from mellm.training.synth.renderer import Renderer, flow
+from mellm.training.synth.rig import BLENDSHAPES, SPLITS, Rig, au_coefficients, camera_for_face, load_rig
+from mellm.training.synth.script import draw_actions
 
 U8 = NDArray[np.uint8]
 
@@ -70,8 +70,7 @@ def units(rig: Rig, columns: int = 8) -> U8:
 
 
 def habits(rig: Rig, columns: int = 6) -> U8:
-    """One person at rest, then everything of :data:`training.synth.lively.HABITS` at its largest, each as somebody
-    else does it."""
+    """One person at rest, then everything of ``lively.HABITS`` at its largest, each as somebody else does it."""
     renderer = Renderer(rig, SPLITS["demo"][7], camera_for_face(122, SIDE, SIDE))
     tiles = [_named(renderer.render(_NEUTRAL, _STILL).image, "rest")]
     for k, (name, habit) in enumerate(HABITS.items()):

@@ -3,7 +3,7 @@
 Rendering a clip and measuring its flow takes longer than the clip lasts. The spotter needs none of the
 pixels, only the mean flow of 31 regions, so here eight vertices of each region are moved by the same rig
 and the same scripts that the renderer uses, projected, and handed to the measurement model
-(:mod:`training.synth.measurement`). That is about a hundred times faster, and it is what lets two cores
+(:mod:`mellm.training.synth.measurement`). That is about a hundred times faster, and it is what lets two cores
 train a network on days of faces.
 """
 
@@ -16,11 +16,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.regions import COUNT, NAMES, RADIUS, centres
-from training.synth.events import BrowBeat
-from training.synth.measurement import STEP_S, Camera, draw, frame_times, measure
-from training.synth.rig import FACE, PIVOT, SPLITS, Rig, Split, load_rig, rotation, vertex_normals
-from training.synth.script import PROFILES, Expression, Profile, Script, random_script
+from mellm.detectors.regions import COUNT, NAMES, RADIUS, centres
+from mellm.training.synth.events import BrowBeat
+from mellm.training.synth.measurement import STEP_S, Camera, draw, frame_times, measure
+from mellm.training.synth.rig import FACE, PIVOT, SPLITS, Rig, Split, load_rig, rotation, vertex_normals
+from mellm.training.synth.script import PROFILES, Expression, Profile, Script, random_script
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]

@@ -14,10 +14,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from training.synth.envelope import smoothstep
-from training.synth.look import Colour, Look, skin_colour
-from training.synth.raster import interpolate, rasterise
-from training.synth.rig import FACE, Rig
+from mellm.training.synth.envelope import smoothstep
+from mellm.training.synth.look import Colour, Look, skin_colour
+from mellm.training.synth.raster import interpolate, rasterise
+from mellm.training.synth.rig import FACE, Rig
 
 F32: TypeAlias = NDArray[np.float32]
 

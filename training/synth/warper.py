@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import LinearNDInterpolator, RBFInterpolator
 
-from detectors import regions
-from training.synth.rig import FACE, Rig, Side, vertex_normals
+from mellm.detectors import regions
+from mellm.training.synth.rig import FACE, Rig, Side, vertex_normals
 
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]

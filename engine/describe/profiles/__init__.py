@@ -10,11 +10,11 @@ from typing import Any, TypeAlias
 
 import cv2
 
-from detectors.types import U8
-from engine.describe.base import DescribeContext, Recipe
-from engine.describe.parse import Parsed
-from engine.types import Evidence
-from stream.errors import UsageError
+from mellm.detectors.types import U8
+from mellm.engine.describe.base import DescribeContext, Recipe
+from mellm.engine.describe.parse import Parsed
+from mellm.engine.types import Evidence
+from mellm.stream.errors import UsageError
 
 Message: TypeAlias = dict[str, Any]
 
@@ -43,7 +43,7 @@ def get(name: str) -> Profile:
 
     :raises UsageError: no such profile
     """
-    from engine.describe.profiles import generic, mellm, nano
+    from mellm.engine.describe.profiles import generic, mellm, nano
 
     table = {p.name: p for p in (generic.PROFILE, mellm.V1, mellm.V3, nano.PROFILE)}
     if name not in table:

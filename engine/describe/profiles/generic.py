@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from engine import facs
-from engine.describe.base import DescribeContext
-from engine.describe.parse import COARSE, parse_json
-from engine.describe.profiles import Message, Profile, image_part, region_table
-from engine.types import Evidence
+from mellm.engine.describe.base import DescribeContext
+from mellm.engine.describe.parse import COARSE, parse_json
+from mellm.engine.describe.profiles import Message, Profile, image_part, region_table
+from mellm.engine.facs import action_units as facs
+from mellm.engine.types import Evidence
 
 OTHERS = {
     16: "lower lip depressor",

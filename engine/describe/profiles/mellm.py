@@ -8,10 +8,10 @@ hence the room for an answer, and a deadline to match (``describer.timeout_s``, 
 
 from __future__ import annotations
 
-from engine.describe.base import DescribeContext
-from engine.describe.profiles import Message, Profile, image_part, region_table
-from engine.describe.prose import parse_prose
-from engine.types import Evidence
+from mellm.engine.describe.base import DescribeContext
+from mellm.engine.describe.profiles import Message, Profile, image_part, region_table
+from mellm.engine.describe.prose import parse_prose
+from mellm.engine.types import Evidence
 
 _V1 = (
     "这张图是一个微表情从起始帧到顶点帧的运动增强图: 灰度人脸上叠加了光流颜色。"

@@ -1,8 +1,8 @@
 """The project's own small model (mellm-nano): one picture, one short question, one canonical JSON answer.
 
 The picture is the ``live`` map at the size the model was trained with; the question is always the same. A unit in the
-answer of a server has no score of its own and counts as 1; in this process (:mod:`engine.describe.local`) it has the
-model's probability.
+answer of a server has no score of its own and counts as 1; in this process (:mod:`mellm.engine.describe.local`) it
+has the model's probability.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import Final
 import cv2
 import numpy as np
 
-from detectors.types import U8
-from engine import facs
-from engine.describe.base import DescribeContext
-from engine.describe.nano_folder import Language
-from engine.describe.parse import COARSE, parse_json
-from engine.describe.profiles import Message, Profile, png_part
-from engine.types import Evidence
+from mellm.detectors.types import U8
+from mellm.engine.describe.base import DescribeContext
+from mellm.engine.describe.nano_folder import Language
+from mellm.engine.describe.parse import COARSE, parse_json
+from mellm.engine.describe.profiles import Message, Profile, png_part
+from mellm.engine.facs import action_units as facs
+from mellm.engine.types import Evidence
 
 VERSION: Final = "1"
 SIDE: Final = 128

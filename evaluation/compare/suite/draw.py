@@ -1,4 +1,4 @@
-"""Draws the pictures of the suite: ``python -m evaluation.compare.suite.draw`` (extra ``eval``)."""
+"""Draws the pictures of the suite: ``python -m mellm.evaluation.compare.suite.draw`` (extra ``eval``)."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from evaluation.compare.suite import cognition, perception, vision
-from evaluation.compare.suite.canvas import Draw, png
+from mellm.evaluation.compare.suite import cognition, perception, vision
+from mellm.evaluation.compare.suite.canvas import Draw, png
 
 FOLDER: Final = Path(__file__).parent / "pictures"
 PICTURES: Final[Mapping[str, Draw]] = {**perception.PICTURES, **cognition.PICTURES, **vision.PICTURES}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from evaluation.compare.suite.canvas import Canvas, Draw
+from mellm.evaluation.compare.suite.canvas import Canvas, Draw
 
 
 def table_scene(c: Canvas) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from evaluation.compare.suite.canvas import Canvas, Draw
-from evaluation.compare.suite.cognition import face
+from mellm.evaluation.compare.suite.canvas import Canvas, Draw
+from mellm.evaluation.compare.suite.cognition import face
 
 
 def street(c: Canvas) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from evaluation.compare.config import MmeTask, QualitativeTask, UnderstandingTask, VqaTask
-from evaluation.compare.types import Task
+from mellm.evaluation.compare.config import MmeTask, QualitativeTask, UnderstandingTask, VqaTask
+from mellm.evaluation.compare.types import Task
 
 
 def load(settings: MmeTask | VqaTask | UnderstandingTask | QualitativeTask) -> Task:
@@ -14,18 +14,18 @@ def load(settings: MmeTask | VqaTask | UnderstandingTask | QualitativeTask) -> T
     # each brings libraries of its own
     match settings:
         case MmeTask():
-            from evaluation.compare.tasks.mme import Mme
+            from mellm.evaluation.compare.tasks.mme import Mme
 
             return Mme(settings)
         case VqaTask():
-            from evaluation.compare.tasks.vqa import Vqa
+            from mellm.evaluation.compare.tasks.vqa import Vqa
 
             return Vqa(settings)
         case UnderstandingTask():
-            from evaluation.compare.tasks.understanding import Understanding
+            from mellm.evaluation.compare.tasks.understanding import Understanding
 
             return Understanding(settings)
         case QualitativeTask():
-            from evaluation.compare.tasks.qualitative import Qualitative
+            from mellm.evaluation.compare.tasks.qualitative import Qualitative
 
             return Qualitative(settings)

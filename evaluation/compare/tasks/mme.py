@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from evaluation.compare import published as known
-from evaluation.compare.config import MmeTask
-from evaluation.compare.types import Answer, Answers, Published, Question, Row, Table
-from evaluation.datasets.clips import natural
-from evaluation.metrics import mme
-from evaluation.metrics.errors import MetricsError, RowError
+from mellm.evaluation.compare import published as known
+from mellm.evaluation.compare.config import MmeTask
+from mellm.evaluation.compare.types import Answer, Answers, Published, Question, Row, Table
+from mellm.evaluation.datasets.clips import natural
+from mellm.evaluation.metrics import mme
+from mellm.evaluation.metrics.errors import MetricsError, RowError
 
 SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp")
 MAX_PICTURE: Final = 32 << 20

@@ -17,11 +17,11 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from evaluation.compare import published as known
-from evaluation.compare.config import QualitativeTask
-from evaluation.compare.types import Answer, Answers, Published, Question, Row, Shot, Table, Technique
-from evaluation.metrics.counts import mean
-from evaluation.metrics.errors import MetricsError
+from mellm.evaluation.compare import published as known
+from mellm.evaluation.compare.config import QualitativeTask
+from mellm.evaluation.compare.types import Answer, Answers, Published, Question, Row, Shot, Table, Technique
+from mellm.evaluation.metrics.counts import mean
+from mellm.evaluation.metrics.errors import MetricsError
 
 SHIPPED: Final = Path(__file__).parents[1] / "suite"
 MANIFEST: Final = "suite.toml"

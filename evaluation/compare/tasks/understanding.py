@@ -13,19 +13,19 @@ from typing import Any
 
 import cv2
 
-from engine.describe import profiles
-from engine.describe.base import DescribeContext
-from engine.describe.parse import Parsed
-from engine.types import Evidence
-from evaluation.compare import published as known
-from evaluation.compare.config import UnderstandingTask
-from evaluation.compare.types import Answer, Answers, Cell, Published, Question, Row, Table
-from evaluation.datasets import Clip, load
-from evaluation.datasets.errors import DatasetError
-from evaluation.metrics.action_units import action_unit_score
-from evaluation.metrics.recognition import recognition_score
-from evaluation.run import describing
-from stream.errors import FaceError
+from mellm.engine.describe import profiles
+from mellm.engine.describe.base import DescribeContext
+from mellm.engine.describe.parse import Parsed
+from mellm.engine.types import Evidence
+from mellm.evaluation.compare import published as known
+from mellm.evaluation.compare.config import UnderstandingTask
+from mellm.evaluation.compare.types import Answer, Answers, Cell, Published, Question, Row, Table
+from mellm.evaluation.dataset_runs import describing
+from mellm.evaluation.datasets import Clip, load
+from mellm.evaluation.datasets.errors import DatasetError
+from mellm.evaluation.metrics.action_units import action_unit_score
+from mellm.evaluation.metrics.recognition import recognition_score
+from mellm.stream.errors import FaceError
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,14 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.compare import published as known
-from evaluation.compare.config import VqaTask
-from evaluation.compare.types import Answers, Cell, Published, Question, Row, Table
-from evaluation.datasets.clips import PICTURES, Frames
-from evaluation.datasets.folders import plain
-from evaluation.metrics.errors import MetricsError, RowError
-from evaluation.metrics.vqa import Row as Scored
-from evaluation.metrics.vqa import VqaScore, task_of, vqa_score
+from mellm.evaluation.compare import published as known
+from mellm.evaluation.compare.config import VqaTask
+from mellm.evaluation.compare.types import Answers, Cell, Published, Question, Row, Table
+from mellm.evaluation.datasets.clips import PICTURES, Frames
+from mellm.evaluation.datasets.folders import plain
+from mellm.evaluation.metrics.errors import MetricsError, RowError
+from mellm.evaluation.metrics.vqa import Row as Scored
+from mellm.evaluation.metrics.vqa import VqaScore, task_of, vqa_score
 
 MAX_FILE = 256 << 20
 

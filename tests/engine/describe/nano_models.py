@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from engine.describe.local import SHIPPED
-from engine.describe.nano_folder import MANIFEST
+from mellm.engine.describe.local import SHIPPED
+from mellm.engine.describe.nano_folder import MANIFEST
 
 
 @cache
 def checkpoint() -> Path:
     """What transformers would save after training: an Idefics3 that has not learned anything."""
-    from training.instruct import answers
-    from training.mellm import architecture, tokenizer
+    from mellm.training.instruct import answers
+    from mellm.training.mellm import architecture, tokenizer
 
     texts = [*answers.draw_many(300, 1), *answers.draw_many(100, 1, "zh")]
     words = tokenizer.train(texts, 640)
@@ -43,7 +43,7 @@ def exported() -> Path:
         if not (SHIPPED / MANIFEST).is_file():
             pytest.skip("neither transformers nor a shipped model to test with")
         return SHIPPED
-    from training.mellm import export_onnx
+    from mellm.training.mellm import export_onnx
 
     out = checkpoint().parent / "model"
     export_onnx.export(checkpoint(), out, pictures=export_onnx.patterns(32, 2))

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.describe.breaker import CircuitBreaker
+from mellm.engine.describe.breaker import CircuitBreaker
 
 
 def opened(now: float = 0.0) -> CircuitBreaker:

@@ -3,13 +3,19 @@ import logging
 import numpy as np
 import pytest
 
-from engine.describe import create
-from engine.describe.base import DescribeContext
-from engine.describe.fallback import FallbackDescriber
-from engine.describe.scripted import DEFAULT, ScriptedDescriber
-from engine.records import description_record
-from engine.types import Description, Evidence, Fallback
-from stream.errors import DescriberError, DescriberPaused, DescriberRejected, DescriberTimeout, UsageError
+from mellm.engine.describe import create
+from mellm.engine.describe.base import DescribeContext
+from mellm.engine.describe.fallback import FallbackDescriber
+from mellm.engine.describe.scripted import DEFAULT, ScriptedDescriber
+from mellm.engine.results.expressions import description_record
+from mellm.engine.types import Description, Evidence, Fallback
+from mellm.stream.errors import (
+    DescriberError,
+    DescriberPaused,
+    DescriberRejected,
+    DescriberTimeout,
+    UsageError,
+)
 
 EVIDENCE = Evidence(np.zeros((8, 8, 3), np.uint8), (), {}, "live")
 SECOND = Description("Read by the second.", (), None, "second", "second-1", "1")

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine import facs
-from engine.describe.grammar import BUDGET, NEVER, Grammar, State, need, step
-from engine.describe.parse import parse_json
-from training.instruct import answers
+from mellm.engine.describe.grammar import BUDGET, NEVER, Grammar, State, need, step
+from mellm.engine.describe.parse import parse_json
+from mellm.engine.facs import action_units as facs
+from mellm.training.instruct import answers
 
 WORDS = [
     b'{"abstain":',

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.describe import create
-from engine.describe.base import DescribeContext, Describer
-from engine.describe.local import NanoDescriber, unit_scores
-from engine.describe.nano_graph import NanoGraph, Written, shared
-from engine.types import ActionUnit, Evidence
-from stream.errors import AnswerInvalid, DescriberTimeout, ModelMissing, ModelOutputInvalid
+from mellm.engine.describe import create
+from mellm.engine.describe.base import DescribeContext, Describer
+from mellm.engine.describe.local import NanoDescriber, unit_scores
+from mellm.engine.describe.nano_graph import NanoGraph, Written, shared
+from mellm.engine.types import ActionUnit, Evidence
+from mellm.stream.errors import AnswerInvalid, DescriberTimeout, ModelMissing, ModelOutputInvalid
 from tests.engine.describe.nano_models import exported
 
 CALM = DescribeContext(deadline_s=60)
@@ -165,8 +165,8 @@ def refuse(*_): raise OSError("no network")
 socket.socket.connect = refuse
 from pathlib import Path
 import numpy as np
-from engine.describe import DescribeContext, create
-from engine.types import Evidence
+from mellm.engine.describe import DescribeContext, create
+from mellm.engine.types import Evidence
 shown = Evidence(np.zeros((32, 32, 3), np.uint8), (), {{}}, "live")
 create("nano", folder=Path({str(exported())!r})).describe(shown, DescribeContext(deadline_s=60))
 heavy = {{"torch", "transformers", "tokenizers", "training", "onnx"}} & set(sys.modules)

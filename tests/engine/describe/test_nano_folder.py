@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from engine.describe import nano_folder
-from engine.describe.nano_folder import MANIFEST, RUNTIME
-from engine.describe.nano_graph import open_graph, shared
-from stream.errors import ModelCorrupt, ModelMissing
+from mellm.engine.describe import nano_folder
+from mellm.engine.describe.nano_folder import MANIFEST, RUNTIME
+from mellm.engine.describe.nano_graph import open_graph, shared
+from mellm.stream.errors import ModelCorrupt, ModelMissing
 from tests.engine.describe.nano_models import exported
 
 

@@ -7,10 +7,10 @@ import itertools
 import numpy as np
 import pytest
 
-from detectors.types import U8
-from engine.describe.grammar import BUDGET
-from engine.describe.nano_graph import NanoGraph, shared
-from stream.errors import DescriberTimeout
+from mellm.detectors.types import U8
+from mellm.engine.describe.grammar import BUDGET
+from mellm.engine.describe.nano_graph import NanoGraph, shared
+from mellm.stream.errors import DescriberTimeout
 from tests.engine.describe.nano_models import exported
 
 

@@ -10,11 +10,11 @@ import jsonschema
 import numpy as np
 import pytest
 
-from engine.describe import profiles
-from engine.describe.base import DescribeContext
-from engine.describe.profiles import nano
-from engine.types import ActionUnit, Evidence
-from training.instruct import answers
+from mellm.engine.describe import profiles
+from mellm.engine.describe.base import DescribeContext
+from mellm.engine.describe.profiles import nano
+from mellm.engine.types import ActionUnit, Evidence
+from mellm.training.instruct import answers
 
 PROFILE = profiles.get("nano")
 

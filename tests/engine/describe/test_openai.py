@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.describe import create
-from engine.describe.base import DescribeContext
-from engine.describe.breaker import CircuitBreaker
-from engine.describe.openai import OpenAIDescriber
-from engine.types import Evidence, RegionMotion
-from stream.errors import (
+from mellm.engine.describe import create
+from mellm.engine.describe.base import DescribeContext
+from mellm.engine.describe.breaker import CircuitBreaker
+from mellm.engine.describe.openai import OpenAIDescriber
+from mellm.engine.types import Evidence, RegionMotion
+from mellm.stream.errors import (
     AnswerInvalid,
     DescriberPaused,
     DescriberRejected,

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.describe.parse import MAX_TEXT, clean, parse_json, parse_prose
-from engine.types import ActionUnit
+from mellm.engine.describe.parse import MAX_TEXT, clean, parse_json, parse_prose
+from mellm.engine.types import ActionUnit
 
 GOOD = {
     "text": "The inner brows rose.",

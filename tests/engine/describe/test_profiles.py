@@ -7,12 +7,12 @@ import cv2
 import numpy as np
 import pytest
 
-from engine import facs
-from engine.describe import profiles
-from engine.describe.base import DescribeContext
-from engine.describe.profiles import generic
-from engine.types import Evidence, RegionMotion
-from stream.errors import UsageError
+from mellm.engine.describe import profiles
+from mellm.engine.describe.base import DescribeContext
+from mellm.engine.describe.profiles import generic
+from mellm.engine.facs import action_units as facs
+from mellm.engine.types import Evidence, RegionMotion
+from mellm.stream.errors import UsageError
 
 EVIDENCE = Evidence(
     np.full((20, 30, 3), (10, 200, 30), np.uint8),

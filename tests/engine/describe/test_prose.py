@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.describe.prose import parse_prose
-from engine.describe.words import MAX_TEXT
+from mellm.engine.describe.prose import parse_prose
+from mellm.engine.describe.words import MAX_TEXT
 
 V1_CHINESE = """### 第一步：视觉观察
 眉间与两侧眉头区域出现明显的黄绿色（向下），亮度较高；嘴角区域较暗，可忽略。推断可能的动作单元：**AU4**（皱眉肌）。左侧嘴角有微弱的青色，但没有出现AU12。

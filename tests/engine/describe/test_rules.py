@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectors.regions import COUNT, NAMES
-from engine.describe import DescribeContext, create, rules
-from engine.describe.au_templates import FILE, Templates, explain, load, templates
-from engine.describe.rules import RulesDescriber, read_units
-from engine.types import ActionUnit, Emotion, Evidence, RegionMotion, Side
-from stream.errors import ModelCorrupt
+from mellm.detectors.regions import COUNT, NAMES
+from mellm.engine.describe import DescribeContext, create, rules
+from mellm.engine.describe.au_templates import FILE, Templates, explain, load, templates
+from mellm.engine.describe.rules import RulesDescriber, read_units
+from mellm.engine.types import ActionUnit, Emotion, Evidence, RegionMotion, Side
+from mellm.stream.errors import ModelCorrupt
 
 
 def table(motion: np.ndarray) -> tuple[RegionMotion, ...]:

@@ -7,11 +7,11 @@ import json
 import numpy as np
 import pytest
 
-from detectors.regions import NAMES
-from engine import colour_wheel
-from engine.describe import DescribeContext, create, nano_folder
-from engine.describe.local import SHIPPED
-from engine.types import Evidence, RegionMotion
+from mellm.detectors.regions import NAMES
+from mellm.engine.describe import DescribeContext, create, nano_folder
+from mellm.engine.describe.local import SHIPPED
+from mellm.engine.evidence import colour_wheel
+from mellm.engine.types import Evidence, RegionMotion
 
 
 def a_map(**moved: tuple[float, float, float, float]) -> Evidence:

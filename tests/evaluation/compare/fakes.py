@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from evaluation.compare.types import Answer, Answers, Kind, Published, Question, Row, Table
+from mellm.evaluation.compare.types import Answer, Answers, Kind, Published, Question, Row, Table
 
 
 @dataclass

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from evaluation.compare.measures import Prices, measure
-from evaluation.compare.published import defaults, mme_rows
-from evaluation.compare.types import (
+from mellm.evaluation.compare.measures import Prices, measure
+from mellm.evaluation.compare.published import defaults, mme_rows
+from mellm.evaluation.compare.types import (
     Answer,
     Answers,
     Change,
@@ -23,7 +23,7 @@ from evaluation.compare.types import (
     Table,
     TaskResult,
 )
-from evaluation.metrics.mme import TASKS
+from mellm.evaluation.metrics.mme import TASKS
 
 NASTY = '<script>alert(1)</script> <img src=x onerror="alert(2)"> </style> {{ 7*7 }} | a\u202eb [x](http://evil.example)'
 LONG = (

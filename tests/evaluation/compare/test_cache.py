@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.compare.cache import Cache
-from evaluation.compare.types import Answer, Question
-from stream.errors import RunError
+from mellm.evaluation.compare.cache import Cache
+from mellm.evaluation.compare.types import Answer, Question
+from mellm.stream.errors import RunError
 
 QUESTION = Question("t", "q", "What?")
 ANSWER = Answer(
@@ -80,8 +80,8 @@ def test_a_file_that_is_something_else(tmp_path, content):
 WRITER = """
 import sys
 from pathlib import Path
-from evaluation.compare.cache import Cache
-from evaluation.compare.types import Answer
+from mellm.evaluation.compare.cache import Cache
+from mellm.evaluation.compare.types import Answer
 cache = Cache(Path(sys.argv[1]))
 for n in range(10**9):
     cache.put(f"f{n}", "m", Answer("a", "t", f"q{n}", "answered", f"text {n}"))

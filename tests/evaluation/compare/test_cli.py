@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.compare import cli
-from evaluation.compare.types import RunResult
-from stream.errors import ConfigError, UsageError
+from mellm.evaluation.compare import cli
+from mellm.evaluation.compare.types import RunResult
+from mellm.stream.errors import ConfigError, UsageError
 from tests.evaluation.compare.fakes import FakeTask
 from tests.evaluation.compare.stand_in import StandIn, status
 
@@ -165,7 +165,7 @@ def test_a_missing_key_is_said_before_anything_is_sent(tmp_path, monkeypatch):
 SLOW = """
 import sys
 from pathlib import Path
-from evaluation.compare import cli
+from mellm.evaluation.compare import cli
 from tests.evaluation.compare.fakes import FakeTask
 cli.load_tasks = lambda settings: [FakeTask(count=120)]
 cli.write_report = lambda results, folder: []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from evaluation.compare import comparison, config
+from mellm.evaluation.compare import comparison, config
 
 RULES = {"kind": "rules"}
 MME = {"kind": "mme", "folder": "mme"}

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.compare import config
-from stream.errors import ConfigError
+from mellm.evaluation.compare import config
+from mellm.stream.errors import ConfigError
 
 WHOLE = """
 currency = "EUR"

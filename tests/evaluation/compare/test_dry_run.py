@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from evaluation.compare.config import parse
-from evaluation.compare.dry_run import dry_run, lines
+from mellm.evaluation.compare.config import parse
+from mellm.evaluation.compare.dry_run import dry_run, lines
 from tests.evaluation.compare.fakes import FakeTask
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(8) + (28).to_bytes(4, "big") + (28).to_bytes(4, "big")

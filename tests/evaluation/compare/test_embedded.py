@@ -6,16 +6,16 @@ import json
 
 import pytest
 
-from engine.describe import create
-from engine.describe.parse import parse_json
-from engine.describe.scripted import ScriptedDescriber
-from engine.motion_map import build
-from engine.types import ActionUnit, Description, Emotion, Evidence
-from evaluation.compare import embedded
-from evaluation.compare.config import EmbeddedContestant, RulesContestant
-from evaluation.compare.embedded import DescriberContestant, reply
-from evaluation.compare.types import Question
-from stream.errors import DescriberTimeout, ModelError
+from mellm.engine.describe import create
+from mellm.engine.describe.parse import parse_json
+from mellm.engine.describe.scripted import ScriptedDescriber
+from mellm.engine.evidence.motion_map import build
+from mellm.engine.types import ActionUnit, Description, Emotion, Evidence
+from mellm.evaluation.compare import embedded
+from mellm.evaluation.compare.config import EmbeddedContestant, RulesContestant
+from mellm.evaluation.compare.embedded import DescriberContestant, reply
+from mellm.evaluation.compare.types import Question
+from mellm.stream.errors import DescriberTimeout, ModelError
 from tests.engine.faces import LANDMARKS, moved, skin
 
 COARSE = "What is the coarse expression class?"

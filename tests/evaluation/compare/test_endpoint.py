@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from evaluation.compare import endpoint
-from evaluation.compare.config import OpenAIContestant
-from evaluation.compare.endpoint import EndpointContestant, Time, key_of
-from evaluation.compare.types import Answer, Question, Shot
-from stream.errors import ConfigError
+from mellm.evaluation.compare import endpoint
+from mellm.evaluation.compare.config import OpenAIContestant
+from mellm.evaluation.compare.endpoint import EndpointContestant, Time, key_of
+from mellm.evaluation.compare.types import Answer, Question, Shot
+from mellm.stream.errors import ConfigError
 from tests.engine.servers import until
 from tests.engine.serving import free_port
 from tests.evaluation.compare import stand_in

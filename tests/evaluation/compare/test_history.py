@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from evaluation.compare import history
-from evaluation.compare.types import Answer, Answers, Row, RunResult, Table, TaskResult
-from stream.errors import RunError
+from mellm.evaluation.compare import history
+from mellm.evaluation.compare.types import Answer, Answers, Row, RunResult, Table, TaskResult
+from mellm.stream.errors import RunError
 from tests.evaluation.compare.fakes import FakeTask
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from evaluation.compare.layout import (
+from mellm.evaluation.compare.layout import (
     change_grid,
     measure_grid,
     money,
@@ -13,8 +13,8 @@ from evaluation.compare.layout import (
     seconds,
     told,
 )
-from evaluation.compare.samples import Shown
-from evaluation.compare.types import Row, Table
+from mellm.evaluation.compare.samples import Shown
+from mellm.evaluation.compare.types import Row, Table
 from tests.evaluation.compare.made import NAMES, finished
 
 WIDE = tuple(f"task {k}" for k in range(9))

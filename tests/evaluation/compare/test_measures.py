@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.compare.measures import Prices, measure, percentile, style, words
-from evaluation.compare.types import Answer
+from mellm.evaluation.compare.measures import Prices, measure, percentile, style, words
+from mellm.evaluation.compare.types import Answer
 
 
 @pytest.mark.parametrize(

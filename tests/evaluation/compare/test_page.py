@@ -11,8 +11,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from evaluation.compare import page
-from evaluation.compare.samples import gather
+from mellm.evaluation.compare import page
+from mellm.evaluation.compare.samples import gather
 from tests.evaluation.compare.made import LONG, NAMES, NASTY, Suite, finished
 
 VOID = {"meta", "img", "input", "wbr", "rect", "br"}

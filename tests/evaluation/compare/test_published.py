@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from evaluation.compare import published
-from evaluation.compare.types import Published
-from evaluation.metrics.mme import TASKS
+from mellm.evaluation.compare import published
+from mellm.evaluation.compare.types import Published
+from mellm.evaluation.metrics.mme import TASKS
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from evaluation.compare import recorded
-from evaluation.compare.config import RecordedContestant
-from evaluation.compare.types import Answer, Question
-from evaluation.metrics.errors import MetricsError, RowError
-from stream.errors import RunError
+from mellm.evaluation.compare import recorded
+from mellm.evaluation.compare.config import RecordedContestant
+from mellm.evaluation.compare.types import Answer, Question
+from mellm.evaluation.metrics.errors import MetricsError, RowError
+from mellm.stream.errors import RunError
 
 MME = (
     "0001.jpg\tIs there a dog? Please answer yes or no.\tYes\tYes, there is.\n"

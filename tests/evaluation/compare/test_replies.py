@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from evaluation.compare.limits import Fault
-from evaluation.compare.replies import Reply, read_error, read_reply, refuses
+from mellm.evaluation.compare.limits import Fault
+from mellm.evaluation.compare.replies import Reply, read_error, read_reply, refuses
 
 
 def completion(content: object = "Yes.", finish: str = "stop", **message: object) -> dict[str, object]:

@@ -9,10 +9,10 @@ from dataclasses import replace
 
 import pytest
 
-from evaluation.compare import report
-from evaluation.compare.samples import gather
-from evaluation.compare.types import Row, Table, TaskResult
-from stream.errors import RunError
+from mellm.evaluation.compare import report
+from mellm.evaluation.compare.samples import gather
+from mellm.evaluation.compare.types import Row, Table, TaskResult
+from mellm.stream.errors import RunError
 from tests.evaluation.compare.made import NAMES, Suite, finished
 
 

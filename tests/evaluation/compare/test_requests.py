@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
-from evaluation.compare import requests
-from evaluation.compare.config import OpenAIContestant
-from evaluation.compare.types import Question, Shot
-from stream.errors import UsageError
+from mellm.evaluation.compare import requests
+from mellm.evaluation.compare.config import OpenAIContestant
+from mellm.evaluation.compare.types import Question, Shot
+from mellm.stream.errors import UsageError
 
 
 def settings(**changes: object) -> OpenAIContestant:

@@ -6,12 +6,12 @@ import asyncio
 
 import pytest
 
-from evaluation.compare.cache import Cache
-from evaluation.compare.config import OpenAIContestant
-from evaluation.compare.endpoint import EndpointContestant
-from evaluation.compare.runner import BACKLOG, Runner
-from evaluation.compare.types import Answer, Question
-from stream.errors import MellmError, UsageError
+from mellm.evaluation.compare.cache import Cache
+from mellm.evaluation.compare.config import OpenAIContestant
+from mellm.evaluation.compare.endpoint import EndpointContestant
+from mellm.evaluation.compare.runner import BACKLOG, Runner
+from mellm.evaluation.compare.types import Answer, Question
+from mellm.stream.errors import MellmError, UsageError
 from tests.engine.servers import until
 from tests.evaluation.compare.fakes import FakeContestant, FakeTask
 from tests.evaluation.compare.stand_in import StandIn, status

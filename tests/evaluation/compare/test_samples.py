@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.compare.samples import PICTURES, SIDE, SMALL_SIDE, gather, picture, spaced
-from evaluation.compare.types import TaskResult
+from mellm.evaluation.compare.samples import PICTURES, SIDE, SMALL_SIDE, gather, picture, spaced
+from mellm.evaluation.compare.types import TaskResult
 from tests.evaluation.compare.made import NAMES, Mme, Suite, answer, png
 
 

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from clients.cli import run
+from mellm.clients.cli import run
 from tests.clients.conftest import models  # noqa: F401
 from tests.evaluation.compare.made import png
 from tests.evaluation.compare.stand_in import Handler, StandIn, completion, prompt_of, send
+from tests.evaluation.dataset_runs.made import casme2
 from tests.evaluation.datasets.made import pictures
-from tests.evaluation.run.made import casme2
 
 SUBTASKS = ("existence", "count", "OCR")
 PLACES = tuple(f"MME perception · {subtask}" for subtask in SUBTASKS)

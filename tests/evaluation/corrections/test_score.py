@@ -5,14 +5,14 @@ from dataclasses import replace
 
 import pytest
 
-from clients.cli import run as command
-from clients.exporters.corrections import Interval, read_corrections
-from clients.exporters.eaf import to_eaf
-from clients.exporters.runs import read_run
-from clients.exporters.table import to_csv
-from evaluation.corrections.score import score
-from stream.errors import UsageError
-from tests.clients.exporters.made import RECORDS, run_folder
+from mellm.clients.cli import run as command
+from mellm.engine.export.corrections import Interval, read_corrections
+from mellm.engine.export.eaf import to_eaf
+from mellm.engine.export.tables import to_csv
+from mellm.engine.results.run_reader import read_run
+from mellm.evaluation.corrections.score import score
+from mellm.stream.errors import UsageError
+from tests.engine.export.made import RECORDS, run_folder
 
 
 @pytest.fixture

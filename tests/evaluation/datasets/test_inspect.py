@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from clients.cli import run
-from evaluation.datasets import load
-from evaluation.datasets.inspect import inspect, ranges
+from mellm.clients.cli import run
+from mellm.evaluation.datasets import load
+from mellm.evaluation.datasets.inspect import inspect, ranges
 from tests.evaluation.datasets import made
 from tests.evaluation.datasets.made import book, pictures
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.datasets import SPECS, DataSet, DatasetError, SheetError, load
+from mellm.evaluation.datasets import SPECS, DataSet, DatasetError, SheetError, load
 from tests.evaluation.datasets import made
 from tests.evaluation.datasets.made import book, pictures
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
-from evaluation.datasets import DataSet, SheetError, load
+from mellm.evaluation.datasets import DataSet, SheetError, load
 from tests.evaluation.datasets.mutations import MUTATIONS, RELEASES, Draft, write
 from tests.reliability.figures import record
 

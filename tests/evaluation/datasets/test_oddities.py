@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from openpyxl import load_workbook
 
-from evaluation.datasets import RULES, SPECS, DataSet, SheetError, load
+from mellm.evaluation.datasets import RULES, SPECS, DataSet, SheetError, load
+from tests import REPO
 from tests.evaluation.datasets.made import Rows, book, pictures
 
 HEAD: list[object] = ["Subject", "Filename", "Onset", "Apex", "Offset", "AU", "Emotion"]
@@ -337,7 +338,7 @@ def test_a_full_width_nought_is_no_sign_of_a_unit(tmp_path: Path) -> None:
 
 
 def test_the_guide_tells_of_every_rule_and_release() -> None:
-    guide = (Path(__file__).parents[3] / "docs/how-to/datasets.md").read_text(encoding="utf-8")
+    guide = (REPO / "docs/how-to/datasets.md").read_text(encoding="utf-8")
 
     assert [rule for rule, words in RULES.items() if f"| `{rule}` | {words} |" not in guide] == []
     assert [name for name in SPECS if f"`{name}`" not in guide] == []

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.datasets import DataSet, SheetError, load
-from evaluation.datasets.clips import Clip
+from mellm.evaluation.datasets import DataSet, SheetError, load
+from mellm.evaluation.datasets.clips import Clip
 from tests.evaluation.datasets.made import Rows, book, pictures
 
 
@@ -162,7 +162,7 @@ def test_dfme_comes_in_splits_with_a_rate_for_each_part(tmp_path: Path) -> None:
 
 
 def test_mixed_frame_rates_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from clients.cli import run
+    from mellm.clients.cli import run
 
     test_dfme_comes_in_splits_with_a_rate_for_each_part(tmp_path)
     assert run(["dataset", "inspect", "dfme", str(tmp_path)]) == 0

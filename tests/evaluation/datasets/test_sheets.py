@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.datasets import SheetError
-from evaluation.datasets.sheets import Header, Sheet, find_header, letter, read_workbook
-from evaluation.datasets.specs import COMMON
+from mellm.evaluation.datasets import SheetError
+from mellm.evaluation.datasets.sheets import Header, Sheet, find_header, letter, read_workbook
+from mellm.evaluation.datasets.specs import COMMON
 from tests.evaluation.datasets.made import book
 
 TEXT = "１,anger\n２,café\n"

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.datasets.text import fold
+from mellm.evaluation.datasets.text import fold
 
 
 @pytest.mark.parametrize(

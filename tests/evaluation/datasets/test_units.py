@@ -5,7 +5,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from evaluation.datasets.units import FACS, Unit, parse_units
+from mellm.evaluation.datasets.units import FACS, Unit, parse_units
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from engine.types import Side
-from evaluation.describing.measures import Case, Reading, balanced, commonest, named_units, score
+from mellm.engine.types import Side
+from mellm.evaluation.describing.measures import Case, Reading, balanced, commonest, named_units, score
 
 LEFT: Side = "left"
 

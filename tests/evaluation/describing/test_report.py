@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.describe.rules import RulesDescriber
-from engine.types import Description
-from evaluation import marks
-from evaluation.describing import cases, readers, report
-from stream.errors import UsageError
-from training.instruct.pairs import UnitTruth
-from training.mellm import store
+from mellm.engine.describe.rules import RulesDescriber
+from mellm.engine.types import Description
+from mellm.evaluation import marks
+from mellm.evaluation.describing import cases, readers, report
+from mellm.stream.errors import UsageError
+from mellm.training.instruct.pairs import UnitTruth
+from mellm.training.mellm import store
 
 
 def pair(name: str, above: bool = True, units: tuple[UnitTruth, ...] = ()) -> store.Stored:
@@ -64,7 +64,7 @@ def test_a_description_is_read_for_what_it_says() -> None:
 
 
 def test_sets_that_are_missing_say_how_to_make_them(tmp_path: Path) -> None:
-    for name, said in (("rendered", "training.mellm.store"), ("clips", "training.synth.clips")):
+    for name, said in (("rendered", "mellm.training.mellm.store"), ("clips", "mellm.training.synth.clips")):
         with pytest.raises(UsageError) as caught:
             cases.load(name, tmp_path, clips=tmp_path, signals=tmp_path)
         assert said in caught.value.remedy

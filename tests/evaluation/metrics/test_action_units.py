@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluation.metrics.action_units import action_unit_score
-from evaluation.metrics.errors import MetricsError
+from mellm.evaluation.metrics.action_units import action_unit_score
+from mellm.evaluation.metrics.errors import MetricsError
 
 sets = st.frozensets(st.sampled_from([1, 2, 4, 7, 12, 14]), max_size=4)
 clips = st.lists(st.tuples(sets, st.one_of(st.none(), sets)), min_size=1, max_size=15)

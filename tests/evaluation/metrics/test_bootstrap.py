@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluation.metrics.bootstrap import interval, intervals
-from evaluation.metrics.errors import MetricsError
-from evaluation.metrics.spotting import SpottingScore
-from evaluation.spotting.stats import bootstrap
+from mellm.evaluation.metrics.bootstrap import interval, intervals
+from mellm.evaluation.metrics.errors import MetricsError
+from mellm.evaluation.metrics.spotting import SpottingScore
+from mellm.evaluation.spotting.stats import bootstrap
 
 
 def mean(items: list[float]) -> float:

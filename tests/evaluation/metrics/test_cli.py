@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from clients.cli import run
+from mellm.clients.cli import run
 
 VIDEOS = {
     "videos": [

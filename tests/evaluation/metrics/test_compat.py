@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluation.metrics import compat
-from evaluation.metrics.matching import Interval
-from evaluation.metrics.recognition import recognition_score
-from evaluation.metrics.spotting import spotting_score
-from evaluation.metrics.strs import Row, strs_score
+from mellm.evaluation.metrics import compat
+from mellm.evaluation.metrics.matching import Interval
+from mellm.evaluation.metrics.recognition import recognition_score
+from mellm.evaluation.metrics.spotting import spotting_score
+from mellm.evaluation.metrics.strs import Row, strs_score
 
 
 def by_name(printed: tuple[compat.Printed, ...]) -> dict[str, Mapping[str, float | None]]:

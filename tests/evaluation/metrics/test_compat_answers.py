@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from evaluation.metrics import compat_answers
-from evaluation.metrics.mme import Answer, Pair
-from evaluation.metrics.vqa import Row
+from mellm.evaluation.metrics import compat_answers
+from mellm.evaluation.metrics.mme import Answer, Pair
+from mellm.evaluation.metrics.vqa import Row
 
 
 def pair(image: str, first: str, second: str) -> Pair:

@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from evaluation import marks
-from evaluation.metrics import examples
+from mellm.evaluation import marks
+from mellm.evaluation.metrics import examples
+from tests import REPO
 
-PAGE = Path(__file__).parents[3] / "docs" / "why-numbers-differ.md"
+PAGE = REPO / "docs" / "why-numbers-differ.md"
 
 
 def test_the_page_shows_what_the_command_writes(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluation.metrics.extraction import extract_label, extract_units, extract_yes_no
+from mellm.evaluation.metrics.extraction import extract_label, extract_units, extract_yes_no
 
 COARSE = ("negative", "positive", "surprise")
 COMBINED = (

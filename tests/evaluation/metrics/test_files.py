@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluation.metrics.errors import MetricsError, RowError
-from evaluation.metrics.files import Record, as_text, frame, interval, load, records
+from mellm.evaluation.metrics.errors import MetricsError, RowError
+from mellm.evaluation.metrics.files import Record, as_text, frame, interval, load, records
 
 PLACE = Record("rows.csv", 7, {})
 

@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
-from evaluation.metrics import inputs, kinds
-from evaluation.metrics.errors import MetricsError, RowError
-from evaluation.metrics.inputs import Files
-from evaluation.metrics.moments import Moments
-from evaluation.metrics.strs import Row
-from evaluation.metrics.videos import spotting
-from evaluation.metrics.vqa import Row as Question
+from mellm.evaluation.metrics import inputs
+from mellm.evaluation.metrics import scorers as kinds
+from mellm.evaluation.metrics.errors import MetricsError, RowError
+from mellm.evaluation.metrics.inputs import Files
+from mellm.evaluation.metrics.moments import Moments
+from mellm.evaluation.metrics.strs import Row
+from mellm.evaluation.metrics.videos import spotting
+from mellm.evaluation.metrics.vqa import Row as Question
 
 
 def write(folder: Path, name: str, content: Any) -> Path:

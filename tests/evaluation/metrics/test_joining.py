@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from evaluation.metrics.errors import MetricsError, RowError
-from evaluation.metrics.files import Record
-from evaluation.metrics.joining import join, listed, repeated
+from mellm.evaluation.metrics.errors import MetricsError, RowError
+from mellm.evaluation.metrics.files import Record
+from mellm.evaluation.metrics.joining import join, listed, repeated
 
 
 def rows(*values: dict[str, object]) -> list[Record]:

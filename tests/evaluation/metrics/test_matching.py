@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
-from evaluation.metrics.errors import MetricsError
-from evaluation.metrics.matching import Interval, iou, match
+from mellm.evaluation.metrics.errors import MetricsError
+from mellm.evaluation.metrics.matching import Interval, iou, match
 
 intervals = st.tuples(st.integers(0, 30), st.integers(0, 12)).map(lambda p: (p[0], p[0] + p[1]))
 lists = st.lists(intervals, max_size=9)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluation.metrics.errors import MetricsError, RowError
-from evaluation.metrics.mme import (
+from mellm.evaluation.metrics.errors import MetricsError, RowError
+from mellm.evaluation.metrics.mme import (
     COGNITION,
     IMAGES,
     PARSERS,

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluation.metrics.errors import MetricsError
-from evaluation.metrics.moments import Moments, moment_errors
+from mellm.evaluation.metrics.errors import MetricsError
+from mellm.evaluation.metrics.moments import Moments, moment_errors
 
 PAIRS = [
     (Moments(10, 20, 30), Moments(12, 19, 30)),

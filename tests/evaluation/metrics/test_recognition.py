@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluation.metrics.errors import MetricsError
-from evaluation.metrics.recognition import OTHER, recognition_score
+from mellm.evaluation.metrics.errors import MetricsError
+from mellm.evaluation.metrics.recognition import OTHER, recognition_score
 
 labels = st.sampled_from(["negative", "positive", "surprise"])
 answers = st.one_of(st.none(), st.sampled_from(["negative", "positive", "surprise", "others", "?"]))

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from evaluation.metrics.spotting import SpottingScore, spotting_score
+from mellm.evaluation.metrics.spotting import SpottingScore, spotting_score
 
 
 def test_counts_are_pooled_over_videos() -> None:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluation.metrics.spotting import SpottingScore
-from evaluation.metrics.strs import Row, strs_score
+from mellm.evaluation.metrics.spotting import SpottingScore
+from mellm.evaluation.metrics.strs import Row, strs_score
 
 
 def row(video: str, onset: int, offset: int, emotion: str, subject: str = "1") -> Row:

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from evaluation.metrics.errors import MetricsError
-from evaluation.metrics.texts import nltk_bleu, plain_corpus_bleu, rouge1, text_measures
+from mellm.evaluation.metrics.errors import MetricsError
+from mellm.evaluation.metrics.texts import nltk_bleu, plain_corpus_bleu, rouge1, text_measures
 
 UNITS, TURNED = "brow lowerer, lid tightener", "lid tightener, brow lowerer"
 

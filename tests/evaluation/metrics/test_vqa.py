@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from evaluation.metrics.errors import MetricsError
-from evaluation.metrics.vqa import Row, task_of, vqa_score
+from mellm.evaluation.metrics.errors import MetricsError
+from mellm.evaluation.metrics.vqa import Row, task_of, vqa_score
 
 COARSE = "What is the coarse expression class?"
 FINE = "What is the fine-grained expression class?"

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from evaluation.datasets.clips import Clip, Frames
-from evaluation.datasets.units import ActionUnits
-from evaluation.protocols.composite import composite, composite_class
+from mellm.evaluation.datasets.clips import Clip, Frames
+from mellm.evaluation.datasets.units import ActionUnits
+from mellm.evaluation.protocols.composite import composite, composite_class
 
 CLIP = Clip("s", "c", Frames(None), 200.0, 1, 2, 3, ActionUnits(), None, None, "casme2")
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.datasets.errors import DatasetError
-from evaluation.protocols.folds import leave_one_dataset_out, leave_one_subject_out, official
+from mellm.evaluation.datasets.errors import DatasetError
+from mellm.evaluation.protocols.folds import leave_one_dataset_out, leave_one_subject_out, official
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from clients.cli import run
+from mellm.clients.cli import run
 from tests.clients.conftest import models  # noqa: F401
 
 
@@ -45,4 +45,4 @@ def test_wrong_axes_and_missing_clips_are_one_line(
     assert "no axis 'rain'" in capsys.readouterr().err
     command = ["eval", "robustness", "--of", "spot", "--clips", str(tmp_path), "--out", str(tmp_path)]
     assert run(command) == 2
-    assert "training.synth.clips" in capsys.readouterr().err
+    assert "mellm.training.synth.clips" in capsys.readouterr().err

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from detectors.types import U8
-from evaluation.robustness import axes, degrade
-from evaluation.robustness.degrade import Motion
-from stream.errors import UsageError
+from mellm.detectors.types import U8
+from mellm.evaluation.robustness import axes, degrade
+from mellm.evaluation.robustness.degrade import Motion
+from mellm.stream.errors import UsageError
 
 
 @pytest.fixture

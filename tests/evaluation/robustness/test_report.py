@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from evaluation.robustness import axes, report
-from evaluation.robustness.rows import Row, Rows
+from mellm.evaluation.robustness import axes, report
+from mellm.evaluation.robustness.rows import Row, Rows
 
 NOISE = axes.of("describe", ["noise"])
 

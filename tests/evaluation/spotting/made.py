@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from detectors.regions import COUNT, INDEX
-from detectors.signals import FEATURES
-from training.spotter.evaluate import Interval
-from training.spotter.records import Event, Published, Record
+from mellm.detectors.regions import COUNT, INDEX
+from mellm.detectors.signals import FEATURES
+from mellm.training.spotter.evaluate import Interval
+from mellm.training.spotter.records import Event, Published, Record
 
 STEP = 0.02
 HALF = FEATURES // 2

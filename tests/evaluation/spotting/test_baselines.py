@@ -15,8 +15,8 @@ pytest.importorskip("scipy", reason="extra `eval` is not installed")
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectors.regions import NAMES, centres, rigid_basis
-from evaluation.spotting.baselines import (
+from mellm.detectors.regions import NAMES, centres, rigid_basis
+from mellm.evaluation.spotting.baselines import (
     LIDS,
     LOOKAHEAD,
     TUNED,
@@ -121,7 +121,7 @@ def test_the_nose_is_still_afterwards() -> None:
 
 
 def test_the_average_face_is_that_of_the_product(shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from training.synth.rig import load_rig
+    from mellm.training.synth.rig import load_rig
 
     monkeypatch.setenv("MELLM_SHARED", str(shared_data))
     rig = load_rig()

@@ -13,13 +13,13 @@ pytest.importorskip("torch", reason="extra `train` is not installed")
 pytest.importorskip("scipy", reason="extra `eval` is not installed")
 pytest.importorskip("onnxruntime", reason="extra `cpu` is not installed")
 
-from detectors.signals import FEATURES
-from detectors.spotting import SpottingOptions
-from detectors.stepmodel import SHIPPED, FakeStepModel, OnnxStepModel, StepModel, outputs
-from evaluation.spotting.contenders import BaselineContender, ModelContender, Replay, load_model
-from stream.errors import ModelCorrupt, ModelMissing, ModelOutputInvalid
+from mellm.detectors.signals import FEATURES
+from mellm.detectors.spotting import SpottingOptions
+from mellm.detectors.stepmodel import SHIPPED, FakeStepModel, OnnxStepModel, StepModel, outputs
+from mellm.evaluation.spotting.contenders import BaselineContender, ModelContender, Replay, load_model
+from mellm.stream.errors import ModelCorrupt, ModelMissing, ModelOutputInvalid
+from mellm.training.spotter import records
 from tests.evaluation.spotting.made import record, truth
-from training.spotter import records
 
 
 @pytest.mark.parametrize("made", [OnnxStepModel, FakeStepModel])

@@ -11,11 +11,11 @@ import pytest
 pytest.importorskip("torch", reason="extra `train` is not installed")
 pytest.importorskip("scipy", reason="extra `eval` is not installed")
 
-from evaluation.spotting import data
-from stream.errors import ModelCorrupt, SourceCorrupt, SourceEmpty, UsageError
+from mellm.evaluation.spotting import data
+from mellm.stream.errors import ModelCorrupt, SourceCorrupt, SourceEmpty, UsageError
+from mellm.training.spotter import records, sets
+from mellm.training.spotter.evaluate import Interval
 from tests.evaluation.spotting.made import record, truth
-from training.spotter import records, sets
-from training.spotter.evaluate import Interval
 
 
 def test_good_records_pass_with_their_voids() -> None:

@@ -13,11 +13,19 @@ pytest.importorskip("scipy", reason="extra `eval` is not installed")
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.metrics.spotting import SpottingScore
-from evaluation.spotting.measures import Point, best_within, frame_wait_s, frames, judge, pooled, result
+from mellm.evaluation.metrics.spotting import SpottingScore
+from mellm.evaluation.spotting.measures import (
+    Point,
+    best_within,
+    frame_wait_s,
+    frames,
+    judge,
+    pooled,
+    result,
+)
+from mellm.training.spotter.evaluate import Interval
+from mellm.training.spotter.records import Event, Published
 from tests.evaluation.spotting.made import Scripted, published, record, truth
-from training.spotter.evaluate import Interval
-from training.spotter.records import Event, Published
 
 
 def _spot(apex: float, half: float = 0.2, score: float = 0.7, aus: tuple[int, ...] = (4,)) -> Published:

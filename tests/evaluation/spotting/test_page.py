@@ -8,7 +8,7 @@ pytest.importorskip("torch", reason="extra `train` is not installed")
 pytest.importorskip("scipy", reason="extra `eval` is not installed")
 pytest.importorskip("matplotlib", reason="extra `eval` is not installed")
 
-from evaluation.spotting.page import markdown, two
+from mellm.evaluation.spotting.page import markdown, two
 from tests.evaluation.spotting.test_report import made
 
 

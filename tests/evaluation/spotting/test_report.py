@@ -13,13 +13,13 @@ pytest.importorskip("torch", reason="extra `train` is not installed")
 pytest.importorskip("scipy", reason="extra `eval` is not installed")
 pytest.importorskip("matplotlib", reason="extra `eval` is not installed")
 
-from evaluation.spotting import plots, report
-from evaluation.spotting.measures import Point, result
-from evaluation.spotting.stats import poisson_rate
-from stream.errors import MissingExtra, UsageError
+from mellm.evaluation.spotting import plots, report
+from mellm.evaluation.spotting.measures import Point, result
+from mellm.evaluation.spotting.stats import poisson_rate
+from mellm.stream.errors import MissingExtra, UsageError
+from mellm.training.spotter.evaluate import Interval
+from mellm.training.spotter.records import Event
 from tests.evaluation.spotting.made import Scripted, published, record, truth
-from training.spotter.evaluate import Interval
-from training.spotter.records import Event
 
 
 def made() -> report.Report:

@@ -11,8 +11,8 @@ pytest.importorskip("scipy", reason="extra `eval` is not installed")
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.metrics.spotting import SpottingScore
-from evaluation.spotting.stats import bootstrap, percentiles, poisson_rate, share
+from mellm.evaluation.metrics.spotting import SpottingScore
+from mellm.evaluation.spotting.stats import bootstrap, percentiles, poisson_rate, share
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,12 @@ import pytest
 pytest.importorskip("torch", reason="extra `train` is not installed")
 pytest.importorskip("scipy", reason="extra `eval` is not installed")
 
-from detectors.spotting import SpottingOptions
-from detectors.stepmodel import FakeStepModel
-from evaluation.spotting import tune
-from evaluation.spotting.baselines import BaselineOptions, Form
-from evaluation.spotting.contenders import ModelContender
-from stream.errors import UsageError
+from mellm.detectors.spotting import SpottingOptions
+from mellm.detectors.stepmodel import FakeStepModel
+from mellm.evaluation.spotting import tune
+from mellm.evaluation.spotting.baselines import BaselineOptions, Form
+from mellm.evaluation.spotting.contenders import ModelContender
+from mellm.stream.errors import UsageError
 from tests.evaluation.spotting.made import record, truth
 
 

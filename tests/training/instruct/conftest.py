@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from mellm.training.instruct import build as building
+from mellm.training.instruct.build import BuildOptions, build
 from tests.training.instruct import made_up
-from training.instruct import build as building
-from training.instruct.build import BuildOptions, build
 
 COUNTS = {"train": 5, "validation": 2, "test": 2}
 

@@ -8,7 +8,7 @@ from functools import partial
 import cv2
 import numpy as np
 
-from training.instruct.pairs import Pair, UnitTruth
+from mellm.training.instruct.pairs import Pair, UnitTruth
 
 SPLITS = {"train": "train", "val": "validation", "test": "test"}
 
@@ -71,5 +71,5 @@ def person(split: str, number: int, negatives: int = 1) -> Iterator[Pair]:
 
 
 def people(source: str, split: str, count: int, first: int = 0) -> list[partial[Iterator[Pair]]]:
-    """Stands for :func:`training.instruct.pairs.people`."""
+    """Stands for :func:`mellm.training.instruct.pairs.people`."""
     return [partial(person, SPLITS[split], first + i) for i in range(count)]

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import facs
-from engine.describe.parse import parse_json
-from engine.types import Side
-from training.instruct import answers, phrases
-from training.instruct.phrases import LANGUAGES, Language, Quiet
+from mellm.engine.describe.parse import parse_json
+from mellm.engine.facs import action_units as facs
+from mellm.engine.types import Side
+from mellm.training.instruct import answers, phrases
+from mellm.training.instruct.phrases import LANGUAGES, Language, Quiet
 
 units = st.lists(
     st.tuples(st.sampled_from(sorted(facs.UNITS)), st.sampled_from(["left", "right", "both"])), min_size=1

@@ -6,16 +6,16 @@ import cv2
 import numpy as np
 import pytest
 
-from clients.cli import run
-from stream.errors import RunError, SourceEmpty, UsageError
+from mellm.clients.cli import run
+from mellm.stream.errors import RunError, SourceEmpty, UsageError
+from mellm.training.instruct import build as building
+from mellm.training.instruct import records
+from mellm.training.instruct.build import build, split_counts
+from mellm.training.instruct.lint import lint
+from mellm.training.instruct.records import Wording
+from mellm.training.mellm.finetune.data import check_subjects, read
 from tests.training.instruct import made_up
 from tests.training.instruct.conftest import COUNTS, options
-from training.instruct import build as building
-from training.instruct import records
-from training.instruct.build import build, split_counts
-from training.instruct.lint import lint
-from training.instruct.records import Wording
-from training.mellm.finetune.data import check_subjects, read
 
 
 @pytest.fixture(autouse=True)

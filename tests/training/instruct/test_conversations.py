@@ -5,18 +5,18 @@ import re
 import numpy as np
 import pytest
 
-from detectors import regions
-from engine import roi29
-from engine.describe.au_templates import templates
-from engine.describe.base import Recipe
-from engine.describe.parse import parse_prose
-from engine.region_motion import direction
-from engine.types import Evidence, RegionMotion
-from training.instruct import conversations, names, phrases
-from training.instruct.conversations import TASKS, Turn, converse, table_numbers
-from training.instruct.pairs import Pair, UnitTruth
-from training.instruct.phrases import LANGUAGES, Language
-from training.instruct.reading import read
+from mellm.detectors import regions
+from mellm.engine.describe.au_templates import templates
+from mellm.engine.describe.base import Recipe
+from mellm.engine.describe.parse import parse_prose
+from mellm.engine.evidence import roi29
+from mellm.engine.evidence.region_motion import direction
+from mellm.engine.types import Evidence, RegionMotion
+from mellm.training.instruct import conversations, names, phrases
+from mellm.training.instruct.conversations import TASKS, Turn, converse, table_numbers
+from mellm.training.instruct.pairs import Pair, UnitTruth
+from mellm.training.instruct.phrases import LANGUAGES, Language
+from mellm.training.instruct.reading import read
 
 BLANK = np.zeros((368, 320), np.uint8)
 

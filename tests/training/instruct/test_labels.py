@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine import facs
-from training.instruct import labels
+from mellm.engine.facs import action_units as facs
+from mellm.training.instruct import labels
 
 
 def test_posteriors_sum_to_one_and_follow_the_table() -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from stream.errors import SourceNotFound
-from training.instruct.lint import RULES, lint, named
+from mellm.stream.errors import SourceNotFound
+from mellm.training.instruct.lint import RULES, lint, named
 
 
 @pytest.fixture

@@ -4,13 +4,13 @@ import cv2
 import numpy as np
 import pytest
 
-from clients.cli import run
-from stream.errors import FaceError, SourceCorrupt, SourceEmpty, SourceNotFound
+from mellm.clients.cli import run
+from mellm.stream.errors import FaceError, SourceCorrupt, SourceEmpty, SourceNotFound
+from mellm.training.instruct import manifest
+from mellm.training.instruct.build import BuildOptions, build
+from mellm.training.instruct.lint import lint
+from mellm.training.instruct.records import Wording
 from tests.training.instruct import made_up
-from training.instruct import manifest
-from training.instruct.build import BuildOptions, build
-from training.instruct.lint import lint
-from training.instruct.records import Wording
 
 HEAD = "subject,clip,onset,apex,au,emotion"
 

@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stream.errors import UsageError
-from training.instruct import pairs
-from training.synth.rig import SPLITS
-from training.synth.script import PROFILES, random_script
+from mellm.stream.errors import UsageError
+from mellm.training.instruct import pairs
+from mellm.training.synth.rig import SPLITS
+from mellm.training.synth.script import PROFILES, random_script
 
 SCRIPT = random_script(np.random.default_rng(3), 60.0, PROFILES["talk"])
 

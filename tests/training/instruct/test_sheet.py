@@ -1,6 +1,6 @@
 import numpy as np
 
-from training.instruct.sheet import TILE, sheet
+from mellm.training.instruct.sheet import TILE, sheet
 
 
 def test_every_pair_is_shown_once(made):

@@ -8,8 +8,8 @@ import pytest
 pytest.importorskip("transformers")
 import torch
 
-from training.instruct import answers
-from training.mellm import architecture, tokenizer
+from mellm.training.instruct import answers
+from mellm.training.mellm import architecture, tokenizer
 
 TINY = architecture.NanoShape(vision_width=32, vision_layers=1, width=64, layers=2, heads=2, feed_forward=96)
 

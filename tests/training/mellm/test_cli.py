@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 pytest.importorskip("torch")
-from stream.errors import ModelMissing
-from training.mellm import cli, nano, store
+from mellm.stream.errors import ModelMissing
+from mellm.training.mellm import cli, nano, store
 
 
 def test_pairs_are_drawn_for_every_split_and_photographs_may_be_missing(

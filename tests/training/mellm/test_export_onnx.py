@@ -13,11 +13,11 @@ pytest.importorskip("transformers")
 import onnx
 from click.testing import CliRunner
 
-from engine.describe import nano_folder
-from engine.describe.nano_folder import GRAPHS, MANIFEST
-from stream.errors import ModelCorrupt, ModelMissing, UsageError
+from mellm.engine.describe import nano_folder
+from mellm.engine.describe.nano_folder import GRAPHS, MANIFEST
+from mellm.stream.errors import ModelCorrupt, ModelMissing, UsageError
+from mellm.training.mellm import export_onnx, onnx_graphs
 from tests.engine.describe.nano_models import checkpoint, exported
-from training.mellm import export_onnx, onnx_graphs
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 

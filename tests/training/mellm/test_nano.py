@@ -8,11 +8,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
-from stream.errors import UsageError  # noqa: E402
-from training.instruct.pairs import UnitTruth  # noqa: E402
-from training.mellm import nano, store  # noqa: E402
-from training.mellm.architecture import NanoShape  # noqa: E402
-from training.mellm.sampling import Truth  # noqa: E402
+from mellm.stream.errors import UsageError  # noqa: E402
+from mellm.training.instruct.pairs import UnitTruth  # noqa: E402
+from mellm.training.mellm import nano, store  # noqa: E402
+from mellm.training.mellm.architecture import NanoShape  # noqa: E402
+from mellm.training.mellm.sampling import Truth  # noqa: E402
 
 TINY = NanoShape(vision_width=32, vision_layers=1, width=64, layers=2, heads=2, feed_forward=96)
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-from engine import colour_wheel  # noqa: E402
-from training.instruct.pairs import UnitTruth  # noqa: E402
-from training.mellm import sampling  # noqa: E402
-from training.mellm.store import Stored  # noqa: E402
+from mellm.engine.evidence import colour_wheel  # noqa: E402
+from mellm.training.instruct.pairs import UnitTruth  # noqa: E402
+from mellm.training.mellm import sampling  # noqa: E402
+from mellm.training.mellm.store import Stored  # noqa: E402
 
 
 def a_map(seed: int) -> np.ndarray:

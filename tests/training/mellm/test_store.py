@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stream.errors import UsageError
-from training.instruct.pairs import UnitTruth
-from training.mellm import store
+from mellm.stream.errors import UsageError
+from mellm.training.instruct.pairs import UnitTruth
+from mellm.training.mellm import store
 
 
 def some(name: str) -> store.Stored:

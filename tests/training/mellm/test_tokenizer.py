@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from training.instruct import answers
+from mellm.training.instruct import answers
 
 tokenizers = pytest.importorskip("tokenizers")
-from training.mellm import tokenizer  # noqa: E402
+from mellm.training.mellm import tokenizer  # noqa: E402
 
 
 @pytest.fixture(scope="module")

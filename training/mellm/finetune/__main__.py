@@ -1,7 +1,7 @@
-"""``torchrun --nproc-per-node 4 -m training.mellm.finetune --config FILE``: one run on several GPUs."""
+"""``torchrun --nproc-per-node 4 -m mellm.training.mellm.finetune --config FILE``: one run on several GPUs."""
 
 import sys
 
-from training.mellm.finetune.cli import main
+from mellm.training.mellm.finetune.cli import main
 
 sys.exit(main())

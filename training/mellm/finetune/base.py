@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stream.errors import MissingExtra, ModelCorrupt, ModelMissing, UsageError
+from mellm.stream.errors import MissingExtra, ModelCorrupt, ModelMissing, UsageError
 
 if TYPE_CHECKING:
     import torch

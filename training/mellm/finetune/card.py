@@ -6,9 +6,9 @@ import json
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from training.mellm.finetune import recipes
-from training.mellm.finetune.config import Config
-from training.mellm.finetune.evaluate import Scores
+from mellm.training.mellm.finetune import recipes
+from mellm.training.mellm.finetune.config import Config
+from mellm.training.mellm.finetune.evaluate import Scores
 
 LIBRARIES = ("mellm-live", "torch", "transformers", "peft")
 

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from stream.errors import ConfigError, RunError
+from mellm.stream.errors import ConfigError, RunError
 
 log = logging.getLogger(__name__)
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from stream.errors import MellmError, UsageError
-from training.mellm.finetune import base, config, recipes
+from mellm.stream.errors import MellmError, UsageError
+from mellm.training.mellm.finetune import base, config, recipes
 
 if TYPE_CHECKING:
-    from training.mellm.finetune.config import Config
+    from mellm.training.mellm.finetune.config import Config
 
 
 @click.command()
@@ -34,7 +34,7 @@ def command(file: Path | None, resume: bool, estimate: bool, devices: int, liste
         raise UsageError("which run?", remedy="give --config FILE")
     settings = config.load(file)
     if estimate:
-        from training.mellm.finetune.estimate import report
+        from mellm.training.mellm.finetune.estimate import report
 
         base.require("transformers")
         click.echo(report(settings, devices))
@@ -44,9 +44,9 @@ def command(file: Path | None, resume: bool, estimate: bool, devices: int, liste
 
 def _run(settings: Config, resume: bool) -> None:
     base.require("torch", "transformers", "safetensors", "PIL")
-    from training.mellm.finetune import parallel
-    from training.mellm.finetune.finish import finish
-    from training.mellm.finetune.run import Trainer
+    from mellm.training.mellm.finetune import parallel
+    from mellm.training.mellm.finetune.finish import finish
+    from mellm.training.mellm.finetune.run import Trainer
 
     quiet()
     shown: dict[str, int] = {}

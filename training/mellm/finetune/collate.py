@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from stream.errors import ModelCorrupt, SourceCorrupt, UsageError
-from training.mellm.finetune.data import Record
+from mellm.stream.errors import ModelCorrupt, SourceCorrupt, UsageError
+from mellm.training.mellm.finetune.data import Record
 
 if TYPE_CHECKING:
     from pathlib import Path

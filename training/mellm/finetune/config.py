@@ -27,8 +27,8 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from stream.errors import ConfigError
-from training.mellm.finetune import recipes
+from mellm.stream.errors import ConfigError
+from mellm.training.mellm.finetune import recipes
 
 Mode: TypeAlias = Literal["frozen", "tuned"]
 Part: TypeAlias = Literal["vision", "projector", "language"]

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stream.errors import SourceCorrupt, SourceEmpty, SourceNotFound, UsageError
+from mellm.stream.errors import SourceCorrupt, SourceEmpty, SourceNotFound, UsageError
 
 ROLES = ("system", "user", "assistant")
 

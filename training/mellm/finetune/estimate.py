@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from stream.errors import ModelMissing
-from training.mellm.finetune import base
-from training.mellm.finetune.base import part_of
-from training.mellm.finetune.config import Config, Fit, Lora, Stage
+from mellm.stream.errors import ModelMissing
+from mellm.training.mellm.finetune import base
+from mellm.training.mellm.finetune.base import part_of
+from mellm.training.mellm.finetune.config import Config, Fit, Lora, Stage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -212,11 +212,11 @@ ASSUMED = Load(10_000, 700, 154, 120)
 
 def measured_load(config: Config) -> Load | None:
     """The load of the run's own data, where tokenizer and data can be read here."""
-    from stream.errors import MellmError
+    from mellm.stream.errors import MellmError
 
     try:
-        from training.mellm.finetune.collate import Encoder
-        from training.mellm.finetune.data import read
+        from mellm.training.mellm.finetune.collate import Encoder
+        from mellm.training.mellm.finetune.data import read
 
         records = read(config.data.train, config.data.root)
         encoder = Encoder(base.load_processor(config.base), frozenset(), config.data.max_length, 1 << 31)

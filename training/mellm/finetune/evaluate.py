@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 import torch
 
-from engine.describe.parse import clean, parse_json
-from engine.describe.prose import parse_prose
-from engine.types import Coarse
-from training.instruct import names
-from training.mellm.finetune.collate import Encoder, collate
-from training.mellm.finetune.data import Record
+from mellm.engine.describe.parse import clean, parse_json
+from mellm.engine.describe.prose import parse_prose
+from mellm.engine.types import Coarse
+from mellm.training.instruct import names
+from mellm.training.mellm.finetune.collate import Encoder, collate
+from mellm.training.mellm.finetune.data import Record
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from training.mellm.finetune.checkpoints import replacing
+from mellm.training.mellm.finetune.checkpoints import replacing
 
 if TYPE_CHECKING:
     from torch import nn

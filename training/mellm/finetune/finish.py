@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from training.mellm.finetune import base, evaluate, export
-from training.mellm.finetune.card import card, record
-from training.mellm.finetune.evaluate import Scores
-from training.mellm.finetune.run import Trainer
+from mellm.training.mellm.finetune import base, evaluate, export
+from mellm.training.mellm.finetune.card import card, record
+from mellm.training.mellm.finetune.evaluate import Scores
+from mellm.training.mellm.finetune.run import Trainer
 
 
 @dataclass(frozen=True, slots=True)

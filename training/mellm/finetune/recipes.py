@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from stream.errors import ConfigError
+from mellm.stream.errors import ConfigError
 
 FOLDER = Path(__file__).resolve().parents[1] / "recipes"
 
@@ -20,7 +20,7 @@ class Recipe:
     :param origin: who published it, or that it is ours; :param reasons: why the values are what they are, and which of
         them the publication does not give
     :param base: the published model it was made for
-    :param settings: keys of :class:`training.mellm.finetune.config.Config`
+    :param settings: keys of :class:`mellm.training.mellm.finetune.config.Config`
     """
 
     name: str

@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from stream.errors import ModelOutputInvalid, ProviderUnavailable, RunError, UsageError
-from training.mellm.finetune import base, checkpoints, parallel, strategies
-from training.mellm.finetune.checkpoints import Progress, Saved
-from training.mellm.finetune.collate import IGNORE, Encoder, collate
-from training.mellm.finetune.config import Config, Stage
-from training.mellm.finetune.data import Record, check_subjects, digest, read
-from training.mellm.finetune.schedule import heeding, seed_of, share_of_rate
+from mellm.stream.errors import ModelOutputInvalid, ProviderUnavailable, RunError, UsageError
+from mellm.training.mellm.finetune import base, checkpoints, parallel, strategies
+from mellm.training.mellm.finetune.checkpoints import Progress, Saved
+from mellm.training.mellm.finetune.collate import IGNORE, Encoder, collate
+from mellm.training.mellm.finetune.config import Config, Stage
+from mellm.training.mellm.finetune.data import Record, check_subjects, digest, read
+from mellm.training.mellm.finetune.schedule import heeding, seed_of, share_of_rate
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, ProcessorMixin

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from stream.errors import UsageError
-from training.mellm.finetune.base import Family, family, part_of
-from training.mellm.finetune.config import Config, Fit, Lora, Stage
+from mellm.stream.errors import UsageError
+from mellm.training.mellm.finetune.base import Family, family, part_of
+from mellm.training.mellm.finetune.config import Config, Fit, Lora, Stage
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

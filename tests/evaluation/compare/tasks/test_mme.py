@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.compare.config import MmeTask
-from evaluation.compare.published import defaults
-from evaluation.compare.tasks import load
-from evaluation.compare.tasks.mme import Mme
-from evaluation.compare.types import Answer
-from evaluation.metrics import mme
-from evaluation.metrics.errors import MetricsError, RowError
+from mellm.evaluation.compare.config import MmeTask
+from mellm.evaluation.compare.published import defaults
+from mellm.evaluation.compare.tasks import load
+from mellm.evaluation.compare.tasks.mme import Mme
+from mellm.evaluation.compare.types import Answer
+from mellm.evaluation.metrics import mme
+from mellm.evaluation.metrics.errors import MetricsError, RowError
 from tests.evaluation.compare.made import png
 
 ASK = " Please answer yes or no."

@@ -8,12 +8,12 @@ import cv2
 import numpy as np
 import pytest
 
-from evaluation.compare.config import QualitativeTask
-from evaluation.compare.suite import draw
-from evaluation.compare.tasks import load
-from evaluation.compare.tasks.qualitative import SHIPPED, Qualitative, read, share
-from evaluation.compare.types import Answer
-from evaluation.metrics.errors import MetricsError
+from mellm.evaluation.compare.config import QualitativeTask
+from mellm.evaluation.compare.suite import draw
+from mellm.evaluation.compare.tasks import load
+from mellm.evaluation.compare.tasks.qualitative import SHIPPED, Qualitative, read, share
+from mellm.evaluation.compare.types import Answer
+from mellm.evaluation.metrics.errors import MetricsError
 from tests.evaluation.compare.made import png
 
 SUBTASKS = {

@@ -9,13 +9,13 @@ import av
 import cv2
 import pytest
 
-from clients.cli.demo import SAMPLE
-from evaluation.compare.config import RulesContestant, UnderstandingTask
-from evaluation.compare.embedded import make
-from evaluation.compare.tasks import load
-from evaluation.compare.tasks.understanding import Understanding
-from evaluation.compare.types import Answer
-from evaluation.datasets import DatasetError
+from mellm.clients.cli.demo import SAMPLE
+from mellm.evaluation.compare.config import RulesContestant, UnderstandingTask
+from mellm.evaluation.compare.embedded import make
+from mellm.evaluation.compare.tasks import load
+from mellm.evaluation.compare.tasks.understanding import Understanding
+from mellm.evaluation.compare.types import Answer
+from mellm.evaluation.datasets import DatasetError
 from tests.clients.conftest import models  # noqa: F401
 from tests.evaluation.datasets.made import Rows, book
 

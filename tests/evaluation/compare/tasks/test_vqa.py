@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from evaluation.compare.config import VqaTask
-from evaluation.compare.tasks import load
-from evaluation.compare.tasks.vqa import Vqa
-from evaluation.compare.types import Answer
-from evaluation.metrics.errors import MetricsError, RowError
+from mellm.evaluation.compare.config import VqaTask
+from mellm.evaluation.compare.tasks import load
+from mellm.evaluation.compare.tasks.vqa import Vqa
+from mellm.evaluation.compare.types import Answer
+from mellm.evaluation.metrics.errors import MetricsError, RowError
 from tests.evaluation.datasets.made import pictures
 
 LINES: list[dict[str, Any]] = [

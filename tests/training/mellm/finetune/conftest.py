@@ -10,8 +10,8 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 pytest.importorskip("peft")
 
+from mellm.training.mellm.finetune.cli import quiet  # noqa: E402
 from tests.training.mellm.finetune import tiny  # noqa: E402  # after the question whether it can be imported
-from training.mellm.finetune.cli import quiet  # noqa: E402
 
 
 @pytest.fixture(scope="session", autouse=True)

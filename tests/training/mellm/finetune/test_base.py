@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from stream.errors import MissingExtra, ModelCorrupt, ModelMissing, UsageError
+from mellm.stream.errors import MissingExtra, ModelCorrupt, ModelMissing, UsageError
+from mellm.training.mellm.finetune import base
+from mellm.training.mellm.finetune.run import Trainer
 from tests.training.mellm.finetune import tiny, tiny_qwen
-from training.mellm.finetune import base
-from training.mellm.finetune.run import Trainer
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from stream.errors import ConfigError, RunError
-from training.mellm.finetune import checkpoints
-from training.mellm.finetune.checkpoints import Progress, newest, replacing, save
+from mellm.stream.errors import ConfigError, RunError
+from mellm.training.mellm.finetune import checkpoints
+from mellm.training.mellm.finetune.checkpoints import Progress, newest, replacing, save
 
 
 def progress(total: int, fingerprint: str = "f") -> Progress:

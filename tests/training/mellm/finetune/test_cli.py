@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from clients.cli.train import train
-from training.mellm.finetune.cli import main
+from mellm.clients.cli.train import train
+from mellm.training.mellm.finetune.cli import main
 
 
 def written(root: Path, more: str = "", **keys: str) -> Path:

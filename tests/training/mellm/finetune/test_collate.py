@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import torch
 
-from stream.errors import ModelCorrupt, SourceCorrupt, UsageError
+from mellm.stream.errors import ModelCorrupt, SourceCorrupt, UsageError
+from mellm.training.mellm.finetune import base
+from mellm.training.mellm.finetune.collate import IGNORE, Encoder, collate, pieces
+from mellm.training.mellm.finetune.data import Record, read
 from tests.training.mellm.finetune import tiny
-from training.mellm.finetune import base
-from training.mellm.finetune.collate import IGNORE, Encoder, collate, pieces
-from training.mellm.finetune.data import Record, read
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from stream.errors import ConfigError
-from training.mellm.finetune import recipes
-from training.mellm.finetune.config import Config, load, merged, validated
+from mellm.stream.errors import ConfigError
+from mellm.training.mellm.finetune import recipes
+from mellm.training.mellm.finetune.config import Config, load, merged, validated
 
 LEAST = {"base": "b", "out": "o", "data": {"train": "t.jsonl"}}
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from stream.errors import SourceCorrupt, SourceEmpty, SourceNotFound, UsageError
+from mellm.stream.errors import SourceCorrupt, SourceEmpty, SourceNotFound, UsageError
+from mellm.training.mellm.finetune.data import check_subjects, digest, read
 from tests.training.mellm.finetune import tiny
-from training.mellm.finetune.data import check_subjects, digest, read
 
 
 def one(folder: Path, **changes: Any) -> dict[str, Any]:

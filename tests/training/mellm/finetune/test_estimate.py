@@ -5,11 +5,19 @@ from typing import Any
 
 import pytest
 
-from stream.errors import ModelMissing
+from mellm.stream.errors import ModelMissing
+from mellm.training.mellm.finetune import base, strategies
+from mellm.training.mellm.finetune.config import validated
+from mellm.training.mellm.finetune.estimate import (
+    ASSUMED,
+    Expected,
+    Shape,
+    expect,
+    measured_load,
+    report,
+    shape,
+)
 from tests.training.mellm.finetune import tiny
-from training.mellm.finetune import base, strategies
-from training.mellm.finetune.config import validated
-from training.mellm.finetune.estimate import ASSUMED, Expected, Shape, expect, measured_load, report, shape
 
 
 def qwen(size: str) -> Shape:

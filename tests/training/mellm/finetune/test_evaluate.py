@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from mellm.training.mellm.finetune.data import Record
+from mellm.training.mellm.finetune.evaluate import Estimate, read_answer, score, spread
 from tests.training.mellm.finetune import tiny
-from training.mellm.finetune.data import Record
-from training.mellm.finetune.evaluate import Estimate, read_answer, score, spread
 
 RED, GREEN, BLACK = tiny.ANSWERS["red"], tiny.ANSWERS["green"], tiny.ANSWERS["black"]
 

@@ -11,15 +11,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from training.mellm.finetune.cli import main
-from training.mellm.finetune.parallel import World, number
-
-REPO = Path(__file__).resolve().parents[4]
+from mellm.training.mellm.finetune.cli import main
+from mellm.training.mellm.finetune.parallel import World, number
+from tests import REPO
 
 
 def start(path: Path, *more: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    command += ["-m", "training.mellm.finetune", "--config", str(path), *more]
+    command += ["-m", "mellm.training.mellm.finetune", "--config", str(path), *more]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1"}
     return subprocess.run(
         command, cwd=REPO, env=environment, capture_output=True, text=True, timeout=180, check=False

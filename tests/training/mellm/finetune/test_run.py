@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 import torch
 
-from stream.errors import ConfigError, ModelOutputInvalid, RunError, UsageError
+from mellm.stream.errors import ConfigError, ModelOutputInvalid, RunError, UsageError
+from mellm.training.mellm.finetune import base, evaluate
+from mellm.training.mellm.finetune.config import Config
+from mellm.training.mellm.finetune.finish import finish
+from mellm.training.mellm.finetune.run import Interrupted, Trainer
 from tests.training.mellm.finetune import tiny
-from training.mellm.finetune import base, evaluate
-from training.mellm.finetune.config import Config
-from training.mellm.finetune.finish import finish
-from training.mellm.finetune.run import Interrupted, Trainer
 
 LORA = {"kind": "lora", "projector": "frozen", "lora": {"rank": 4, "dropout": 0.1}}
 

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 import torch
 
-from stream.errors import UsageError
+from mellm.stream.errors import UsageError
+from mellm.training.mellm.finetune import base, evaluate, strategies
+from mellm.training.mellm.finetune.base import FAMILIES, part_of
+from mellm.training.mellm.finetune.config import Config, Fit, Stage
+from mellm.training.mellm.finetune.finish import finish
+from mellm.training.mellm.finetune.run import Trainer
 from tests.training.mellm.finetune import tiny, tiny_qwen
-from training.mellm.finetune import base, evaluate, strategies
-from training.mellm.finetune.base import FAMILIES, part_of
-from training.mellm.finetune.config import Config, Fit, Stage
-from training.mellm.finetune.finish import finish
-from training.mellm.finetune.run import Trainer
 
 
 @pytest.fixture(scope="module")

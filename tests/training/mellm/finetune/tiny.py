@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from training.mellm import architecture, tokenizer
-from training.mellm.finetune.config import Config, validated
+from mellm.training.mellm import architecture, tokenizer
+from mellm.training.mellm.finetune.config import Config, validated
 
 SHAPE = architecture.NanoShape(
     side=32,

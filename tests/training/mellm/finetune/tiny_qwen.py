@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from mellm.training.mellm import tokenizer
 from tests.training.mellm.finetune import tiny
-from training.mellm import tokenizer
 
 SPECIAL = (
     *("<|pad|>", "<|im_start|>", "<|im_end|>"),

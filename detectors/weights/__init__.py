@@ -1,0 +1,1 @@
+"""The models' files: pinned sources, hashes, conversion, cache."""

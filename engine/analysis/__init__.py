@@ -1,0 +1,1 @@
+"""From frames to described expressions: the pipeline of one source, live and offline."""

@@ -1,0 +1,170 @@
+"""Speed and latency of the whole chain on this machine, with the true models, as ratios against a limit.
+
+The pictures are the shipped sample, resized, played forwards and backwards and repeated until the clip is long
+enough; at high frame rates pictures repeat. The work is that of a real source of that size and rate.
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import cycle, islice
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+
+from mellm.detectors.types import U8
+from mellm.engine.analysis.live import LiveEngine
+from mellm.engine.analysis.offline import seen_ahead
+from mellm.engine.analysis.pipeline import Chain
+from mellm.engine.describe.base import Describer
+from mellm.stream.capture.runner import RunnerOptions, SourceRunner
+from mellm.stream.errors import SourceEmpty
+from mellm.stream.frames import Frame
+from mellm.stream.sources import open_source
+
+SCORE_LIMIT_MS = 600.0
+"""Capture to score, 95th percentile; 300 of them are the network's look-ahead."""
+
+OFFLINE_FACTOR = 2.0
+"""Recordings of 1280×720 at 30 frames a second, times real time."""
+
+
+@dataclass(frozen=True, slots=True)
+class LiveFigures:
+    """One live source over some time. ``lost`` counts frames that were captured and not analysed."""
+
+    name: str
+    seconds: float
+    captured: int
+    analysed: int
+    lost: int
+    score_p50_ms: float
+    score_p95_ms: float
+    cpu_share: float
+
+    @property
+    def ratio(self) -> float:
+        """Latency against its limit; good under 1."""
+        return self.score_p95_ms / SCORE_LIMIT_MS
+
+
+@dataclass(frozen=True, slots=True)
+class OfflineFigures:
+    """One recording through the chain, as fast as it goes."""
+
+    name: str
+    media_s: float
+    wall_s: float
+    frames: int
+
+    @property
+    def factor(self) -> float:
+        """Media seconds a second."""
+        return self.media_s / self.wall_s
+
+
+def pictures(sample: Path, size: tuple[int, int], limit: int = 300) -> list[U8]:
+    """Frames of the sample, cropped to the aspect of ``size`` (width, height) and resized to it."""
+    width, height = size
+    found: list[U8] = []
+    with open_source(str(sample), id="bench", live=False) as source:
+        while len(found) < limit and (item := source.read()) is not None:
+            if isinstance(item, Frame):
+                found.append(_fit(item.image, width, height))
+    if not found:
+        raise SourceEmpty(f"{sample.name} holds no picture")
+    return found
+
+
+def _fit(image: U8, width: int, height: int) -> U8:
+    h, w = image.shape[:2]
+    wide = min(w, round(h * width / height))
+    high = min(h, round(wide * height / width))
+    x, y = (w - wide) // 2, (h - high) // 2
+    cut = image[y : y + high, x : x + wide]
+    return np.asarray(cv2.resize(cut, (width, height), interpolation=cv2.INTER_CUBIC), np.uint8)
+
+
+def clip(images: list[U8], path: Path, fps: int, seconds: float, sample_fps: float) -> None:
+    """Write a clip of that length and rate, H.264, pictures there and back again."""
+    height, width = images[0].shape[:2]
+    repeat = max(1, round(fps / sample_fps))
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=fps, options={"preset": "ultrafast", "crf": "20"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.time_base = Fraction(1, 90_000)
+        for number, image in enumerate(islice(_there_and_back(images, repeat), round(seconds * fps))):
+            frame = av.VideoFrame.from_ndarray(image, format="bgr24")
+            frame.pts, frame.time_base = round(number * 90_000 / fps), Fraction(1, 90_000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+def _there_and_back(images: list[U8], repeat: int) -> Iterator[U8]:
+    for image in cycle([*images, *images[-2:0:-1]]):
+        for _ in range(repeat):
+            yield image
+
+
+def live(
+    name: str, path: Path, make_chain: Callable[[str], Chain], describer: Describer, seconds: float
+) -> LiveFigures:
+    """Play a clip at its own rate through a live engine."""
+    runner = SourceRunner(str(path), id="bench", options=RunnerOptions(policy="live", realtime=True))
+    engine = LiveEngine([runner], make_chain, describer, _Deaf())
+    cpu, started = _cpu_s(), time.monotonic()
+    engine.start()
+    while not engine.finished and time.monotonic() - started < seconds + 15:
+        time.sleep(0.1)
+    wall = time.monotonic() - started
+    used = _cpu_s() - cpu
+    engine.stop()
+    counts = engine.sources["bench"].counts()
+    return LiveFigures(
+        name,
+        wall,
+        counts.captured,
+        counts.analysed,
+        counts.captured - counts.analysed,
+        counts.score_p50_ms,
+        counts.score_p95_ms,
+        used / wall,
+    )
+
+
+def offline(name: str, path: Path, make_chain: Callable[[str], Chain]) -> OfflineFigures:
+    """Analyse a clip as fast as it goes; evidence included, describing not."""
+    chain = make_chain("bench")
+    started = time.monotonic()
+    first = last = None
+    with open_source(str(path), id="bench", live=False) as source, seen_ahead(source, chain) as all_seen:
+        for seen in all_seen:
+            chain.take(seen)
+            if isinstance(seen.item, Frame):
+                first, last = seen.item.pts_ns if first is None else first, seen.item.pts_ns
+    chain.finish()
+    media = 0.0 if first is None or last is None else (last - first) / 1e9
+    return OfflineFigures(name, media, time.monotonic() - started, chain.counts.captured)
+
+
+class _Deaf:
+    """A sink that throws away."""
+
+    def publish(self, kind: str, source: str, data: dict[str, object], t_ns: int | None = None) -> None:
+        """Nothing."""
+
+    keeps_faces = False
+
+    def evidence(self, expression: str, png: bytes, shown: str = "motion") -> None:
+        """Nothing."""
+
+
+def _cpu_s() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime

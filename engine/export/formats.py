@@ -1,0 +1,79 @@
+"""The formats by name, and where their files go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from mellm.engine.export import captions, eaf
+from mellm.engine.export import tables as table
+from mellm.engine.results.run_reader import Run, start_ms
+from mellm.stream.errors import RunError, UsageError
+
+WHOLE = {"csv": "expressions.csv", "jsonl": "expressions.jsonl", "html": "report.html"}
+"""Formats that hold a run's recordings together, with the file's name in a folder."""
+
+SINGLE = ("eaf", "vtt", "srt")
+"""Formats that are about one recording."""
+
+NAMES = ("csv", "jsonl", "eaf", "vtt", "srt", "html")
+
+
+def render(
+    run: Run, to: str, *, beside: Path | None = None, report: Callable[[Run], str] | None = None
+) -> str:
+    """A run as text in the format ``to``.
+
+    :param beside: folder the text will lie in, for paths to the recording
+    :param report: makes the page of ``html``
+    :raises UsageError: no such format, or it is about one recording and the run holds several
+    """
+    if to in SINGLE and len(run.sources) != 1:
+        names = ", ".join(run.sources) or "none"
+        raise UsageError(
+            f"{to} is about one recording, the run holds {len(run.sources)} ({names})",
+            remedy="choose one with --source, or name a folder with --out",
+        )
+    match to:
+        case "csv":
+            return table.to_csv(run)
+        case "jsonl":
+            return table.to_jsonl(run)
+        case "eaf":
+            return eaf.to_eaf(run, beside, start_ms(run, run.sources[0]))
+        case "vtt":
+            return captions.to_vtt(run, start_ms(run, run.sources[0]))
+        case "srt":
+            return captions.to_srt(run, start_ms(run, run.sources[0]))
+        case "html" if report is not None:
+            return report(run)
+    raise UsageError(f"there is no format {to!r}", remedy=f"choose one of {', '.join(NAMES)}")
+
+
+def files(run: Run, to: str, out: Path) -> Iterator[tuple[Path, Run]]:
+    """The files that ``--out`` asks for, each with the part of the run it holds.
+
+    A folder (one that is there, or a name that ends in a slash) gets one file for each recording where the format is
+    about one.
+    """
+    if not out.is_dir():
+        yield out, run
+    elif to in SINGLE:
+        for source, part in run.each():
+            yield out / f"{source}.{to}", part
+    else:
+        yield out / WHOLE[to], run
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file in one step: a reader sees the old one or the new one.
+
+    :raises RunError: it cannot be written
+    """
+    part = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(text.encode("utf-8", "replace"))
+        part.replace(path)
+    except OSError as error:
+        raise RunError(f"{path} cannot be written ({error.strerror or error})") from error

@@ -1,0 +1,147 @@
+"""Pictures of a report: motion maps from the run folder, onset and apex from the recording."""
+
+from __future__ import annotations
+
+import base64
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+
+from mellm.detectors.analyzer import AnalyzerOptions, FaceAnalyzer
+from mellm.detectors.patches import CROP_H, CROP_W, Matrix, crop_matrix
+from mellm.detectors.regions import eye_frame
+from mellm.detectors.types import U8, Face
+from mellm.engine.evidence.motion_map import warp
+from mellm.engine.results.run_reader import Run, recording
+from mellm.stream.errors import MellmError
+from mellm.stream.frames import Frame
+from mellm.stream.sources import open_source
+
+logger = logging.getLogger(__name__)
+
+WIDTH, HEIGHT = 240, round(240 * CROP_H / CROP_W)
+"""Size of a face's picture; its eye distance is 86 pixels."""
+
+QUALITY = 82
+"""Of WebP: a face takes about 6 kB."""
+
+
+class Analyzer(Protocol):
+    """Finds faces; :class:`mellm.detectors.analyzer.FaceAnalyzer` does."""
+
+    def push(self, frame: Frame) -> Any:
+        """Faces of a frame, in ``.faces``."""
+        ...
+
+    def reset(self) -> None:
+        """Forget earlier frames."""
+        ...
+
+
+def evidence(run: Run, record: Mapping[str, Any]) -> U8 | None:
+    """The motion map of an expression, H×W×3 uint8 BGR; ``None`` where the run kept none."""
+    name = record.get("evidence")
+    if not name:
+        return None
+    path = (run.path / str(name)).resolve()
+    # a run folder may come from somebody else: nothing outside of it is shown
+    if not path.is_relative_to(run.path.resolve()) or not path.is_file():
+        return None
+    picture = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+    return None if picture is None else np.asarray(picture, np.uint8)
+
+
+def motion_map(run: Run, record: Mapping[str, Any]) -> str | None:
+    """The same as a ``data:`` address."""
+    picture = evidence(run, record)
+    return None if picture is None else address(picture)
+
+
+def address(picture: U8) -> str:
+    """H×W×3 uint8 BGR as a ``data:`` address, WebP."""
+    ok, data = cv2.imencode(".webp", picture, (cv2.IMWRITE_WEBP_QUALITY, QUALITY))
+    assert ok
+    return "data:image/webp;base64," + base64.b64encode(data.tobytes()).decode()
+
+
+def faces(
+    run: Run, *, analyzer: Analyzer | None = None, progress: Callable[[float], None] = lambda _: None
+) -> dict[str, tuple[str, str]]:
+    """Expression id → pictures of onset and apex, both cut alike, as data addresses.
+
+    The recordings are read once more, from their beginning to the last apex. An expression whose face is not found
+    again, and a recording that is not there any more, have no pictures.
+
+    :param progress: is told the media time that was read, seconds
+    :raises ModelMissing: the face models were not pulled
+    """
+    found: dict[str, tuple[str, str]] = {}
+    for source, part in run.each():
+        path = recording(part, source)
+        if not path.exists() or not part.expressions:
+            continue
+        analyzer = analyzer or FaceAnalyzer(AnalyzerOptions())
+        try:
+            found |= _of_recording(part, source, path, analyzer, progress)
+        except MellmError as error:
+            logger.warning("%s: no pictures of faces: %s", path, error)
+    return found
+
+
+def _of_recording(
+    run: Run, source: str, path: Path, analyzer: Analyzer, progress: Callable[[float], None]
+) -> dict[str, tuple[str, str]]:
+    onsets = _by_frame(run.expressions, "onset_frame")
+    apexes = _by_frame(run.expressions, "apex_frame")
+    last = max(apexes)
+    homes = {e["data"]["track"]: e["data"]["box"] for e in run.events if e["type"] == "face.appeared"}
+    waiting: dict[str, tuple[Matrix, U8]] = {}
+    found: dict[str, tuple[str, str]] = {}
+    fps = (run.state.get("settings") or {}).get("fps")
+    with open_source(str(path), id=source, live=False, fps=fps) as opened:
+        while (item := opened.read()) is not None:
+            if not isinstance(item, Frame):
+                continue
+            key = (item.segment, item.index)
+            for record in onsets.get(key, ()):
+                face = _face(item, homes.get(record["track"]), analyzer)
+                if face is not None:
+                    matrix = crop_matrix(eye_frame(face.landmarks), WIDTH)
+                    waiting[record["id"]] = (matrix, warp(item.image, matrix, (WIDTH, HEIGHT)))
+            for record in apexes.get(key, ()):
+                if record["id"] in waiting:
+                    matrix, onset = waiting.pop(record["id"])
+                    apex = warp(item.image, matrix, (WIDTH, HEIGHT))
+                    found[record["id"]] = (address(onset), address(apex))
+            if item.index % 100 == 0:
+                progress(item.pts_ns / 1e9)
+            if key >= last:
+                break
+    return found
+
+
+def _by_frame(
+    records: Sequence[Mapping[str, Any]], name: str
+) -> dict[tuple[int, int], list[Mapping[str, Any]]]:
+    found: dict[tuple[int, int], list[Mapping[str, Any]]] = {}
+    for record in records:
+        found.setdefault((record["segment"], record[name]), []).append(record)
+    return found
+
+
+def _face(frame: Frame, home: Sequence[float] | None, analyzer: Analyzer) -> Face | None:
+    """The face of a track: of several in the picture, the one nearest to where the track began."""
+    analyzer.reset()
+    seen: tuple[Face, ...] = analyzer.push(frame).faces
+    if home is None or len(seen) < 2:
+        return seen[0] if seen else None
+
+    def away(face: Face) -> float:
+        (x, y, w, h), (hx, hy, hw, hh) = face.box, home
+        return abs(x + w / 2 - hx - hw / 2) + abs(y + h / 2 - hy - hh / 2) + abs(w - hw)
+
+    return min(seen, key=away)

@@ -1,0 +1,371 @@
+"""One self-contained page about a run: opens from disk, asks no network, shows whatever a model said as text."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable, Mapping
+from importlib.resources import files
+from pathlib import PurePath
+from typing import Any
+
+from mellm.engine.export import statistics, words
+from mellm.engine.governance.purpose import NOTICE
+from mellm.engine.results import run_reader as runs
+from mellm.engine.results.expressions import DISCLAIMER
+from mellm.engine.results.run_reader import Run, Span
+
+CLASSES = (
+    ("negative", "negative", "−"),
+    ("positive", "positive", "+"),
+    ("surprise", "surprise", "!"),
+    ("none", "no class", "·"),
+)
+"""Coarse class, its words, and the mark that tells it without colour."""
+
+MARKS = {css: mark for css, _, mark in CLASSES}
+TICKS = 10
+"""Ticks of the axis before the script has drawn its own, and on paper."""
+
+WANTED_FPS = 50
+"""A recording with fewer frames a second is called slow; a camera of 50 measures a little less."""
+
+Pictures = Mapping[str, tuple[str, str]]
+"""Expression id → onset and apex as ``data:`` addresses."""
+
+
+def to_html(
+    run: Run,
+    *,
+    faces: Pictures | None = None,
+    motion_map: Callable[[Run, Mapping[str, Any]], str | None] = lambda run, record: None,
+    face_size: tuple[int, int] = (240, 276),
+) -> str:
+    """The page.
+
+    :param faces: pictures of onset and apex, see :func:`mellm.engine.export.pictures.faces`; ``None`` where they are
+        not wanted
+    :param motion_map: the map of an expression as a ``data:`` address
+    :param face_size: width and height of the pictures, pixels
+    """
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    page = files("mellm.engine.export") / "page"
+    script = (page / "report.js").read_text(encoding="utf-8")
+    template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True).from_string(
+        (page / "report.html.j2").read_text(encoding="utf-8")
+    )
+    rows = [_expression(run, record, n, faces or {}, motion_map) for n, record in enumerate(_by_time(run))]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    shown = {e["id"] for e in rows if e["onset"]}
+    return template.render(
+        title=", ".join(_name(run, source) for source in run.sources) or run.path.name,
+        notice=f"{NOTICE} In short: {DISCLAIMER}.",
+        # our own files, and no run's: they are not escaped
+        css=Markup((page / "report.css").read_text(encoding="utf-8")),
+        script=Markup(script),
+        script_hash=f"sha256-{digest}",
+        tiles=_tiles(run),
+        total=len(rows),
+        rate=statistics.base_rate(run),
+        per_minute=statistics.FALSE_PER_MINUTE,
+        classes=[{"css": css, "name": name, "mark": mark} for css, name, mark in CLASSES],
+        recordings=[_recording(part, source, n) for n, (source, part) in enumerate(run.each())],
+        expressions=rows,
+        face_width=face_size[0],
+        face_height=face_size[1],
+        missing_faces=_missing(len(rows) - len(shown), faces),
+        published=_published(run),
+        units=statistics.unit_rows(run.expressions),
+        described=statistics.states(run.expressions)["described"],
+        settings=_settings(run),
+    )
+
+
+def clock(milliseconds: float, decimals: int = 3) -> str:
+    """Media time as ``mm:ss.mmm``, with hours where there are any."""
+    unit = 10**decimals
+    whole, rest = divmod(round(milliseconds * unit / 1000), unit)
+    minutes, seconds = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    tail = f"{minutes:02d}:{seconds:02d}" + (f".{rest:0{decimals}d}" if decimals else "")
+    return f"{hours}:{tail}" if hours else tail
+
+
+def _by_time(run: Run) -> list[Mapping[str, Any]]:
+    place = {source: n for n, source in enumerate(run.sources)}
+    return sorted(run.expressions, key=lambda r: (place.get(r["source"], 0), r["onset_ms"], r["track"]))
+
+
+def _name(run: Run, source: str) -> str:
+    return PurePath(str(run.state["sources"][source].get("path") or source)).name
+
+
+def _key(record: Mapping[str, Any]) -> str:
+    """An anchor; ids are hexadecimal, unless somebody made the run by hand."""
+    return "e-" + "".join(c if c.isascii() and c.isalnum() else "-" for c in str(record["id"]))
+
+
+def _css(record: Mapping[str, Any]) -> str:
+    named = words.coarse(record)
+    return named if named in MARKS else "none"
+
+
+def _expression(
+    run: Run,
+    record: Mapping[str, Any],
+    order: int,
+    faces: Pictures,
+    motion_map: Callable[[Run, Mapping[str, Any]], str | None],
+) -> dict[str, Any]:
+    share, named = words.probability(record), words.coarse(record)
+    quality = record.get("quality") or {}
+    onset, apex = faces.get(record["id"], ("", ""))
+    scores = ((record.get("description") or {}).get("emotion") or {}).get("scores") or {}
+    described = record.get("state") == "described"
+    fallback = (record.get("description") or {}).get("fallback")
+    return {
+        "id": record["id"],
+        "key": _key(record),
+        "order": order,
+        "at": clock(record["onset_ms"]),
+        "source": record["source"],
+        "track": record["track"],
+        "length": f"{record['offset_ms'] - record['onset_ms']:.0f}",
+        "score": record["score"],
+        "score_text": f"{record['score']:.2f}",
+        "share": f"{100 * min(1.0, max(0.0, record['score'])):.1f}",
+        "units": words.facs(record).replace("+", " + ") or ("none named" if described else "–"),
+        "class": f"{named} {share:.2f}"
+        if named and share is not None
+        else words.headline(record)
+        if not described
+        else "–",
+        "css": _css(record),
+        "mark": MARKS[_css(record)],
+        "quality": ", ".join(
+            [str(quality.get("verdict", "–")), *map(words.reason, quality.get("reasons") or [])]
+        ),
+        "text": words.text(record),
+        "probabilities": " · ".join(f"{name} {value:.2f}" for name, value in scores.items()),
+        "model": (record.get("description") or {}).get("model", "")
+        + (f" (stood in for {fallback['model']}: {words.reason(fallback['reason'])})" if fallback else ""),
+        "onset": onset,
+        "apex": apex,
+        "map": motion_map(run, record),
+        "onset_at": clock(record["onset_ms"]),
+        "apex_at": clock(record["apex_ms"]),
+        "offset_at": clock(record["offset_ms"]),
+        "measures": _measures(quality),
+    }
+
+
+def _measures(quality: Mapping[str, Any]) -> str:
+    parts = (
+        ("fps", "{:.0f} frames a second"),
+        ("face_width", "face {:.0f} px wide"),
+        ("yaw", "yaw {:.0f}°"),
+        ("pitch", "pitch {:.0f}°"),
+        ("motion", "largest motion {:.1f} % of the eye distance"),
+    )
+    return " · ".join(said.format(quality[name]) for name, said in parts if name in quality)
+
+
+def _tiles(run: Run) -> list[dict[str, str]]:
+    total_ms = sum(runs.duration_ms(run, source) for source in run.sources)
+    count = len(run.expressions)
+    states = statistics.states(run.expressions)
+    classes = statistics.emotions(run.expressions)
+    why = statistics.why_undescribed(run.expressions)
+    tracks = {(r["source"], r["track"]) for r in run.expressions}
+    followed = sum(int(s.get("counts", {}).get("tracks", 0)) for s in run.state["sources"].values())
+    rest = count - states["described"]
+    tiles = [
+        (
+            "Analysed",
+            clock(total_ms, 0),
+            f"{len(run.sources)} recordings" if len(run.sources) > 1 else "min:s",
+        ),
+        ("Expressions", str(count), f"{60_000 * count / total_ms:.1f} a minute" if total_ms else ""),
+        ("Described", str(states["described"]), _listed(classes)),
+        ("Without description", str(rest), _listed(why)),
+        ("Faces followed", str(followed), f"{len(tracks)} of them with expressions"),
+    ]
+    return [{"name": name, "value": value, "more": more} for name, value, more in tiles]
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(
+        f"{count} {name}" for name, count in sorted(counts.items(), key=lambda kv: (-kv[1], kv[0]))
+    )
+
+
+def _recording(run: Run, source: str, number: int) -> dict[str, Any]:
+    length = max(runs.duration_ms(run, source), 1.0)
+    seen = runs.faces(run)
+    tracks = sorted({*seen, *(r["track"] for r in run.expressions)})
+    blind = sorted([*runs.gaps(run), *runs.still_pictures(run)], key=lambda s: (s.from_ms, s.to_ms))
+    summary = run.state["sources"][source]
+    return {
+        "id": source,
+        "key": f"timeline-{number}",
+        "ms": length,
+        "markers": [
+            {"left": _percent(m.t_ms, length), "at": clock(m.t_ms), "label": " ".join(m.label.split())}
+            for m in run.markers
+            if m.t_ms <= length
+        ],
+        "lanes": [
+            {
+                "track": track,
+                "seen": [_bar(s, length) for s in seen.get(track, [])],
+                "marks": [_mark(r, length) for r in run.expressions if r["track"] == track],
+            }
+            for track in tracks
+        ],
+        "blind": [
+            _bar(s, length)
+            | {
+                "at": clock(s.from_ms),
+                "to": clock(s.to_ms),
+                "seconds": f"{(s.to_ms - s.from_ms) / 1000:.2f}",
+                "what": words.reason(s.what),
+            }
+            for s in blind
+        ],
+        "ticks": [
+            {"left": _percent(length * k / TICKS, length), "at": clock(length * k / TICKS, 0)}
+            for k in range(TICKS)
+        ],
+        "quality": _quality(summary),
+        "problems": _problems(summary),
+    }
+
+
+def _mark(record: Mapping[str, Any], length: float) -> dict[str, str]:
+    span = Span(record["onset_ms"], record["offset_ms"], "")
+    return _bar(span, length) | {
+        "css": _css(record),
+        "mark": MARKS[_css(record)],
+        "href": _key(record),
+        "at": clock(record["onset_ms"]),
+        "said": words.headline(record),
+        "score": f"{record['score']:.2f}",
+        # the lowest score that is spotted at all still has to be seen and hit
+        "height": f"{20 + 46 * min(1.0, max(0.0, record['score'])):.0f}",
+    }
+
+
+def _bar(span: Span, length: float) -> dict[str, str]:
+    return {
+        "left": _percent(span.from_ms, length),
+        "width": _percent(max(0.0, span.to_ms - span.from_ms), length),
+    }
+
+
+def _percent(part: float, whole: float) -> str:
+    return f"{100 * min(1.0, max(0.0, part / whole)):.4f}"
+
+
+def _quality(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    info, counts = summary.get("source") or {}, summary.get("counts") or {}
+    captured = int(counts.get("captured", 0))
+
+    def share(n: int) -> str:
+        return f"{n} ({100 * n / captured:.1f} %)" if captured else str(n)
+
+    refused = counts.get("faces_refused") or {}
+    rows = [
+        (
+            "Picture",
+            f"{info['width']} × {info['height']} pixels, {info.get('codec') or info['kind']}" if info else "",
+        ),
+        ("Frame rate", _rates(info)),
+        ("Frames read", str(captured)),
+        ("Frames analysed", share(int(counts.get("analysed", 0)))),
+        ("Frames left out", _reasons(counts.get("frames_dropped")) or "none"),
+        ("Gaps", _reasons(counts.get("gaps")) or "none"),
+        ("Time stamps repaired", str(counts.get("repaired_stamps", 0))),
+        ("Frames with a face", share(int(counts.get("frames_with_face", 0)))),
+        ("Faces refused", _reasons(refused) or "none"),
+        (
+            "Speed of the analysis",
+            f"{summary['real_time_factor']} × real time" if summary.get("real_time_factor") else "",
+        ),
+    ]
+    return [(name, value) for name, value in rows if value]
+
+
+def _rates(info: Mapping[str, Any]) -> str:
+    found = [
+        f"{info[key]:.2f} a second {said}"
+        for key, said in (("measured_fps", "measured"), ("declared_fps", "declared"))
+        if info.get(key)
+    ]
+    return ", ".join(found)
+
+
+def _reasons(counts: Mapping[str, int] | None) -> str:
+    return ", ".join(f"{count} × {words.reason(code)}" for code, count in sorted((counts or {}).items()))
+
+
+def _problems(summary: Mapping[str, Any]) -> list[str]:
+    found = []
+    if summary.get("state") == "failed":
+        found.append(
+            f"The analysis ended early: {(summary.get('error') or {}).get('message', 'unknown error')}"
+        )
+    if summary.get("ended_early"):
+        found.append(f"The recording ended early: {summary['ended_early']}")
+    rate = (summary.get("source") or {}).get("measured_fps") or 0
+    if 0 < rate < WANTED_FPS - 1:
+        found.append(
+            f"At {rate:.0f} frames a second many micro-expressions last a few frames only: some are missed, "
+            f"and times are coarse. {WANTED_FPS} or more are recommended."
+        )
+    return found
+
+
+def _settings(run: Run) -> list[tuple[str, str]]:
+    settings, facts = run.state.get("settings") or {}, run.state.get("facts") or {}
+    spotting = settings.get("spotting") or {}
+    machine = facts.get("machine") or {}
+    providers = sorted(
+        {p for s in run.state["sources"].values() for p in (s.get("providers") or {}).values()}
+    )
+    rows: list[tuple[str, Any]] = [
+        ("Purpose", settings.get("purpose")),
+        ("Describer", " · ".join(str(v) for v in (settings.get("describer"), settings.get("profile")) if v)),
+        *(
+            (f"Spotting: {name.replace('_', ' ')}", "default" if value is None else value)
+            for name, value in spotting.items()
+        ),
+        ("Most faces followed", settings.get("max_faces")),
+        ("Version", f"mellm-live {facts['mellm']}" if "mellm" in facts else None),
+        *((f"Model: {m['name']}", f"{m['file']}, SHA-256 {m['sha256']}") for m in facts.get("models") or []),
+        ("Ran on", ", ".join(providers)),
+        ("Machine", f"{machine['system']} {machine['arch']}, {machine['cpus']} cores" if machine else None),
+        ("Python", facts.get("python")),
+        ("Libraries", _versions(facts.get("libraries") or {})),
+    ]
+    return [(name, str(value)) for name, value in rows if value not in (None, "")]
+
+
+def _versions(libraries: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in libraries.items())
+
+
+def _published(run: Run) -> str:
+    profile = str((run.state.get("settings") or {}).get("profile") or "")
+    return profile.partition("/")[0] if profile.startswith("mellm-v1") else ""
+
+
+def _missing(count: int, faces: Pictures | None) -> str:
+    if not count:
+        return ""
+    if faces is None:
+        return "Pictures of faces were left out."
+    return (
+        f"{count} of the expressions have no picture of the face: no recording was found, or no face in it."
+    )

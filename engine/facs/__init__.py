@@ -1,0 +1,1 @@
+"""Action units: names, sides, and what annotated data sets say about emotion."""

@@ -1,0 +1,1 @@
+"""Purpose, consent, withdrawal, erasure, retention and the audit log."""

@@ -1,0 +1,1 @@
+"""Expressions as records, and the run folders that hold them."""

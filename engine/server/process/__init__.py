@@ -1,0 +1,1 @@
+"""The server as a process: allocator, event loop, systemd, log of states."""

@@ -1,0 +1,33 @@
+"""Where a live engine's events and pictures go: to a hub and to a store."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mellm.engine.evidence.store import EvidenceStore
+from mellm.stream.log.hub import Hub
+from mellm.stream.protocol.client_messages import Shown
+from mellm.stream.protocol.events import SCORE
+
+
+class HubSink:
+    """Publishes to a hub, and puts pictures into a store."""
+
+    def __init__(self, hub: Hub, evidence: EvidenceStore) -> None:
+        self._hub = hub
+        self._evidence = evidence
+
+    def publish(self, kind: str, source: str, data: dict[str, Any], t_ns: int | None = None) -> None:
+        """See :class:`mellm.engine.analysis.live.Sink`."""
+        # each face's scores are coalesced by themselves, or of two faces in one frame only the second would be told
+        id = f"{kind}:{source}:{data['track']}" if kind == SCORE else None
+        self._hub.publish_threadsafe(kind, source, data, t_ns, id=id)
+
+    @property
+    def keeps_faces(self) -> bool:
+        """See :class:`mellm.engine.analysis.live.Sink`."""
+        return self._evidence.keeps_faces
+
+    def evidence(self, expression: str, png: bytes, shown: Shown = "motion") -> None:
+        """See :class:`mellm.engine.analysis.live.Sink`."""
+        self._evidence.put(expression, png, shown)

@@ -1,0 +1,1 @@
+"""vLLM as a server for describers, in an environment of its own."""

@@ -1,0 +1,64 @@
+"""Action units and questions: what descriptions say beyond the class. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mellm.engine.facs import action_units as facs
+from mellm.evaluation.dataset_runs.describing import key_of
+from mellm.evaluation.dataset_runs.questions import Question, scored_row
+from mellm.evaluation.dataset_runs.recognition import ALL
+from mellm.evaluation.datasets import Clip
+from mellm.evaluation.metrics.action_units import ActionUnitScore, action_unit_score
+from mellm.evaluation.metrics.vqa import VqaScore, vqa_score
+
+
+@dataclass(frozen=True, slots=True)
+class Understanding:
+    """A finished evaluation; keys are data sets and :data:`ALL`.
+
+    :param units: all annotated units; :param known: those that the engine knows
+    :param unanswered: clips with units that have no description: their set counts as empty
+    :param questions: what was asked, with its answer
+    """
+
+    units: Mapping[str, ActionUnitScore]
+    known: Mapping[str, ActionUnitScore]
+    unanswered: Mapping[str, int]
+    vqa: Mapping[str, VqaScore]
+    questions: tuple[tuple[Question, str | None], ...]
+
+
+def evaluate(
+    clips: Sequence[Clip], rows: Mapping[str, Mapping[str, Any]], questions: Sequence[Question]
+) -> Understanding:
+    """Score rows. A unit that the coder was not sure of counts neither way."""
+    names = list(dict.fromkeys(c.dataset for c in clips))
+    places = {name: [c for c in clips if c.dataset == name] for name in names}
+    if len(names) > 1:
+        places[ALL] = list(clips)
+    dataset = {key_of(c): c.dataset for c in clips}
+    units, known, unanswered, vqa = {}, {}, {}, {}
+    for name, some in places.items():
+        coded = [c for c in some if c.action_units.numbers]
+        if coded:
+            true = [c.action_units.numbers for c in coded]
+            said = [_said(c, rows[key_of(c)]) for c in coded]
+            units[name] = action_unit_score(true, said)
+            within = frozenset().union(*true) & frozenset(facs.UNITS)
+            if within:
+                known[name] = action_unit_score(true, said, within)
+            unanswered[name] = said.count(None)
+        asked = [q for q in questions if name in (dataset[q.clip], ALL)]
+        if asked:
+            vqa[name] = vqa_score([scored_row(q, rows[q.clip]) for q in asked])
+    told = tuple((q, scored_row(q, rows[q.clip]).answer) for q in questions)
+    return Understanding(units, known, unanswered, vqa, told)
+
+
+def _said(clip: Clip, row: Mapping[str, Any]) -> frozenset[int] | None:
+    if row["state"] != "described":
+        return None
+    return frozenset(u["au"] for u in row["units"]) - clip.action_units.possible_numbers

@@ -1,0 +1,1 @@
+"""Spots and describes facial micro-expressions in live video and recordings."""

@@ -1,0 +1,1 @@
+"""From a source to a bounded buffer: pace, reconnection, the runner of one source."""

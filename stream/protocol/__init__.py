@@ -1,0 +1,1 @@
+"""The protocol mellm.v1 without sockets: events, messages, schema, sessions."""

@@ -1,0 +1,124 @@
+"""Reading run folders: whole ones, cut ones, damaged ones."""
+
+import json
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+
+from mellm.engine.export.captions import to_vtt
+from mellm.engine.results import run_reader as runs
+from mellm.engine.results.run_reader import Marker, Span, read_run
+from mellm.stream.errors import RunError, UsageError
+from tests.engine.export.made import RECORDS, run_folder
+
+
+def test_a_run_is_read_with_its_spans(made):
+    assert made.sources == ("talk",)
+    assert [r["id"][0] for r in made.expressions] == list("abcde")
+    assert made.markers == (Marker(3000.0, "question 1 <b>", "talk"),)
+    assert runs.faces(made) == {1: [Span(0, 30_000, "face")], 2: [Span(2000, 9000, "face")]}
+    assert runs.gaps(made) == [Span(15_000, 16_200, "decode")]
+    assert runs.still_pictures(made) == [Span(17_000, 18_500, "frozen")]
+    assert runs.duration_ms(made, "talk") == 30_000
+
+
+def test_a_half_written_last_line_is_passed_over(tmp_path):
+    folder = run_folder(tmp_path / "run")
+    lines = folder / "expressions.jsonl"
+    lines.write_bytes(lines.read_bytes() + b'{"id":"cut')
+    assert len(read_run(folder).expressions) == len(RECORDS)
+
+
+def test_a_face_or_picture_that_never_came_back_lasts_to_the_end(tmp_path):
+    folder = run_folder(tmp_path / "run")
+    events = folder / "events.jsonl"
+    kept = [
+        line
+        for line in events.read_text().splitlines(keepends=True)
+        if "lost" not in line and "live" not in line
+    ]
+    events.write_text("".join(kept))
+    run = read_run(folder)
+    assert runs.faces(run)[2] == [Span(2000, 30_000, "face")]
+    assert runs.still_pictures(run) == [Span(17_000, 30_000, "frozen")]
+
+
+def test_recordings_are_told_apart(tmp_path):
+    run = read_run(run_folder(tmp_path / "run", sources=("left", "right")))
+    parts = dict(run.each())
+    assert {r["source"] for r in parts["left"].expressions} == {"left"}
+    assert len(run.expressions) == 2 * len(parts["left"].expressions)
+    with pytest.raises(UsageError, match=r"no source 'centre'.*left, right"):
+        run.only("centre")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("run.json", "{", "cannot be read"),
+        ("run.json", "[]", "of format 'list'"),
+        ("run.json", json.dumps({"format": 99}), "format 99"),
+        ("expressions.jsonl", "nonsense\n", "line 1: no JSON"),
+        ("expressions.jsonl", '{"id": "x"}\n', "line 1: has no source"),
+        ("events.jsonl", "5\n", "line 1"),
+    ],
+)
+def test_damage_is_named(tmp_path, name, content, said):
+    folder = run_folder(tmp_path / "run")
+    (folder / name).write_text(content)
+    with pytest.raises(RunError, match=said):
+        read_run(folder)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("onset_ms", "soon"),
+        ("offset_ms", float("nan")),
+        ("score", None),
+        ("track", "left"),
+        ("source", "elsewhere"),
+        ("description", "smiles"),
+    ],
+)
+def test_an_expression_that_cannot_be_reckoned_with_is_named(tmp_path, field, value):
+    folder = run_folder(tmp_path / "run")
+    (folder / "expressions.jsonl").write_text(json.dumps({**RECORDS[0], field: value}) + "\n")
+    with pytest.raises(RunError, match=f"'aaaaaaaaaaaaaaaa' has no usable {field}"):
+        read_run(folder)
+
+
+def test_no_run_is_told(tmp_path):
+    with pytest.raises(RunError, match="holds no run"):
+        read_run(tmp_path)
+
+
+def test_the_recording_is_found_beside_the_run_when_it_moved_with_it(folder, made):
+    assert runs.recording(made, "talk").as_posix() == "recordings/talk.mp4"
+    beside = folder / "talk.mp4"
+    beside.touch()
+    assert runs.recording(made, "talk") == beside
+    beside.unlink()
+
+
+def test_players_count_from_where_the_container_starts(tmp_path):
+    """Camcorders write transport streams, whose time stamps begin late."""
+    run = read_run(run_folder(tmp_path / "run"))
+    assert runs.start_ms(run, "talk") == 0
+    noise = np.random.default_rng(1)
+    late = run.path / "talk.mp4"  # the suffix does not matter, the content does
+    with av.open(str(late), "w", format="mpegts") as out:
+        stream = out.add_stream("mpeg2video", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for number in range(50):
+            frame = av.VideoFrame.from_ndarray(noise.integers(0, 255, (48, 64, 3), np.uint8), format="bgr24")
+            frame.pts, frame.time_base = 35 + number, Fraction(1, 25)  # 1.4 s
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode())
+    assert runs.start_ms(run, "talk") == pytest.approx(1400, abs=50)
+    first = to_vtt(run, runs.start_ms(run, "talk")).splitlines()[6]
+    assert first.startswith("00:00:00.9")  # 2369 ms of media time
+    late.write_bytes(b"no video")
+    assert runs.start_ms(run, "talk") == 0

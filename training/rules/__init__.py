@@ -1,0 +1,1 @@
+"""How the templates and weights of the rules describer are made and measured."""

@@ -1,0 +1,1 @@
+"""The sample and the figures of the documents."""
