@@ -79,7 +79,9 @@ def analyze(
     for warning in result.warnings:
         click.echo(f"mellm: warning: {warning}", err=True)
     if len(result.failures) < len(paths):
-        click.echo(f"{result.expressions} expressions; {out}/expressions.jsonl", err=True)
+        more = f" ({result.larger} larger motions not counted)" if result.larger else ""
+        count = result.expressions - result.larger
+        click.echo(f"{count} expressions{more}; {out}/expressions.jsonl", err=True)
         if report:
             _report(out, known, no_faces=no_faces or no_evidence)
     if result.failures:

@@ -135,9 +135,11 @@ def one_line(record: dict[str, Any], *, source: bool = False) -> str:
 
 def spoken(record: dict[str, Any]) -> str:
     """Units, emotion and sentence of a described record; of another one, why there is none."""
+    from mellm.engine.results.reasons import undescribed
+
     description = record.get("description")
     if record["state"] != "described" or not description:
-        return f"{record['state']} ({record['reason']})"
+        return undescribed(record)
     parts = [units(record)]
     emotion = description["emotion"]
     if emotion:

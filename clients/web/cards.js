@@ -9,13 +9,44 @@ export const UNITS = {
   22: "lip funneler", 23: "lip tightener", 24: "lip pressor", 25: "lips part", 26: "jaw drop", 28: "lip suck",
 };
 
-const REASONS = {
-  motion_floor: "too little motion to say what it was", no_unit: "no action unit could be told",
-  deadline: "nobody described it in time", overflow: "too many were waiting", restart: "the server was restarted",
-  describer_unavailable: "the describing model was away", describer_paused: "the describing model was away",
-  describer_timeout: "the describing model took too long", unparsable: "the describing model's answer could not be read",
-  withdrawn: "consent was withdrawn", shutdown: "the server was stopped",
+// the same words as in engine/results/reasons.py; a test compares them
+export const REASONS = {
+  motion_floor: "the motion is too small to tell from noise",
+  motion_large: "the motion is larger than a micro-expression",
+  no_unit: "no action unit explains the motion",
+  unstable: "small changes of the picture change the reading",
+  model_abstained: "the model was not sure",
+  model_refused: "the model refused to answer",
+  no_face: "the face could not be placed in both pictures",
+  face_small: "the face is too small",
+  yaw_high: "the face is turned too far",
+  fps_low: "too few frames a second",
+  unparsable: "the model's answer could not be read",
+  cut_answer: "the model's answer was cut short",
+  empty_answer: "the model's answer was empty",
+  answer_invalid: "the model's answer was not valid",
+  deadline: "no description came in time",
+  overflow: "too much at once",
+  describer_unavailable: "the describing model could not be reached",
+  describer_paused: "the describing model could not be reached",
+  describer_timeout: "the describing model took too long",
+  describer_rejected: "the describing model rejected the request",
+  describer_failed: "the describing model failed",
+  internal: "an internal error",
+  withdrawn: "consent was withdrawn",
+  shutdown: "the program was stopped",
+  restart: "the server was restarted",
+  fps_warn: "low frame rate",
+  dark: "dark picture",
+  frozen: "frozen picture",
+  decode: "frames that could not be decoded",
+  pts: "a jump in the time stamps",
+  reconnect: "the source was away",
 };
+
+const STAGES = { described: "described", abstained: "no description", dropped: "dropped" };
+
+const LARGE = "motion_large";
 
 export function make(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
@@ -30,7 +61,7 @@ export function make(tag, attributes = {}, ...children) {
 
 export function card(item, evidence) {
   const { data, stage } = item;
-  const node = make("article", { class: `card ${stage}`, tabindex: "0", "data-id": item.id });
+  const node = make("article", { class: `card ${stage}${data.reason === LARGE ? " large" : ""}`, tabindex: "0", "data-id": item.id });
   const length = Math.round(data.offset_ms - data.onset_ms);
   node.append(
     make("header", {},
@@ -45,10 +76,15 @@ export function card(item, evidence) {
   const described = data.description;
   if (stage === "spotted") body.append(make("p", { class: "pending", text: "being described …" }));
   else if (described && stage === "described") describe(body, described);
-  else body.append(make("p", { class: "reason", text: `${stage}: ${REASONS[data.reason] ?? data.reason ?? "no reason given"}` }));
+  else body.append(make("p", { class: "reason", text: why(stage, data.reason) }));
   body.append(quality(data));
   if (data.regions) node.append(regions(data.regions));
   return node;
+}
+
+function why(stage, code) {
+  const words = REASONS[code] ?? (code ?? "no reason given").replaceAll("_", " ");
+  return code === LARGE ? words[0].toUpperCase() + words.slice(1) : `${STAGES[stage] ?? stage}: ${words}`;
 }
 
 function describe(body, said) {

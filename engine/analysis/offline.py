@@ -32,6 +32,7 @@ from mellm.engine.analysis.pipeline import (
 from mellm.engine.analysis.prefetch import Ahead
 from mellm.engine.describe.base import DescribeContext, Describer
 from mellm.engine.results.expressions import final_record, spotted_record
+from mellm.engine.results.reasons import is_counted
 from mellm.engine.results.run_folder import RunFolder
 from mellm.engine.types import ActionUnit, Description, Emotion, Outcome
 from mellm.stream.errors import (
@@ -97,12 +98,14 @@ class Recording:
 class RunResult:
     """How a run ended.
 
+    :param larger: of the expressions, those above the motion ceiling: larger than a micro-expression
     :param failures: one error for each source that could not be analysed to its end
     :param undescribed: why expressions that were spotted in this session have no description, with counts
     """
 
     folder: Path
     expressions: int = 0
+    larger: int = 0
     undescribed: Counter[str] = field(default_factory=Counter)
     failures: list[tuple[str, MellmError]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -147,7 +150,9 @@ def analyze(
         if run.is_done(recording.id):
             _same(recording, run)
             watcher.source(recording.id, None, "skipped")
-            result.expressions += run.state["sources"][recording.id]["counts"]["spotted"]
+            counts = run.state["sources"][recording.id]["counts"]
+            result.expressions += counts["spotted"]
+            result.larger += counts.get("larger_motions", 0)
             continue
         writer = _Writer(run, recording.id, keep_evidence, watcher)
         queue = DescribeQueue(
@@ -215,6 +220,7 @@ def _one(
     seconds = time.monotonic() - started
     stats = queue.stats()
     result.expressions += stats.submitted
+    result.larger += writer.larger
     result.undescribed.update(stats.dropped)
     summary |= {
         "source": None if info is None else asdict(info),
@@ -223,7 +229,8 @@ def _one(
         "real_time_factor": round(seen_ns / 1e9 / seconds, 2) if seconds > 0 else None,
         "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
         "providers": {} if chain is None else chain.providers,
-        "counts": _counts(chain, stats.submitted, stats.described, stats.abstained, stats.dropped),
+        "counts": _counts(chain, stats.submitted, stats.described, stats.abstained, stats.dropped)
+        | {"larger_motions": writer.larger},
     }
     run.finish_source(recording.id, summary)
     watcher.source(recording.id, info, summary["state"])
@@ -299,7 +306,7 @@ def _take(output: object, number: int, queue: DescribeQueue, writer: _Writer) ->
         expression = output.expression
         data = spotted_record(expression, output.evidence.regions)
         writer.event("expression.spotted", expression.apex.pts_ns, data)
-        context = DescribeContext(expression.id, output.duration_ms, expression.aus)
+        context = DescribeContext(expression.id, output.duration_ms, expression.aus, score=expression.score)
         queue.submit(Job(number, expression, output.evidence, context))
         return number + 1
     return number
@@ -339,6 +346,7 @@ class _Writer:
         self._early: dict[int, tuple[Job, Outcome]] = {}
         self._next = 0
         self._problem: MellmError | None = None
+        self.larger = 0
 
     def event(self, kind: str, media_ns: int, data: dict[str, Any]) -> None:
         """One line of ``events.jsonl``; media time, so two runs write the same."""
@@ -373,6 +381,7 @@ class _Writer:
         except MellmError as error:
             self._problem = self._problem or error
             return
+        self.larger += not is_counted(record)
         self._watcher.expression(record)
 
     def _evidence(self, job: Job) -> str | None:

@@ -370,7 +370,7 @@ class Chain:
         try:
             pair = state.signals.pair(spot.onset_ns, spot.apex_ns, PAIR_WIDTH)
             evidence = self._build_evidence(pair)
-            return replace(evidence, pair=pair, course=state.course(spot.apex_ns)), pair
+            return replace(evidence, course=state.course(spot.apex_ns)), pair
         except MellmError as error:
             logger.warning("%s: no evidence at %.0f ms: %s", self.source, spot.apex_ns / 1e6, error)
             # an expression is never lost: it ends as abstained, with the reason

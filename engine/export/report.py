@@ -13,6 +13,7 @@ from mellm.engine.export import statistics, words
 from mellm.engine.governance.purpose import NOTICE
 from mellm.engine.results import run_reader as runs
 from mellm.engine.results.expressions import DISCLAIMER
+from mellm.engine.results.reasons import is_counted
 from mellm.engine.results.run_reader import Run, Span
 
 CLASSES = (
@@ -20,6 +21,7 @@ CLASSES = (
     ("positive", "positive", "+"),
     ("surprise", "surprise", "!"),
     ("none", "no class", "·"),
+    ("large", "larger than a micro-expression", "×"),
 )
 """Coarse class, its words, and the mark that tells it without colour."""
 
@@ -108,6 +110,8 @@ def _key(record: Mapping[str, Any]) -> str:
 
 
 def _css(record: Mapping[str, Any]) -> str:
+    if not is_counted(record):
+        return "large"
     named = words.coarse(record)
     return named if named in MARKS else "none"
 
@@ -174,11 +178,12 @@ def _measures(quality: Mapping[str, Any]) -> str:
 
 def _tiles(run: Run) -> list[dict[str, str]]:
     total_ms = sum(runs.duration_ms(run, source) for source in run.sources)
-    count = len(run.expressions)
-    states = statistics.states(run.expressions)
-    classes = statistics.emotions(run.expressions)
-    why = statistics.why_undescribed(run.expressions)
-    tracks = {(r["source"], r["track"]) for r in run.expressions}
+    found = statistics.counted(run.expressions)
+    count, large = len(found), len(run.expressions) - len(found)
+    states = statistics.states(found)
+    classes = statistics.emotions(found)
+    why = statistics.why_undescribed(found)
+    tracks = {(r["source"], r["track"]) for r in found}
     followed = sum(int(s.get("counts", {}).get("tracks", 0)) for s in run.state["sources"].values())
     rest = count - states["described"]
     tiles = [
@@ -190,6 +195,7 @@ def _tiles(run: Run) -> list[dict[str, str]]:
         ("Expressions", str(count), f"{60_000 * count / total_ms:.1f} a minute" if total_ms else ""),
         ("Described", str(states["described"]), _listed(classes)),
         ("Without description", str(rest), _listed(why)),
+        *([("Larger motions", str(large), "not counted: larger than a micro-expression")] if large else []),
         ("Faces followed", str(followed), f"{len(tracks)} of them with expressions"),
     ]
     return [{"name": name, "value": value, "more": more} for name, value, more in tiles]

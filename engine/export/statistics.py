@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from mellm.engine.export import words
 from mellm.engine.facs.action_units import UNITS
+from mellm.engine.results.reasons import is_counted
 from mellm.engine.results.run_reader import Run, duration_ms
 
 FALSE_PER_MINUTE: Final = (2.9, 1.1, 6.4)
@@ -89,7 +90,14 @@ def base_rate(run: Run) -> BaseRate:
     }
     card = json.loads((files("mellm.detectors") / "models" / "spotter.json").read_text(encoding="utf-8"))
     known = own and used == {card["sha256"]}
-    return BaseRate(minutes, len(run.expressions), rate * minutes, low * minutes, high * minutes, known)
+    return BaseRate(
+        minutes, len(counted(run.expressions)), rate * minutes, low * minutes, high * minutes, known
+    )
+
+
+def counted(records: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Records without those above the motion ceiling: what counts as found."""
+    return [r for r in records if is_counted(r)]
 
 
 def emotions(records: Iterable[Mapping[str, Any]]) -> Counter[str]:

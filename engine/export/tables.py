@@ -11,6 +11,7 @@ from typing import Any
 
 from mellm.engine.export import words
 from mellm.engine.facs.action_units import COARSE, UNITS
+from mellm.engine.results.reasons import is_counted
 from mellm.engine.results.run_folder import line
 from mellm.engine.results.run_reader import Run
 
@@ -21,7 +22,17 @@ QUALITY = ("verdict", "reasons", "fps", "face_width", "blur", "yaw", "pitch", "o
 COLUMNS = (
     *("input", "source", "segment", "track", "id", "frame"),
     *("onset_ms", "apex_ms", "offset_ms", "duration_ms", "onset_frame", "apex_frame", "offset_frame"),
-    *("score", "state", "reason", "emotion", *COARSE, "action_units", *UNIT_COLUMNS, "other_units"),
+    *(
+        "score",
+        "state",
+        "reason",
+        "counted",
+        "emotion",
+        *COARSE,
+        "action_units",
+        *UNIT_COLUMNS,
+        "other_units",
+    ),
     *("text", "model", "profile", *(f"quality_{name}" for name in QUALITY), "evidence"),
 )
 
@@ -32,9 +43,10 @@ FORMULA = re.compile(r"^[=+\-@\t\r]")
 def to_csv(run: Run) -> str:
     """One row for each expression, UTF-8, comma, ``\\n``; the columns are those of :data:`COLUMNS` in every run.
 
-    ``AU01`` … hold the score with which the description names the unit, 0 where it does not name it, and nothing
-    where there is no description. Sides stand in ``action_units`` (``1+2+R12``). ``frame`` is the apex.
-    A text that a spreadsheet would take for a formula gets an apostrophe in front.
+    ``counted`` is false for motion above the ceiling, which is larger than a micro-expression. ``AU01`` … hold the
+    score with which the description names the unit, 0 where it does not name it, and nothing where there is no
+    description. Sides stand in ``action_units`` (``1+2+R12``). ``frame`` is the apex. A text that a spreadsheet would
+    take for a formula gets an apostrophe in front.
     """
     out = io.StringIO()
     writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
@@ -60,6 +72,7 @@ def _row(record: Mapping[str, Any], name: str) -> dict[str, Any]:
         "input": name,
         "frame": record.get("apex_frame"),
         "duration_ms": round(record["offset_ms"] - record["onset_ms"], 3),
+        "counted": is_counted(record),
         "emotion": words.coarse(record),
         "action_units": words.facs(record),
         "text": words.text(record),

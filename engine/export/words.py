@@ -6,30 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from mellm.engine.facs.action_units import notation
+from mellm.engine.results.reasons import reason, undescribed
 
-STATES = {
-    "described": "described",
-    "abstained": "not described",
-    "dropped": "dropped",
-}
-
-REASONS = {
-    "motion_floor": "the motion is too small to tell from noise",
-    "no_face": "the face could not be placed in both pictures",
-    "unparsable": "the describer's answer could not be read",
-    "deadline": "no description came in time",
-    "describer_unavailable": "the describer could not be reached",
-    "describer_paused": "the describer could not be reached",
-    "describer_timeout": "the describer took too long",
-    "fps_warn": "fewer frames a second than recommended",
-    "dark": "dark picture",
-    "frozen": "frozen picture",
-    "overflow": "frames dropped under load",
-    "decode": "frames that could not be decoded",
-    "pts": "a jump in the time stamps",
-    "reconnect": "the source was away",
-}
-"""Reason codes that readers of a report meet most; others are shown as they are, without underscores."""
+__all__ = ["coarse", "facs", "headline", "probability", "reason", "text", "undescribed", "units"]
 
 
 def units(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -59,16 +38,10 @@ def text(record: Mapping[str, Any]) -> str:
     return " ".join(str((record.get("description") or {}).get("text") or "").split())
 
 
-def reason(code: str | None) -> str:
-    """A reason code in words."""
-    return "" if code is None else REASONS.get(code, code.replace("_", " "))
-
-
 def headline(record: Mapping[str, Any]) -> str:
     """``AU 1+2 · surprise 0.95``, or why there is no description."""
     if record.get("state") != "described":
-        why = reason(record.get("reason"))
-        return STATES.get(str(record.get("state")), "spotted") + (f": {why}" if why else "")
+        return undescribed(record)
     named, share = coarse(record), probability(record)
     parts = [f"AU {facs(record)}" if facs(record) else "no action unit named"]
     if named is not None and share is not None:

@@ -4,7 +4,7 @@ A clip of somebody goes through the product's chain, with faces found, moments s
 and all. Each spot is kept as a describer gets it (the pictures round onset and apex, the landmarks, the motion signals
 round the apex, the spotter's opinion), and beside it which true expression it is, or none.
 
-``python -m training.readings.spots --split val --out runs/spots`` makes what is missing; one file a clip.
+``python -m mellm.training.readings.spots --split val --out runs/spots`` makes what is missing; one file a clip.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from mellm.detectors.analyzer import AnalyzerOptions, FaceAnalyzer
 from mellm.detectors.signals import FacePair
 from mellm.detectors.spotting import OnnxStepModel, Spotter, SpottingOptions
 from mellm.detectors.types import F32
-from mellm.engine.evidence import motion_map
 from mellm.engine.analysis.pipeline import Chain, Spotted
+from mellm.engine.analysis.pipeline_factory import evidence_builder
 from mellm.engine.types import Coarse, Evidence, Side
 from mellm.evaluation.metrics.matching import match
 from mellm.stream.errors import MellmError, SourceEmpty, UsageError
 from mellm.stream.frames import Frame, FrameRef
 from mellm.training.instruct import labels
 from mellm.training.instruct.pairs import SIDES
-from mellm.training.tools.make_sample import landmarks as find_landmarks
 from mellm.training.spotter.sets import media, still_split
 from mellm.training.synth import composite
 from mellm.training.synth.clips import RenderedClip, draw_spec
 from mellm.training.synth.events import Expression
 from mellm.training.synth.rig import SPLITS
 from mellm.training.synth.script import PROFILES, random_script
+from mellm.training.tools.make_sample import landmarks as find_landmarks
 
 log = logging.getLogger(__name__)
 
@@ -117,9 +117,7 @@ class SpotCase:
 
     def evidence(self) -> Evidence:
         """The evidence of it, as the product makes it."""
-        p = self.pair
-        made = motion_map.build(p.onset_gray, p.apex_gray, p.landmarks, "live")
-        return replace(made, pair=p, course=self.course)
+        return replace(evidence_builder("live")(self.pair), course=self.course)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +151,7 @@ def clips(split: Split, kind: Kind, count: int) -> list[ClipSpec]:
         raise UsageError(f"no kind {kind!r}", remedy=f"choose one of {', '.join(KINDS)}")
     sources = (TALKING if kind == "talking" else ACTING)[split]
     return [
-        ClipSpec(
-            f"{kind}-{Path(file).stem}-{i}", kind, split, 4_100_000 + i, file, start
-        )
+        ClipSpec(f"{kind}-{Path(file).stem}-{i}", kind, split, 4_100_000 + i, file, start)
         for i, (file, start) in enumerate(sources[:count])
     ]
 
@@ -177,7 +173,9 @@ def _made(spec: ClipSpec, traces: Path) -> tuple[Iterator[Frame], Iterable[Expre
     if spec.kind == "rendered":
         drawn = draw_spec(spec.seed, SECONDS, FPS)
         clip = RenderedClip(drawn)
-        clip.script = random_script(rng, SECONDS, replace(PROFILES[drawn.profile], micro_per_min=MICRO_PER_MINUTE))
+        clip.script = random_script(
+            rng, SECONDS, replace(PROFILES[drawn.profile], micro_per_min=MICRO_PER_MINUTE)
+        )
         stamps = [round(k * 1e9 / FPS) for k in range(len(clip))]
         expressions = [e for e in clip.script.expressions if e.kind == "micro"]
         peaks = {e["onset_s"]: e["peak"] for e in clip.truth()["expressions"]}
@@ -201,7 +199,9 @@ def _made(spec: ClipSpec, traces: Path) -> tuple[Iterator[Frame], Iterable[Expre
     return video.frames(), video.expressions, video.peak
 
 
-def collect(spec: ClipSpec, traces: Path, threshold: float | None = None) -> tuple[list[SpotCase], dict[str, Any]]:
+def collect(
+    spec: ClipSpec, traces: Path, threshold: float | None = None
+) -> tuple[list[SpotCase], dict[str, Any]]:
     """Run a clip through the product's chain.
 
     :param traces: folder of landmarks of recordings; :param threshold: the spotter's own if not given
@@ -215,7 +215,7 @@ def collect(spec: ClipSpec, traces: Path, threshold: float | None = None) -> tup
         spec.name,
         FaceAnalyzer(AnalyzerOptions(max_faces=1)),
         lambda: Spotter(model, SpottingOptions(threshold=threshold)),
-        lambda pair: motion_map.build(pair.onset_gray, pair.apex_gray, pair.landmarks, "live"),
+        evidence_builder("live"),
     )
     found: list[Spotted] = []
     times: list[int] = []
@@ -240,7 +240,9 @@ def collect(spec: ClipSpec, traces: Path, threshold: float | None = None) -> tup
         if i in pairs:
             e = expressions[pairs[i]]
             units = tuple(sorted((a.au, SIDES[a.side]) for a in e.actions))
-            truth = Truth(units, round(float(peak(e)), 3), labels.coarse(labels.draw((u for u, _ in units), rng)))
+            truth = Truth(
+                units, round(float(peak(e)), 3), labels.coarse(labels.draw((u for u, _ in units), rng))
+            )
         x = spotted.expression
         cases.append(
             SpotCase(
@@ -302,7 +304,9 @@ def load_file(path: Path) -> tuple[list[SpotCase], dict[str, Any]]:
                     tuple(pictures[1 : 1 + before]), tuple(pictures[2 + before : 2 + before + after]),
                 )  # fmt: skip
                 t = row["truth"]
-                truth = None if t is None else Truth(tuple((a, s) for a, s in t["units"]), t["peak"], t["coarse"])
+                truth = (
+                    None if t is None else Truth(tuple((a, s) for a, s in t["units"]), t["peak"], t["coarse"])
+                )
                 cases.append(
                     SpotCase(
                         row["id"], row["subject"], row["kind"], truth, row["score"], row["duration_ms"],
@@ -312,7 +316,7 @@ def load_file(path: Path) -> tuple[list[SpotCase], dict[str, Any]]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(
             f"{path} holds no spots ({error})",
-            remedy="delete it and run python -m training.readings.spots again",
+            remedy="delete it and run python -m mellm.training.readings.spots again",
         ) from error
     return cases, told["facts"]
 
@@ -325,7 +329,8 @@ def load(root: Path, split: Split) -> list[SpotCase]:
     files = sorted((root / split).glob("*.npz"))
     if not files:
         raise UsageError(
-            f"no spots in {root / split}", remedy=f"python -m training.readings.spots --split {split} --out {root}"
+            f"no spots in {root / split}",
+            remedy=f"python -m mellm.training.readings.spots --split {split} --out {root}",
         )
     return [case for path in files for case in load_file(path)[0]]
 

@@ -1,9 +1,9 @@
 """Where micro-expressions end: the motion ceiling, chosen on validation people and tried on test people.
 
-``python -m training.readings.ceiling --out runs/ceiling`` moves photographs and drawn people by units of known size,
-from 1/100 of the eye distance to 35/100, and measures each pair of pictures as the ``live`` recipe does. The ceiling is
-the measured motion over which 1 % of the micro-expressions (up to 6/100) of validation people lie. On test people the
-table then says how many are lost, and how many larger motions are told apart.
+``python -m mellm.evaluation.describing.ceiling --out runs/ceiling`` moves photographs and drawn people by units of known
+size, from 1/100 of the eye distance to 35/100, and measures each pair of pictures as the ``live`` recipe does. The
+ceiling is the measured motion over which 1 % of the micro-expressions (up to 6/100) of validation people lie. On test
+people the table then says how many are lost, and how many larger motions are told apart.
 """
 
 from __future__ import annotations
@@ -19,18 +19,19 @@ import cv2
 import numpy as np
 
 from mellm.detectors.regions import eye_frame
-from mellm.detectors.types import F32, U8
+from mellm.detectors.types import F32
 from mellm.engine.evidence.motion_map import motion_floor
 from mellm.evaluation.spotting.stats import Estimate, share
 from mellm.stream.errors import MellmError
-from mellm.training.rules import pairs as rule_pairs, portraits as rule_portraits
-from mellm.training.tools.make_sample import landmarks
 from mellm.training.readings.spots import Split
+from mellm.training.rules import pairs as rule_pairs
+from mellm.training.rules import portraits as rule_portraits
 from mellm.training.spotter.sets import still_split
 from mellm.training.synth.clips import RenderedClip, draw_spec
 from mellm.training.synth.rig import SPLITS, load_rig
 from mellm.training.synth.script import PROFILES, draw_actions, random_script
 from mellm.training.synth.warper import Portrait
+from mellm.training.tools.make_sample import landmarks
 
 Source: TypeAlias = Literal["stills", "rendered"]
 
@@ -87,7 +88,9 @@ def of_drawn(seed: int) -> Iterator[Motion]:
         spec = replace(spec, compression="jpeg", quality=int(rng.integers(*rule_pairs.JPEG_FOR_H264)))
     clip = RenderedClip(spec, load_rig())
     for peak in ((1.0, LARGEST_MICRO), (GRIMACE[0], 20.0)):
-        profile = replace(PROFILES[spec.profile], micro_per_min=60 * EACH / SECONDS, macro_per_min=0, peak=peak)
+        profile = replace(
+            PROFILES[spec.profile], micro_per_min=60 * EACH / SECONDS, macro_per_min=0, peak=peak
+        )
         clip.script = random_script(rng, SECONDS, profile)
         truth = clip.truth()["expressions"]
         for expression, told in zip(clip.script.expressions, truth, strict=True):
@@ -133,7 +136,9 @@ def load(path: Path) -> list[Motion]:
 
 
 @click.command()
-@click.option("--people", type=click.IntRange(1), default=16, show_default=True, help="Of each source and split.")
+@click.option(
+    "--people", type=click.IntRange(1), default=16, show_default=True, help="Of each source and split."
+)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs/ceiling"), show_default=True)
 def main(people: int, out: Path) -> None:
     """Choose the ceiling on validation people and say what it does to test people."""
@@ -147,7 +152,9 @@ def main(people: int, out: Path) -> None:
             found[split] = load(path)
         ceiling = choose(found["val"])
         click.echo(f"ceiling {ceiling:.1f}")
-        click.echo("| people | source | micro-expressions lost | larger motions told apart |\n|---|---|---|---|")
+        click.echo(
+            "| people | source | micro-expressions lost | larger motions told apart |\n|---|---|---|---|"
+        )
         for split, motions in found.items():
             for source in get_args(Source):
                 some = [m for m in motions if m.source == source]

@@ -1,0 +1,68 @@
+"""Why an expression has no description, or a picture cannot be judged: every code with its words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+MOTION_LARGE: Final = "motion_large"
+"""The motion is larger than a micro-expression; such a record is left out of counts."""
+
+STATES: Final[Mapping[str, str]] = {
+    "described": "described",
+    "abstained": "no description",
+    "dropped": "dropped",
+}
+"""Terminal states in words."""
+
+REASONS: Final[Mapping[str, str]] = {
+    "motion_floor": "the motion is too small to tell from noise",
+    MOTION_LARGE: "the motion is larger than a micro-expression",
+    "no_unit": "no action unit explains the motion",
+    "unstable": "small changes of the picture change the reading",
+    "model_abstained": "the model was not sure",
+    "model_refused": "the model refused to answer",
+    "no_face": "the face could not be placed in both pictures",
+    "face_small": "the face is too small",
+    "yaw_high": "the face is turned too far",
+    "fps_low": "too few frames a second",
+    "unparsable": "the model's answer could not be read",
+    "cut_answer": "the model's answer was cut short",
+    "empty_answer": "the model's answer was empty",
+    "answer_invalid": "the model's answer was not valid",
+    "deadline": "no description came in time",
+    "overflow": "too much at once",
+    "describer_unavailable": "the describing model could not be reached",
+    "describer_paused": "the describing model could not be reached",
+    "describer_timeout": "the describing model took too long",
+    "describer_rejected": "the describing model rejected the request",
+    "describer_failed": "the describing model failed",
+    "internal": "an internal error",
+    "withdrawn": "consent was withdrawn",
+    "shutdown": "the program was stopped",
+    "restart": "the server was restarted",
+    "fps_warn": "low frame rate",
+    "dark": "dark picture",
+    "frozen": "frozen picture",
+    "decode": "frames that could not be decoded",
+    "pts": "a jump in the time stamps",
+    "reconnect": "the source was away",
+}
+
+
+def reason(code: str | None) -> str:
+    """A reason code in words; an unknown one as it is, without underscores."""
+    return "" if code is None else REASONS.get(code, code.replace("_", " "))
+
+
+def is_counted(record: Mapping[str, Any]) -> bool:
+    """Whether a record counts as a micro-expression that was found: motion above the ceiling does not."""
+    return record.get("reason") != MOTION_LARGE
+
+
+def undescribed(record: Mapping[str, Any]) -> str:
+    """Why a record has no description, in words; what is too large to be one is called that, without more."""
+    why = reason(record.get("reason"))
+    if not is_counted(record):
+        return why
+    return STATES.get(str(record.get("state")), "spotted") + (f": {why}" if why else "")
