@@ -1,7 +1,7 @@
 """The same moment once more, under small changes that must not matter to what is read off it.
 
-A reading that one frame more or less, a slightly other crop or a compression changes is no reading of the face. So every
-moment is read several times, and what the readings agree on is what is told (:mod:`mellm.engine.describe.agreement`).
+A reading that one frame more or less, a slightly other crop or a compression changes is no reading of the face. So
+every moment is read several times, and what the readings agree on is told (:mod:`mellm.engine.describe.agreement`).
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ class Shown(NamedTuple):
 def changes(pair: FacePair) -> Iterator[Shown]:
     """The pair under each change; those of time are left out where the frame beside it is not known."""
     onset, apex, points = pair.onset_gray, pair.apex_gray, pair.landmarks
-    for name, near in zip(("onset one frame earlier", "onset one frame later"), pair.near_onset, strict=False):
+    for name, near in zip(
+        ("onset one frame earlier", "onset one frame later"), pair.near_onset, strict=False
+    ):
         yield Shown(name, near, apex, points)
     for name, near in zip(("apex one frame earlier", "apex one frame later"), pair.near_apex, strict=False):
         yield Shown(name, onset, near, points)

@@ -1,7 +1,7 @@
 """Where micro-expressions end: the motion ceiling, chosen on validation people and tried on test people.
 
-``python -m mellm.evaluation.describing.ceiling --out runs/ceiling`` moves photographs and drawn people by units of known
-size, from 1/100 of the eye distance to 35/100, and measures each pair of pictures as the ``live`` recipe does. The
+``python -m mellm.evaluation.describing.ceiling --out runs/ceiling`` moves photographs and drawn people by units of
+known size, from 1/100 of the eye distance to 35/100, and measures each pair of pictures as the ``live`` recipe does. The
 ceiling is the measured motion over which 1 % of the micro-expressions (up to 6/100) of validation people lie. On test
 people the table then says how many are lost, and how many larger motions are told apart.
 """
