@@ -92,7 +92,7 @@ function describe(body, said) {
   const units = make("ul", { class: "units", "aria-label": "action units" });
   for (const unit of said.action_units)
     units.append(make("li", {},
-      make("span", {}, make("strong", { text: `AU${unit.au}` }), ` ${UNITS[unit.au] ?? ""}, ${unit.side}`),
+      make("span", {}, make("strong", { text: `AU${unit.au}` }), ` ${UNITS[unit.au] ?? ""}, ${unit.side}${unit.readings === undefined ? "" : ` (${unit.readings} of ${said.readings} readings)`}`),
       bar(unit.score)));
   if (said.action_units.length) body.append(units);
   if (said.emotion) {

@@ -407,12 +407,16 @@ class _Remembering:
         emotion = known["emotion"]
         return Description(
             text=known["text"],
-            action_units=tuple(ActionUnit(u["au"], u["side"], u["score"]) for u in known["action_units"]),
+            action_units=tuple(
+                ActionUnit(u["au"], u["side"], u["score"], u.get("readings")) for u in known["action_units"]
+            ),
             emotion=None if emotion is None else Emotion(emotion["coarse"], emotion["scores"]),
             model=known["model"],
             profile=known["profile"],
             prompt_version="",
             latency_ms=known["latency_ms"],
+            readings=known.get("readings", 1),
+            agreement=known.get("agreement"),
         )
 
     def close(self) -> None:

@@ -120,6 +120,8 @@ def judge(seen: Observation, w: Weights) -> Judgement:
     known = gate_input(seen, shares, agreement)
     x = np.where(np.isfinite(known), (known - w.centre) / w.scale, 0.0)
     expression = float(sigmoid(np.array(x @ w.gate[:-1] + w.gate[-1])))
+    # a unit is there only if there is an expression
+    shares = np.clip(shares * expression, 1e-6, 1.0)
     votes, count = named.sum(0), len(named)
     chosen = [
         i for i in np.argsort(-shares) if shares[i] >= w.thresholds[i] and votes[i] >= MAJORITY * count

@@ -63,7 +63,7 @@ FLOOR = 0.6
 """Motion floor: largest displacement of an expressive region, 1/100 inter-ocular distance. Under it the
 evidence is refused; docs/motion-evidence.md has the measurement."""
 
-CEILING = 9.9
+CEILING = 7.5
 """Motion ceiling: largest displacement of an expressive region, 1/100 inter-ocular distance. Over it the motion is
 larger than a micro-expression (an ordinary expression, a grimace, a head turn that was not removed) and the evidence is
 refused; docs/motion-evidence.md has the measurement."""

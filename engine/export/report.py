@@ -153,6 +153,7 @@ def _expression(
         ),
         "text": words.text(record),
         "probabilities": " · ".join(f"{name} {value:.2f}" for name, value in scores.items()),
+        "agreement": words.agreement(record),
         "model": (record.get("description") or {}).get("model", "")
         + (f" (stood in for {fallback['model']}: {words.reason(fallback['reason'])})" if fallback else ""),
         "onset": onset,

@@ -33,7 +33,15 @@ COLUMNS = (
         *UNIT_COLUMNS,
         "other_units",
     ),
-    *("text", "model", "profile", *(f"quality_{name}" for name in QUALITY), "evidence"),
+    *(
+        "text",
+        "model",
+        "profile",
+        "readings",
+        "agreement",
+        *(f"quality_{name}" for name in QUALITY),
+        "evidence",
+    ),
 )
 
 FORMULA = re.compile(r"^[=+\-@\t\r]")
@@ -78,6 +86,8 @@ def _row(record: Mapping[str, Any], name: str) -> dict[str, Any]:
         "text": words.text(record),
         "model": (description or {}).get("model"),
         "profile": (description or {}).get("profile"),
+        "readings": (description or {}).get("readings"),
+        "agreement": (description or {}).get("agreement"),
         "other_units": "+".join(str(au) for au in scores if au not in UNITS),
     }
     row |= {name: None if emotion is None else emotion["scores"].get(name) for name in COARSE}

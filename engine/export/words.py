@@ -8,7 +8,7 @@ from typing import Any
 from mellm.engine.facs.action_units import notation
 from mellm.engine.results.reasons import reason, undescribed
 
-__all__ = ["coarse", "facs", "headline", "probability", "reason", "text", "undescribed", "units"]
+__all__ = ["agreement", "coarse", "facs", "headline", "probability", "reason", "text", "undescribed", "units"]
 
 
 def units(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -36,6 +36,14 @@ def probability(record: Mapping[str, Any]) -> float | None:
 def text(record: Mapping[str, Any]) -> str:
     """The describer's sentence on one line, empty without one."""
     return " ".join(str((record.get("description") or {}).get("text") or "").split())
+
+
+def agreement(record: Mapping[str, Any]) -> str:
+    """``agreement of 8 readings 0.94``; empty where the moment was read once."""
+    description = record.get("description") or {}
+    if description.get("agreement") is None:
+        return ""
+    return f"agreement of {description['readings']} readings {description['agreement']:.2f}"
 
 
 def headline(record: Mapping[str, Any]) -> str:

@@ -77,13 +77,17 @@ def event_data(expression: Expression, record: dict[str, Any]) -> dict[str, Any]
 def description_record(description: Description) -> dict[str, Any]:
     """A describer's answer as JSON. ``latency_ms`` is the only field that differs between two equal runs.
 
-    ``fallback`` is there only when a stand-in answered: the model that was to answer and why it did not.
+    ``readings`` (how often the moment was read; beside each unit, how many of them name it) and ``agreement`` are there
+    only where it was read several times, ``fallback`` only when a stand-in answered: the model that was to answer and
+    why it did not.
     """
     emotion, fallback = description.emotion, description.fallback
     return {
         "text": description.text,
         "action_units": [
-            {"au": u.au, "side": u.side, "score": round(u.score, 4)} for u in description.action_units
+            {"au": u.au, "side": u.side, "score": round(u.score, 4)}
+            | ({} if u.readings is None else {"readings": u.readings})
+            for u in description.action_units
         ],
         "emotion": None
         if emotion is None
@@ -91,6 +95,11 @@ def description_record(description: Description) -> dict[str, Any]:
         "model": description.model,
         "profile": description.profile,
         "latency_ms": round(description.latency_ms, 1),
+        **(
+            {}
+            if description.agreement is None
+            else {"readings": description.readings, "agreement": round(description.agreement, 4)}
+        ),
         **({} if fallback is None else {"fallback": {"model": fallback.model, "reason": fallback.reason}}),
     }
 
