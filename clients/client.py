@@ -31,7 +31,7 @@ from mellm.clients.link import Link, Lost, address
 from mellm.stream.errors import ProtocolError, UsageError
 from mellm.stream.protocol import client_messages as said
 from mellm.stream.protocol import wire
-from mellm.stream.protocol.client_messages import Shown
+from mellm.stream.protocol.client_messages import EvidenceKind
 from mellm.stream.protocol.events import Event, Filter, Position
 
 logger = logging.getLogger(__name__)
@@ -134,7 +134,7 @@ class Session:
             raise lost.error from None
 
     async def evidence(
-        self, expression: str, *, shown: Shown = "motion", timeout_s: float = 10.0
+        self, expression: str, *, shown: EvidenceKind = "motion", timeout_s: float = 10.0
     ) -> bytes | None:
         """A picture of an expression as PNG; ``None`` when the server has none (any more).
 

@@ -11,9 +11,9 @@ import numpy as np
 from mellm.detectors.flow import FlowEstimator, Preset, create
 from mellm.detectors.patches import CROP_IOD, anchor, apply, cut
 from mellm.detectors.regions import INDEX
-from mellm.detectors.sheet import BUMP, Sheet
 from mellm.detectors.signals import FEATURES, Geometry, TrackSignals
 from mellm.detectors.stepmodel import StepModel
+from mellm.detectors.textured_plane import BUMP, TexturedPlane
 from mellm.detectors.types import F32, U8
 from mellm.detectors.windows import STEP_NS
 
@@ -51,7 +51,7 @@ class FlowBench:
 
 def steps(model: StepModel | None = None, *, count: int = 150, iod: float = 100.0) -> StepBench:
     """Time ``count`` grid steps on drawn 720p pictures of a swaying sheet at 50 frames a second."""
-    sheet = Sheet(iod, (720, 1280))
+    sheet = TexturedPlane(iod, (720, 1280))
     pictures = [
         (sheet.draw((sway, 0.5 * sway)), sheet.landmarks((sway, 0.5 * sway))) for sway in range(0, 20, 2)
     ]
@@ -97,7 +97,7 @@ def moving_brow(motion: float, *, noise: float = 4.0, region: str = "brow_inner_
 
     :param motion: 1/100 inter-ocular distance
     """
-    sheet = Sheet(90.0)
+    sheet = TexturedPlane(90.0)
     landmarks = sheet.landmarks()
     held = anchor(landmarks, sheet.size)
     assert held is not None

@@ -56,6 +56,10 @@ __all__ = [
     "TrackSignals",
 ]
 
+VERSION = 1
+"""Of how signals are measured. Raise it with every change that moves them: networks trained before are then refused
+(:mod:`mellm.detectors.recipe`)."""
+
 BASELINES_NS = (100_000_000, 300_000_000)
 """Time spans over which motion is measured."""
 

@@ -13,20 +13,16 @@ import json
 from collections.abc import Callable, Mapping
 from math import log
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Protocol
 
 import numpy as np
 
+from mellm.detectors import recipe
+from mellm.detectors.onnx import Device, session
 from mellm.detectors.signals import FEATURES, PER_BASELINE
 from mellm.detectors.types import F32
 from mellm.detectors.windows import STEP_NS
-from mellm.stream.errors import (
-    MissingExtra,
-    ModelCorrupt,
-    ModelMissing,
-    ModelOutputInvalid,
-    ProviderUnavailable,
-)
+from mellm.stream.errors import ModelCorrupt, ModelMissing, ModelOutputInvalid
 
 SPOT_AUS = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 24, 26)
 """Action units the network tells, in the order of its outputs."""
@@ -34,14 +30,8 @@ SPOT_AUS = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 24, 26)
 ME, MACRO, APEX, ONSET, OFFSET, TO_ONSET, TO_OFFSET, AU0 = range(8)
 OUTPUTS = AU0 + len(SPOT_AUS)
 
-Device: TypeAlias = Literal["auto", "cpu", "cuda", "tensorrt"]
-
-_PROVIDERS: dict[Device, str] = {
-    "auto": "CPUExecutionProvider",
-    "cpu": "CPUExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "tensorrt": "TensorrtExecutionProvider",
-}
+RETRAIN = "mellm train spotter"
+"""The command that makes a model for this version."""
 
 SHIPPED = Path(__file__).parent / "models" / "spotter.onnx"
 """The model that comes with the package."""
@@ -75,10 +65,11 @@ class StepModel(Protocol):
 class OnnxStepModel:
     """The network in an ONNX file, with its record (``.json``) beside it.
 
-    :param device: ``auto``, ``cpu``, ``cuda`` or ``tensorrt``; the network is so small that the CPU wins
-    :raises ProviderUnavailable: the device asked for is not there
+    :param device: ``auto`` is the CPU: a step takes 0.1 ms there, less than a copy to a GPU
+    :raises ProviderUnavailable: the device asked for is not there, or does not work
     :raises ModelMissing: there is no such file
     :raises ModelCorrupt: hash, metadata or shapes are not those of a spotter
+    :raises ModelMismatch: it was trained on signals that are measured in another way than this version does
     """
 
     def __init__(self, path: Path | None = None, *, device: Device = "auto", threads: int = 1) -> None:
@@ -90,8 +81,8 @@ class OnnxStepModel:
                 f"{self.path.name} has SHA-256 {self.sha256[:12]}…, its record says {record.get('sha256')!s:.12}…",
                 remedy="install the package anew, or train the model again",
             )
-        self._session = _session(self.path, device, threads)
-        facts: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
+        self._session = session(self.path, "cpu" if device == "auto" else device, threads)
+        facts = self._session.metadata
         try:
             self.version = facts["mellm.version"]
             self._delay = int(facts["mellm.delay_steps"])
@@ -104,6 +95,7 @@ class OnnxStepModel:
         if aus != SPOT_AUS or grid_ns != STEP_NS:
             raise ModelCorrupt(f"{self.path.name} speaks of action units {aus} every {grid_ns / 1e6} ms")
         self._check_shapes()
+        recipe.require(record, recipe.of_signals(), self.path.name, RETRAIN)
 
     @property
     def delay_steps(self) -> int:
@@ -118,7 +110,7 @@ class OnnxStepModel:
     @property
     def provider(self) -> str:
         """The execution provider in use."""
-        return str(self._session.get_providers()[0])
+        return self._session.provider
 
     def start(self) -> F32:
         """A zero state: the past of a new segment is a still face."""
@@ -126,11 +118,7 @@ class OnnxStepModel:
 
     def step(self, features: F32, state: F32) -> tuple[F32, F32]:
         """See :class:`StepModel`."""
-        y, state_out = self._session.run(
-            ["y", "state_out"], {"x": features.reshape(1, FEATURES), "state": state}
-        )
-        if not (np.isfinite(y).all() and np.isfinite(state_out).all()):
-            raise ModelOutputInvalid(f"{self.path.name} answered with NaN or infinity")
+        y, state_out = self._session.run({"x": features.reshape(1, FEATURES), "state": state})
         return np.asarray(y[0], np.float32), np.asarray(state_out, np.float32)
 
     def _check_shapes(self) -> None:
@@ -140,9 +128,8 @@ class OnnxStepModel:
             "y": [1, OUTPUTS],
             "state_out": [1, self._size],
         }
-        ends = [*self._session.get_inputs(), *self._session.get_outputs()]
-        found = {end.name: list(end.shape) for end in ends}
-        if found != wanted:
+        found = self._session.shapes()
+        if list(found.items()) != list(wanted.items()):  # their order, too: outputs come by place
             raise ModelCorrupt(f"{self.path.name} is no spotter: shapes {found}, expected {wanted}")
 
 
@@ -223,28 +210,3 @@ def _read(path: Path) -> tuple[bytes, dict[str, Any]]:
     if not isinstance(record, dict):
         raise ModelCorrupt(f"the record of {path.name} is not an object")
     return data, record
-
-
-def _session(path: Path, device: Device, threads: int) -> Any:
-    """An ONNX Runtime session. ``auto`` is the CPU: a step takes 0.1 ms there, less than a copy to a GPU."""
-    try:
-        import onnxruntime as ort
-    except ImportError as error:
-        raise MissingExtra(
-            "ONNX Runtime is not installed", remedy="pip install 'mellm-live[cpu]' (or [gpu])"
-        ) from error
-    wanted = _PROVIDERS[device]
-    if wanted not in ort.get_available_providers():
-        raise ProviderUnavailable(
-            f"{device} was asked for, ONNX Runtime here offers {', '.join(ort.get_available_providers())}",
-            remedy="use --device auto, or install mellm-live[gpu]",
-        )
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = threads
-    try:
-        # the CPU stands behind a GPU for operators that the GPU lacks
-        return ort.InferenceSession(
-            str(path), options, providers=list(dict.fromkeys([wanted, _PROVIDERS["cpu"]]))
-        )
-    except Exception as error:  # onnxruntime's own error classes are not public
-        raise ModelCorrupt(f"{path.name} cannot be loaded: {error}") from error

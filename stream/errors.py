@@ -3,6 +3,7 @@
 ::
 
     MellmError
+    ├── InternalError              nobody foresaw it; whatever failed is started again (retryable)
     ├── UsageError                 a flag, setting or call that cannot be obeyed
     │   ├── ConfigError            a configuration key or value
     │   ├── PurposeRefused         a purpose that the project does not serve
@@ -21,6 +22,7 @@
     ├── ModelError                 weights and inference sessions
     │   ├── ModelMissing           not in the cache
     │   ├── ModelCorrupt           hash, shape or format is wrong
+    │   ├── ModelMismatch          trained on other input than this version gives
     │   ├── ProviderUnavailable    the device asked for is not there
     │   └── ModelOutputInvalid     NaN or wrong shape at run time
     ├── FaceError                  a picture that holds no usable face
@@ -58,6 +60,23 @@ class MellmError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message} — {self.remedy}" if self.remedy else self.message
+
+
+class InternalError(MellmError):
+    """Something failed that nobody foresaw, or stood still. The log has the trace."""
+
+    code = "internal"
+    retryable = True
+
+    @classmethod
+    def of(cls, where: str, error: BaseException) -> InternalError:
+        """For an error of somebody else's; it becomes the cause.
+
+        :param where: what it ended
+        """
+        made = cls(f"{where} failed ({type(error).__name__})", remedy="it is started again; see the log")
+        made.__cause__ = error
+        return made
 
 
 class UsageError(MellmError):
@@ -171,6 +190,12 @@ class ModelCorrupt(ModelError):
     """The weights have the wrong hash, shape or format."""
 
     code = "model_corrupt"
+
+
+class ModelMismatch(ModelError):
+    """The weights were trained on other input than this version gives them."""
+
+    code = "model_mismatch"
 
 
 class ProviderUnavailable(ModelError):

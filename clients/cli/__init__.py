@@ -25,7 +25,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "analyze": ("mellm.clients.cli.analyze", "Analyse recordings into a run folder."),
     "watch": ("mellm.clients.cli.watch", "Follow one source in the terminal."),
     "serve": ("mellm.clients.cli.serve", "Follow sources and push results to WebSocket clients."),
-    "listen": ("mellm.clients.cli.listen", "Print what a server pushes."),
+    "listen": ("mellm.clients.cli.listen", "Show events from a server."),
     "export": (
         "mellm.clients.cli.export",
         "Write a run as CSV, JSON lines, ELAN, WebVTT, SubRip or a report.",
@@ -73,7 +73,7 @@ class _Verbs(click.Group):
         if args and args[0] not in VERBS and not args[0].startswith("-"):
             near = difflib.get_close_matches(args[0], VERBS, 1)
             remedy = f"did you mean {near[0]!r}?" if near else "`mellm --help` lists the verbs"
-            raise UsageError(f"there is no verb {args[0]!r}", remedy=remedy)
+            raise UsageError(f"unknown command {args[0]!r}", remedy=remedy)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -98,7 +98,7 @@ class _Verbs(click.Group):
 def mellm(verbose: bool, log_format: str) -> None:
     """Spot and describe facial micro-expressions, live and in recordings.
 
-    A measurement of facial motion with uncertainty; no lie detector, no basis for decisions about people.
+    A measurement of facial motion, with errors. Not a lie detector. Do not use it to decide about people.
     """
     from mellm.clients.cli.logs import start
 

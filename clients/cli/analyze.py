@@ -11,6 +11,7 @@ import click
 
 from mellm.clients.cli.common import (
     clock,
+    counted,
     json_flag,
     make_describer,
     one_line,
@@ -60,8 +61,8 @@ def analyze(
     """Analyse recordings (mp4, mkv, mov, avi, webm, gif, or a folder of images with --fps).
 
     Writes events.jsonl, expressions.jsonl, evidence/ and run.json to the folder named with --out, and prints each
-    expression as it is found. An interrupted run goes on when the same command is given again. Exit code 5: expressions
-    were found and the describer answered for none of them.
+    expression as it is found. An interrupted run continues when the same command is given again. Exit code 5:
+    expressions were found and the describer answered for none of them.
     """
     settings = settings_from(flags, purpose="self-use")
     known = _markers(markers)  # a file that cannot be read is told before an hour of analysis, not after it
@@ -71,7 +72,7 @@ def analyze(
         )
     except KeyboardInterrupt:
         # a line of its own: the terminal shows ^C before it
-        click.echo(f"\nmellm: interrupted; the same command goes on in {out}", err=True)
+        click.echo(f"\nmellm: interrupted; the same command continues in {out}", err=True)
         return 130
     for source, error in result.failures:
         said = " ".join(str(error).split())
@@ -79,9 +80,9 @@ def analyze(
     for warning in result.warnings:
         click.echo(f"mellm: warning: {warning}", err=True)
     if len(result.failures) < len(paths):
-        more = f" ({result.larger} larger motions not counted)" if result.larger else ""
-        count = result.expressions - result.larger
-        click.echo(f"{count} expressions{more}; {out}/expressions.jsonl", err=True)
+        more = f" ({counted(result.larger, 'larger motion')} not counted)" if result.larger else ""
+        found = counted(result.expressions - result.larger, "expression")
+        click.echo(f"{found}{more}; {out}/expressions.jsonl", err=True)
         if report:
             _report(out, known, no_faces=no_faces or no_evidence)
     if result.failures:
@@ -89,7 +90,10 @@ def analyze(
     lost = result.undescribed.total()
     if lost:
         why = ", ".join(f"{count} {reason}" for reason, count in sorted(result.undescribed.items()))
-        click.echo(f"mellm: {lost} of {result.expressions} expressions have no description ({why})", err=True)
+        click.echo(
+            f"mellm: {lost} of {counted(result.expressions, 'expression')} without a description ({why})",
+            err=True,
+        )
     return DescriberError.exit_code if lost and lost == result.expressions else 0
 
 
@@ -126,13 +130,13 @@ def run(
     :param consent: reference by which ``mellm purge --subject`` finds the run
     """
     from mellm.engine.analysis import offline
-    from mellm.engine.analysis.pipeline_factory import ChainFactory
+    from mellm.engine.analysis.pipeline_factory import PipelineFactory
     from mellm.engine.governance.consent import reference
     from mellm.engine.provenance import versions
     from mellm.engine.results.run_folder import RunFolder
 
     describer = make_describer(settings)
-    factory = ChainFactory(settings, describer.recipe)
+    factory = PipelineFactory(settings, describer.recipe)
     decides = {
         "purpose": settings.purpose,
         "describer": describer.name,
@@ -203,7 +207,7 @@ class Terminal:
         elif source in self._tasks:
             self._bar.remove_task(self._tasks.pop(source))
         if state == "skipped":
-            click.echo(f"{source}: finished in an earlier session of this run", err=True)
+            click.echo(f"{source}: already analysed; nothing to do", err=True)
 
     def advance(self, source: str, media_ns: int, total_ns: int | None) -> None:
         """Media time analysed.

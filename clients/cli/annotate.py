@@ -28,7 +28,7 @@ def annotate(video: Path, run: Path, out: Path | None, source: str | None, devic
     """
     from rich.console import Console
 
-    from mellm.engine.analysis.pipeline_factory import ChainFactory
+    from mellm.engine.analysis.pipeline_factory import PipelineFactory
     from mellm.engine.config import load
     from mellm.engine.export.annotate import annotate as write
     from mellm.engine.results.run_reader import read_run
@@ -43,7 +43,7 @@ def annotate(video: Path, run: Path, out: Path | None, source: str | None, devic
     settings = load(
         None, {"faces.device": device, "faces.max_faces": found.state["settings"].get("max_faces")}
     )
-    chain = ChainFactory(settings).make(name)
+    chain = PipelineFactory(settings).make(name)
     with (
         open_source(str(video), id=name, live=False, fps=found.state["settings"].get("fps")) as opened,
         Console(stderr=True).status("") as status,

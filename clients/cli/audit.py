@@ -31,7 +31,7 @@ def verify(file: Path, head: Path | None) -> int:
     if not found.intact:
         raise AuditError(
             f"{file}: line {found.line}: {found.reason}",
-            remedy=f"the first {found.lines} lines hold together; compare with a backup",
+            remedy=f"the first {found.lines} lines are intact; compare with a backup",
         )
-    click.echo(f"{file}: {found.lines} lines hold together")
+    click.echo(f"{file}: {found.lines} lines, chain intact")
     return 0

@@ -37,7 +37,7 @@ def bench(seconds: float, as_json: bool, **flags: Any) -> None:
     from mellm.detectors.bench import steps
     from mellm.detectors.spotting import OnnxStepModel
     from mellm.engine.analysis import bench as measure
-    from mellm.engine.analysis.pipeline_factory import ChainFactory
+    from mellm.engine.analysis.pipeline_factory import PipelineFactory
     from mellm.engine.provenance import machine, versions
     from mellm.stream.sources import open_source
 
@@ -45,7 +45,7 @@ def bench(seconds: float, as_json: bool, **flags: Any) -> None:
     sample = SAMPLE / "sample.mp4"
     with open_source(str(sample), id="bench", live=False) as source:
         sample_fps = source.info.declared_fps or 50.0
-    factory = ChainFactory(settings)
+    factory = PipelineFactory(settings)
     rows: list[dict[str, Any]] = []
 
     def tell(row: dict[str, Any], said: str) -> None:

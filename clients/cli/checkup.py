@@ -16,7 +16,7 @@ State = Literal["ok", "warning", "error"]
 TIMEOUT_S: Final = 5.0
 MAX_BYTES: Final = 8 << 20
 LATE_S: Final = 0.5
-"""Capture to score: above this a camera's results are late (L1 of docs/reliability.md)."""
+"""Capture to score: above this a camera's results are late (L1 of docs/results/reliability.md)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +172,7 @@ def _terms(parts: Mapping[str, float]) -> str:
 
 def _health(answer: Any) -> Finding:
     if answer.status_code == 200:
-        return Finding("health", "ok", "nothing stands still")
+        return Finding("health", "ok", "all workers running")
     return Finding("health", "error", f"HTTP {answer.status_code}: {_reason(answer)}")
 
 

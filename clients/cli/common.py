@@ -113,6 +113,11 @@ def clock(milliseconds: float) -> str:
     return f"{hours}:{tail}" if hours else tail
 
 
+def counted(number: int, thing: str) -> str:
+    """``1 expression``, ``2 expressions``."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
 def units(record: dict[str, Any]) -> str:
     """``AU1+2 both, AU12 left`` from a record's description."""
     found = (record.get("description") or {}).get("action_units") or []

@@ -24,7 +24,7 @@ def compare(
     """Put the same questions to many multimodal models and report their answers side by side.
 
     FILE (TOML) lists contestants and tasks: docs/how-to/compare-models.md. API keys come from the environment. Answers
-    are kept in the folder of --out: the same command goes on where a run stopped, and asks nothing twice.
+    are kept in the folder of --out: the same command continues where a run stopped, and asks nothing twice.
 
     Exit code 5: an endpoint was asked no more before the end (wrong key, no such model, away); the report is there.
     """

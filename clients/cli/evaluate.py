@@ -69,7 +69,7 @@ class _OfDataSets(click.Command):
 @click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Of the building.")
 @click.option("--out", type=_PATH, help="Write report.json, report.md and plots there.")
 @click.option(
-    "--page", type=_PATH, help="Put the report between the marks of this page, e.g. docs/spotting.md."
+    "--page", type=_PATH, help="Put the report between the marks of this page, e.g. docs/results/spotting.md."
 )
 @json_flag
 @click.option("--tune", is_flag=True, help="Choose SpottingOptions on validation sets instead.")

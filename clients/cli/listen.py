@@ -40,7 +40,7 @@ def listen(
     token_env: str,
     as_json: bool,
 ) -> None:
-    """Print what the server at WS_URL pushes, and go on after a break without loss or repeat."""
+    """Show events from the server at WS_URL; after a break it continues without loss or repeat."""
     asyncio.run(_listen(url, sources, types, min_score, after, os.environ.get(token_env), as_json))
 
 

@@ -59,12 +59,12 @@ def build(
     :param inlets: where clients' pictures arrive, for sources whose address is ``push:``
     """
     from mellm.engine.analysis.live import LiveEngine
-    from mellm.engine.analysis.pipeline_factory import ChainFactory
+    from mellm.engine.analysis.pipeline_factory import PipelineFactory
     from mellm.stream.capture.runner import RunnerOptions, SourceRunner
     from mellm.stream.sources import SourceOptions
 
     describer = make_describer(settings)
-    factory = ChainFactory(settings, describer.recipe)
+    factory = PipelineFactory(settings, describer.recipe)
 
     def runner(source: SourceSettings) -> SourceRunner:
         chosen = SourceOptions(mirrored=source.mirrored)

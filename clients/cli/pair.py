@@ -15,7 +15,7 @@ from mellm.stream.errors import UsageError
 
 if TYPE_CHECKING:
     from mellm.engine.describe.base import Recipe
-    from mellm.engine.evidence.picture_pair import PairEvidence
+    from mellm.engine.evidence.picture_pair import PicturePair
 
 RECIPES = ("live", "mellm-v1", "mellm-v3")
 
@@ -97,6 +97,7 @@ def flowmap(
 def describe(onset: str, apex: str, as_json: bool, **flags: Any) -> None:
     """Describe what moved between the pictures ONSET and APEX: action units, coarse emotion, a sentence."""
     from mellm.engine.describe import DescribeContext
+    from mellm.engine.describe.retry import ask
     from mellm.engine.evidence.picture_pair import pair_evidence
     from mellm.engine.results.expressions import DISCLAIMER, description_record
 
@@ -106,7 +107,7 @@ def describe(onset: str, apex: str, as_json: bool, **flags: Any) -> None:
         found = pair_evidence(onset, apex, describer.recipe, device=settings.faces.device)
         refused = found.evidence.refused or _below_floor(found)
         context = DescribeContext(deadline_s=max(settings.describer.deadline_s, settings.describer.timeout_s))
-        answer = None if refused else describer.describe(found.evidence, context)
+        answer = None if refused else ask(describer, found.evidence, context)
     finally:
         describer.close()
     reason = refused or (answer.abstained if answer else None)
@@ -122,7 +123,7 @@ def describe(onset: str, apex: str, as_json: bool, **flags: Any) -> None:
         click.echo(spoken(record))
 
 
-def _report(onset: str, apex: str, found: PairEvidence) -> dict[str, Any]:
+def _report(onset: str, apex: str, found: PicturePair) -> dict[str, Any]:
     """What JSON says of a pair: face, flow statistics, region table."""
     from mellm.engine.results.expressions import quality_record
 
@@ -143,20 +144,20 @@ def _report(onset: str, apex: str, found: PairEvidence) -> dict[str, Any]:
     }
 
 
-def _below_floor(found: PairEvidence) -> str | None:
+def _below_floor(found: PicturePair) -> str | None:
     """Reason why this face is too small or turned too far to be described."""
     quality = found.quality
     return quality.reasons[0] if quality is not None and quality.verdict == "refused" else None
 
 
-def _remarks(found: PairEvidence) -> list[str]:
+def _remarks(found: PicturePair) -> list[str]:
     from mellm.engine.results.reasons import reason as said
 
     reasons = (found.evidence.refused, _below_floor(found))
     return [said(code) for code in reasons if code is not None]
 
 
-def _write(out: Path, found: PairEvidence) -> None:
+def _write(out: Path, found: PicturePair) -> None:
     import cv2
 
     _, png = cv2.imencode(".png", found.evidence.motion_map)

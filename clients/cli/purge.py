@@ -16,7 +16,7 @@ import click
 from mellm.clients.cli.common import json_flag
 
 if TYPE_CHECKING:
-    from mellm.engine.governance.erase import Gone
+    from mellm.engine.governance.erase import ErasureReport
     from mellm.stream.log.erasure import Selection
 
 REASON = "purge"
@@ -52,7 +52,7 @@ def purge(
     dry_run: bool,
     as_json: bool,
 ) -> int:
-    """Erase events, motion maps and results, so that no file of mellm holds them any more.
+    """Permanently delete events, motion maps and results from all mellm files.
 
     What is chosen by several options must fit all of them. Takes from the server's log and motion maps, and from the
     run folders named with --run. The server that uses the log must be stopped. Numbers of erased events are not used
@@ -61,7 +61,7 @@ def purge(
     """
     from mellm.clients.cli.serve import audit_path, journal_path
     from mellm.engine.config import load
-    from mellm.engine.governance.erase import Keeper, erase_run
+    from mellm.engine.governance.erase import DataStore, erase_run
     from mellm.stream.errors import JournalError, UsageError
     from mellm.stream.log.erasure import Selection
     from mellm.stream.log.journal import Journal
@@ -79,13 +79,15 @@ def purge(
         config, {"server.journal": journal, "server.keep_evidence": keep_evidence, "server.audit": audit_file}
     )
     path, maps = journal_path(settings), settings.server.keep_evidence
-    found: dict[str, Gone] = {}
+    found: dict[str, ErasureReport] = {}
     with _audit(None if dry_run else audit_path(settings), what, found):
         if journal is not None or config is not None or not runs:
             if not Path(path).exists():
                 raise UsageError(f"there is no event log {path}", remedy="name it with --journal or --config")
             with Journal(path) as log:
-                found[str(path)] = Keeper(log, maps).erase(what, reason=REASON, dry_run=dry_run, vacuum=True)
+                found[str(path)] = DataStore(log, maps).erase(
+                    what, reason=REASON, dry_run=dry_run, vacuum=True
+                )
         for run in runs:
             found[str(run)] = erase_run(run, what, reason=REASON, moment=rfc3339(now), dry_run=dry_run)
     for place, gone in found.items():
@@ -106,7 +108,7 @@ def _age_ns(text: str) -> int:
 
 
 @contextmanager
-def _audit(path: Path | None, what: Selection, found: dict[str, Gone]) -> Iterator[None]:
+def _audit(path: Path | None, what: Selection, found: dict[str, ErasureReport]) -> Iterator[None]:
     """One line about what has been found and erased, also when it ends half done. A log that cannot be written is
     told before anything is erased."""
     from dataclasses import asdict
@@ -127,7 +129,7 @@ def _audit(path: Path | None, what: Selection, found: dict[str, Gone]) -> Iterat
             )
 
 
-def _tell(place: str, gone: Gone, dry_run: bool, as_json: bool) -> None:
+def _tell(place: str, gone: ErasureReport, dry_run: bool, as_json: bool) -> None:
     if as_json:
         told: dict[str, Any] = {"place": place, "dry_run": dry_run, **gone.as_dict()}
         click.echo(json.dumps(told, ensure_ascii=False))
@@ -137,6 +139,6 @@ def _tell(place: str, gone: Gone, dry_run: bool, as_json: bool) -> None:
     click.echo(f"{place}: {verb} {gone.events} events, {files}, of {len(gone.expressions)} expressions")
     if gone.unknown:
         click.echo(
-            f"{place}: {gone.unknown} more motion maps belong to nobody that the log knows; --older-than chooses them",
+            f"{place}: {gone.unknown} more motion maps have no entry in the journal; --older-than chooses them",
             err=True,
         )

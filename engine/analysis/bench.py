@@ -21,7 +21,7 @@ import numpy as np
 from mellm.detectors.types import U8
 from mellm.engine.analysis.live import LiveEngine
 from mellm.engine.analysis.offline import seen_ahead
-from mellm.engine.analysis.pipeline import Chain
+from mellm.engine.analysis.pipeline import SourcePipeline
 from mellm.engine.describe.base import Describer
 from mellm.stream.capture.runner import RunnerOptions, SourceRunner
 from mellm.stream.errors import SourceEmpty
@@ -113,11 +113,15 @@ def _there_and_back(images: list[U8], repeat: int) -> Iterator[U8]:
 
 
 def live(
-    name: str, path: Path, make_chain: Callable[[str], Chain], describer: Describer, seconds: float
+    name: str,
+    path: Path,
+    make_pipeline: Callable[[str], SourcePipeline],
+    describer: Describer,
+    seconds: float,
 ) -> LiveFigures:
     """Play a clip at its own rate through a live engine."""
     runner = SourceRunner(str(path), id="bench", options=RunnerOptions(policy="live", realtime=True))
-    engine = LiveEngine([runner], make_chain, describer, _Deaf())
+    engine = LiveEngine([runner], make_pipeline, describer, _Deaf())
     cpu, started = _cpu_s(), time.monotonic()
     engine.start()
     while not engine.finished and time.monotonic() - started < seconds + 15:
@@ -138,9 +142,9 @@ def live(
     )
 
 
-def offline(name: str, path: Path, make_chain: Callable[[str], Chain]) -> OfflineFigures:
+def offline(name: str, path: Path, make_pipeline: Callable[[str], SourcePipeline]) -> OfflineFigures:
     """Analyse a clip as fast as it goes; evidence included, describing not."""
-    chain = make_chain("bench")
+    chain = make_pipeline("bench")
     started = time.monotonic()
     first = last = None
     with open_source(str(path), id="bench", live=False) as source, seen_ahead(source, chain) as all_seen:

@@ -1,12 +1,12 @@
 """The bounded queue between spotting and describing. Every job ends in exactly one terminal state.
 
-Two policies. *live*: a full queue gives up its lowest-scored job, and a job older than its deadline is dropped
-unasked, because an answer that late helps nobody. *offline*: a full queue makes the producer wait; nothing is
-dropped for want of time or room.
+What happens when room or time is short is the policy's (:mod:`mellm.engine.analysis.queue_policy`), who is asked again
+is :mod:`mellm.engine.describe.retry`'s. While the model cannot be reached jobs are held and the describer is left alone
+until it is worth another try.
 
-While the model cannot be reached jobs are held and the describer is left alone until it is worth another try. Live,
-a held job lives as long as its deadline; offline, as long as the describer has been gone for less than that. A job
-whose request may have reached the model is asked again once only: it could be what brings the model down.
+An exception anywhere in a job, in the describer or in whoever is told of its end, ends that job as
+``dropped(internal)`` and nothing else. A call that does not come back ends its job, too, and another thread takes the
+place of the one that waits for it.
 """
 
 from __future__ import annotations
@@ -16,38 +16,26 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from typing import Final
 
-from mellm.detectors.types import Expression
-from mellm.engine.describe.base import DescribeContext, Describer
-from mellm.engine.types import Evidence, Outcome
-from mellm.stream.errors import DescriberError, DescriberUnavailable
+from mellm.engine.analysis.queue_policy import POLICIES, Job, Policy, QueuePolicy
+from mellm.engine.describe import retry
+from mellm.engine.describe.base import Describer
+from mellm.engine.types import Outcome
+from mellm.stream.errors import DescriberError, DescriberUnavailable, MellmError
+from mellm.stream.worker import LIMIT_S, Abandoned, Turn, Vitals, Worker
+
+__all__ = ["DescribeQueue", "Job", "Policy", "QueueStats"]
 
 logger = logging.getLogger(__name__)
 
-HOLD_S = 0.5
-"""How long to wait before a job is tried again when the error does not say."""
-
-WITHDRAWN = "withdrawn"
+WITHDRAWN: Final = "withdrawn"
 """Reason of a job whose source's consent was withdrawn."""
 
-Policy: TypeAlias = Literal["live", "offline"]
+INTERNAL: Final = Outcome("dropped", "internal", None)
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Job:
-    """One expression that waits for words.
-
-    :param number: its place in the order of spotting
-    :param asked: calls that failed although the model may have begun on them
-    """
-
-    number: int
-    expression: Expression
-    evidence: Evidence
-    context: DescribeContext
-    born_ns: int = 0
-    asked: int = 0
+GRACE_S: Final = 0.5
+"""A call that is over its time by this stands still; by twice this, it will not come back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +52,15 @@ class QueueStats:
 
 
 class DescribeQueue:
-    """Runs a describer on worker threads.
+    """Runs a describer on workers. All methods may be called from any thread.
 
-    :param on_done: called once for every job, on a worker's or the submitter's thread, outside all locks
+    :param on_done: called once for every job, on a worker's or the submitter's thread, outside all locks; if it fails
+        it is called once more with ``dropped(internal)``
     :param capacity: jobs that may wait
+    :param workers: 0 for none: somebody calls :meth:`step`
     :param deadline_s: live: longest age of a job when its answer arrives; offline: longest single call
     :param clock_ns: monotonic nanoseconds
+    :param vitals: watches the workers
     """
 
     def __init__(
@@ -82,20 +73,22 @@ class DescribeQueue:
         workers: int = 1,
         deadline_s: float = 10.0,
         clock_ns: Callable[[], int] = time.monotonic_ns,
+        vitals: Vitals | None = None,
     ) -> None:
-        if capacity < 1 or workers < 1 or not deadline_s > 0:
+        if capacity < 1 or workers < 0 or not deadline_s > 0:
             raise ValueError(
                 f"capacity, workers and deadline must be positive: {capacity}, {workers}, {deadline_s}"
             )
         self._describer = describer
         self._on_done = on_done
-        self._policy = policy
+        self._policy: QueuePolicy = POLICIES[policy](int(deadline_s * 1e9))
         self._capacity = capacity
-        self._deadline_ns = int(deadline_s * 1e9)
+        self._longest_hold_ns = int(deadline_s * 1e9)
         self._clock_ns = clock_ns
         self._waiting: list[Job] = []
-        self._running: set[Job] = set()
-        self._ending: set[Job] = set()
+        self._running: dict[Job, int] = {}  # and which worker has it in hand
+        self._ending: dict[Job, Outcome] = {}
+        self._telling: dict[int, Job] = {}  # worker → the job whose end it tells
         self._withdrawn: set[str] = set()
         self._closing = False
         self._changed = threading.Condition()
@@ -104,12 +97,18 @@ class DescribeQueue:
         self._failing: str | None = None
         self._held_until_ns = 0
         self._gone_since_ns: int | None = None
-        self._threads = [
-            threading.Thread(target=self._work, name=f"mellm-describe-{i}", daemon=True)
-            for i in range(workers)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._workers = [self._worker(i, vitals) for i in range(workers)]
+        for worker in self._workers:
+            worker.start()
+
+    def _worker(self, number: int, vitals: Vitals | None) -> Worker:
+        return Worker(
+            f"describe-{number}",
+            lambda turn: self._work(number, turn),
+            on_death=lambda error: self._died(number, error),
+            vitals=vitals,
+            abandon_s=LIMIT_S + GRACE_S,
+        )
 
     def submit(self, job: Job) -> None:
         """Queue a job. Live: never waits. Offline: waits while the queue is full."""
@@ -118,7 +117,7 @@ class DescribeQueue:
         refused = "shutdown"
         with self._changed:
             self._submitted += 1
-            if self._policy == "offline":
+            if self._policy.waits_for_room:
                 self._changed.wait_for(lambda: len(self._waiting) < self._capacity or self._closing)
             if job.expression.source in self._withdrawn:
                 victim, refused = job, WITHDRAWN
@@ -127,13 +126,13 @@ class DescribeQueue:
             else:
                 self._waiting.append(job)
                 if len(self._waiting) > self._capacity:
-                    # ties: the oldest goes, its answer would be the least timely
-                    victim = min(self._waiting, key=lambda j: (j.expression.score, j.number))
+                    victim, refused = self._policy.victim(self._waiting), "overflow"
                     self._waiting.remove(victim)
-                    refused = "overflow"
                 self._changed.notify_all()
+            if victim is not None:
+                self._ending[victim] = Outcome("dropped", refused, None)
         if victim is not None:
-            self._finish(victim, Outcome("dropped", refused, None))
+            self._finish(victim)
 
     def withdraw(self, source: str) -> None:
         """End all jobs of this source, now and from now on (reason ``withdrawn``). Nobody hears what a call that runs
@@ -142,10 +141,12 @@ class DescribeQueue:
             self._withdrawn.add(source)
             ended = [job for job in (*self._waiting, *self._running) if job.expression.source == source]
             self._waiting = [job for job in self._waiting if job.expression.source != source]
-            self._running.difference_update(ended)
+            for job in ended:
+                self._running.pop(job, None)
+                self._ending[job] = Outcome("dropped", WITHDRAWN, None)
             self._changed.notify_all()
         for job in ended:
-            self._finish(job, Outcome("dropped", WITHDRAWN, None))
+            self._finish(job)
         with self._changed:
             self._changed.wait_for(lambda: all(job.expression.source != source for job in self._ending))
 
@@ -172,102 +173,117 @@ class DescribeQueue:
 
     def close(self, timeout_s: float = 10.0) -> None:
         """Drop what waits (reason ``shutdown``), let running calls end, stop the workers."""
+        for worker in self._workers:
+            worker.stop()
         with self._changed:
             self._closing = True
             left, self._waiting = self._waiting, []
+            self._ending |= dict.fromkeys(left, Outcome("dropped", "shutdown", None))
             self._changed.notify_all()
         for job in left:
-            self._finish(job, Outcome("dropped", "shutdown", None))
+            self._finish(job)
         until = time.monotonic() + timeout_s
-        for thread in self._threads:
-            thread.join(max(0.0, until - time.monotonic()))
+        for worker in self._workers:
+            worker.join(max(0.0, until - time.monotonic()))
         self._describer.close()
+
+    def step(self) -> bool:
+        """Take the next job that is due and end it, or hold it for another try, on this thread. Never waits for one.
+
+        :returns: whether there was one
+        """
+        return self._step(-1, None)
 
     def _idle(self) -> bool:
         done = self._described + self._abstained + sum(self._dropped.values())
         return done == self._submitted and not self._running and not self._ending
 
-    def _work(self) -> None:
-        while True:
-            with self._changed:
-                found = self._next()
-                if found is None:
-                    return
-                job, late = found
-                self._running.add(job)
-                self._changed.notify_all()
-            try:
-                outcome = Outcome("dropped", "deadline", None) if late else self._run(job)
-                if outcome is not None and self._claim(job):
-                    self._finish(job, outcome)
-            finally:
-                with self._changed:
-                    self._running.discard(job)
-                    self._ending.discard(job)
-                    self._changed.notify_all()
+    # -- workers --------------------------------------------------------------------------------------
 
-    def _claim(self, job: Job) -> bool:
-        """Whether it is for this worker to end the job: :meth:`withdraw` may have done so."""
+    def _work(self, number: int, turn: Turn) -> None:
+        while True:
+            if self._step(number, turn):
+                turn.worked()
+                continue
+            with self._changed:
+                if self._closing:
+                    return
+                turn.rest()
+                if self._due(self._clock_ns()) is None:
+                    self._changed.wait(self._patience_s(self._clock_ns()))
+
+    def _step(self, number: int, turn: Turn | None) -> bool:
         with self._changed:
-            if job not in self._running:
+            now = self._clock_ns()
+            found = self._due(now)
+            if found is None:
                 return False
-            self._running.remove(job)
-            self._ending.add(job)
+            job, late = found
+            self._waiting.remove(job)
+            self._running[job] = number
+            self._changed.notify_all()
+        left_ns = self._policy.left_ns(job, now)
+        if turn is not None:
+            turn.beat(left_ns / 1e9 + GRACE_S)
+        outcome = Outcome("dropped", "deadline", None) if late else self._run(job, left_ns)
+        if outcome is not None and self._claim(job, outcome):
+            self._telling[number] = job
+            self._finish(job)
+        with self._changed:
+            self._changed.notify_all()
+        return True
+
+    def _died(self, number: int, error: MellmError) -> None:
+        """What a worker had in hand when it died or stopped answering."""
+        with self._changed:
+            held = [job for job, worker in self._running.items() if worker == number]
+            told = self._telling.pop(number, None)
+            if told is not None and told in self._ending:  # whether it was heard is unknown: not again
+                self._count(self._ending.pop(told))
+                self._changed.notify_all()
+        for job in held:
+            if self._claim(job, INTERNAL):
+                self._finish(job)
+
+    def _claim(self, job: Job, outcome: Outcome) -> bool:
+        """Whether it is for this thread to end the job: :meth:`withdraw` may have done so, or another worker."""
+        with self._changed:
+            if self._running.pop(job, None) is None:
+                return False
+            self._ending[job] = outcome
             return True
 
-    def _next(self) -> tuple[Job, bool] | None:
-        """Wait for a job, called with the lock held: one whose time is over, else the next to describe.
+    def _due(self, now: int) -> tuple[Job, bool] | None:
+        """With the lock held: a job whose time is over, else the next to describe, if it is time to.
 
-        :returns: the job and whether its time is over; ``None`` when the queue is closed and empty
+        :returns: the job and whether its time is over
         """
-        while True:
-            now = self._clock_ns()
-            if self._policy == "live":
-                for job in self._waiting:
-                    if now - job.born_ns >= self._deadline_ns:
-                        self._waiting.remove(job)
-                        return job, True
-            if self._waiting and (now >= self._held_until_ns or self._given_up(now)):
-                return self._pick(), False
-            if self._closing and not self._waiting:
-                return None
-            self._changed.wait(self._patience_s(now) if self._waiting else None)
+        for job in self._waiting:
+            end = self._policy.end_ns(job)
+            if end is not None and now >= end:
+                return job, True
+        held = now < self._held_until_ns and not self._policy.given_up(self._gone_since_ns, now)
+        return None if held or not self._waiting else (self._policy.first(self._waiting), False)
 
-    def _given_up(self, now: int) -> bool:
-        """Offline: the describer has been gone so long that jobs are dropped as they come, without a wait for each."""
-        gone = self._gone_since_ns
-        return self._policy == "offline" and gone is not None and now - gone >= self._deadline_ns
+    def _patience_s(self, now: int) -> float | None:
+        """Until something is due: the hold ends, or the first deadline passes. ``None`` when nothing waits."""
+        if not self._waiting:
+            return None
+        ends = [end for job in self._waiting if (end := self._policy.end_ns(job)) is not None]
+        return max(0.001, (min([self._held_until_ns, *ends]) - now) / 1e9)
 
-    def _patience_s(self, now: int) -> float:
-        """Until the hold ends or, live, until the first deadline passes."""
-        until = self._held_until_ns
-        if self._policy == "live":
-            until = min(until, min(job.born_ns for job in self._waiting) + self._deadline_ns)
-        return max(0.001, (until - now) / 1e9)
+    # -- one job --------------------------------------------------------------------------------------
 
-    def _pick(self) -> Job:
-        """Live: the highest score first. Offline: the order of spotting."""
-        if self._policy == "live":
-            job = max(self._waiting, key=lambda j: (j.expression.score, -j.number))
-        else:
-            job = min(self._waiting, key=lambda j: j.number)
-        self._waiting.remove(job)
-        return job
-
-    def _run(self, job: Job) -> Outcome | None:
+    def _run(self, job: Job, left_ns: int) -> Outcome | None:
         """Ask the describer.
 
         :returns: how the job ended; ``None`` when it is held for another try
         """
         if job.evidence.refused is not None:
             return Outcome("abstained", job.evidence.refused, None)
-        left_ns = self._deadline_ns
-        if self._policy == "live":
-            left_ns -= self._clock_ns() - job.born_ns
         try:
-            description = self._describer.describe(
-                job.evidence, replace(job.context, deadline_s=left_ns / 1e9)
-            )
+            context = replace(job.context, deadline_s=left_ns / 1e9)
+            description = self._describer.describe(job.evidence, context)
         except DescriberError as error:
             if isinstance(error, DescriberUnavailable) and self._hold(job, error):
                 return None
@@ -275,10 +291,11 @@ class DescribeQueue:
             known, self._failing = self._failing == error.code, error.code
             logger.log(logging.INFO if known else logging.ERROR, "%s: %s", job.expression.id, error)
             return Outcome("dropped", error.code, None)
-        except Exception:
-            # a bug in one describer must not leave its expressions without an end
+        except Abandoned:
+            raise
+        except BaseException:
             logger.exception("%s: the describer failed", job.expression.id)
-            return Outcome("dropped", "describer_failed", None)
+            return INTERNAL
         self._failing = None
         with self._changed:
             self._held_until_ns, self._gone_since_ns = 0, None
@@ -288,33 +305,47 @@ class DescribeQueue:
 
     def _hold(self, job: Job, error: DescriberUnavailable) -> bool:
         """Keep the job for another try if its time allows; everybody waits until the describer may be asked again."""
-        pause_ns = int((error.retry_after or HOLD_S) * 1e9)
+        pause_s = retry.pause_s(error, job.asked)
         with self._changed:
             now = self._clock_ns()
             if self._gone_since_ns is None:
                 self._gone_since_ns = now
-            self._held_until_ns = max(self._held_until_ns, now + min(pause_ns, self._deadline_ns))
-            since = job.born_ns if self._policy == "live" else self._gone_since_ns
-            asked = job.asked + error.reached
-            if job not in self._running:
-                return False  # it has been withdrawn
-            if self._closing or asked > 1 or now + pause_ns >= since + self._deadline_ns:
+            hold_ns = int((error.retry_after or retry.PAUSE_S) * 1e9)
+            self._held_until_ns = max(self._held_until_ns, now + min(hold_ns, self._longest_hold_ns))
+            if pause_s is None or self._closing:
                 return False
-            self._running.remove(job)
-            self._waiting.append(replace(job, asked=asked))
+            if now + pause_s * 1e9 >= self._policy.held_until_ns(job, self._gone_since_ns):
+                return False
+            if self._running.pop(job, None) is None:
+                return False  # it has been withdrawn
+            self._waiting.append(replace(job, asked=job.asked + error.reached))
             self._changed.notify_all()
             return True
 
-    def _finish(self, job: Job, outcome: Outcome) -> None:
+    def _finish(self, job: Job) -> None:
+        """Tell the end of a job that is in :attr:`_ending`, and count it."""
+        outcome = self._ending.get(job, INTERNAL)
         try:
             self._on_done(job, outcome)
-        finally:
-            with self._changed:
-                if outcome.state == "described":
-                    self._described += 1
-                elif outcome.state == "abstained":
-                    self._abstained += 1
-                else:
-                    reason = outcome.reason or "unknown"
-                    self._dropped[reason] = self._dropped.get(reason, 0) + 1
-                self._changed.notify_all()
+        except Abandoned:
+            raise
+        except BaseException:
+            logger.exception("%s: its end could not be told", job.expression.id)
+            outcome = INTERNAL
+            try:
+                self._on_done(job, outcome)
+            except Exception:
+                logger.exception("%s: nobody could be told of its end", job.expression.id)
+        with self._changed:
+            if self._ending.pop(job, None) is not None:
+                self._count(outcome)
+            self._changed.notify_all()
+
+    def _count(self, outcome: Outcome) -> None:
+        if outcome.state == "described":
+            self._described += 1
+        elif outcome.state == "abstained":
+            self._abstained += 1
+        else:
+            reason = outcome.reason or "unknown"
+            self._dropped[reason] = self._dropped.get(reason, 0) + 1

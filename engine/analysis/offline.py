@@ -21,15 +21,15 @@ from mellm.engine.analysis.describe_queue import DescribeQueue, Job
 from mellm.engine.analysis.pipeline import (
     MODEL_INVALID,
     STILL,
-    Chain,
     ChainCounts,
     FaceAppeared,
     FaceLost,
     PictureChanged,
     Seen,
+    SourcePipeline,
     Spotted,
 )
-from mellm.engine.analysis.prefetch import Ahead
+from mellm.engine.analysis.prefetch import Prefetcher
 from mellm.engine.describe.base import DescribeContext, Describer
 from mellm.engine.results.expressions import final_record, spotted_record
 from mellm.engine.results.reasons import is_counted
@@ -38,6 +38,7 @@ from mellm.engine.types import ActionUnit, Description, Emotion, Outcome
 from mellm.stream.errors import (
     MellmError,
     ModelCorrupt,
+    ModelMismatch,
     ModelMissing,
     ProviderUnavailable,
     RunError,
@@ -127,7 +128,7 @@ def recordings(paths: Sequence[str], fps: float | None = None) -> list[Recording
 def analyze(
     inputs: Sequence[Recording],
     run: RunFolder,
-    make_chain: Callable[[str], Chain],
+    make_pipeline: Callable[[str], SourcePipeline],
     describer: Describer,
     *,
     keep_evidence: bool = True,
@@ -164,7 +165,7 @@ def analyze(
             deadline_s=deadline_s,
         )
         try:
-            _one(recording, run, make_chain, queue, writer, watcher, result)
+            _one(recording, run, make_pipeline, queue, writer, watcher, result)
         finally:
             queue.close()
     return result
@@ -184,14 +185,14 @@ def _same(recording: Recording, run: RunFolder) -> None:
 def _one(
     recording: Recording,
     run: RunFolder,
-    make_chain: Callable[[str], Chain],
+    make_pipeline: Callable[[str], SourcePipeline],
     queue: DescribeQueue,
     writer: _Writer,
     watcher: Progress,
     result: RunResult,
 ) -> None:
     started = time.monotonic()
-    chain: Chain | None = None
+    chain: SourcePipeline | None = None
     info: SourceInfo | None = None
     shown = redact(recording.path)
     summary: dict[str, Any] = {"state": "done", "path": shown}
@@ -200,7 +201,7 @@ def _one(
         with open_source(recording.path, id=recording.id, live=False, fps=recording.fps) as source:
             info = source.info
             _must_end(info)
-            chain = make_chain(recording.id)
+            chain = make_pipeline(recording.id)
             watcher.source(recording.id, info, "open")
             seen_ns = _drain(source, chain, queue, writer, watcher)
             info = source.info
@@ -210,7 +211,7 @@ def _one(
             result.warnings.append(f"{shown}: {end.message}")
             logger.warning("%s: %s", shown, end.message)
         result.warnings += [f"{shown}: {remark}" for remark in _remarks(chain.counts)]
-    except (RunError, ModelMissing, ModelCorrupt, ProviderUnavailable):
+    except (RunError, ModelMissing, ModelCorrupt, ModelMismatch, ProviderUnavailable):
         raise  # the next recording would fare no better
     except MellmError as error:
         summary |= {"state": "failed", "error": {"code": error.code, "message": str(error)}}
@@ -265,16 +266,18 @@ def _items(source: Source) -> Iterator[Item]:
 
 
 @contextmanager
-def seen_ahead(source: Source, chain: Chain) -> Iterator[Iterator[Seen]]:
+def seen_ahead(source: Source, chain: SourcePipeline) -> Iterator[Iterator[Seen]]:
     """What a source shows, to its end: pictures are read on one thread, and faces found in them on another.
 
     :raises SourceError: while iterating: it broke
     """
-    with Ahead(_items(source)) as items, Ahead(map(chain.look, items)) as seen:
+    with Prefetcher(_items(source)) as items, Prefetcher(map(chain.look, items)) as seen:
         yield seen
 
 
-def _drain(source: Source, chain: Chain, queue: DescribeQueue, writer: _Writer, watcher: Progress) -> int:
+def _drain(
+    source: Source, chain: SourcePipeline, queue: DescribeQueue, writer: _Writer, watcher: Progress
+) -> int:
     first_ns: int | None = None
     last_ns = 0
     number = 0
@@ -313,7 +316,7 @@ def _take(output: object, number: int, queue: DescribeQueue, writer: _Writer) ->
 
 
 def _counts(
-    chain: Chain | None, spotted: int, described: int, abstained: int, dropped: dict[str, int]
+    chain: SourcePipeline | None, spotted: int, described: int, abstained: int, dropped: dict[str, int]
 ) -> dict[str, Any]:
     if chain is None:
         return {"captured": 0, "analysed": 0, "spotted": 0, "described": 0, "abstained": 0}

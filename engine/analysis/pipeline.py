@@ -25,7 +25,7 @@ from mellm.detectors.types import F32, U8, Expression, Face, Quality
 from mellm.detectors.windows import STEP_NS
 from mellm.engine.results.expressions import expression_id
 from mellm.engine.types import Evidence
-from mellm.stream.errors import MellmError, ModelOutputInvalid
+from mellm.stream.errors import InternalError, MellmError, ModelOutputInvalid
 from mellm.stream.frames import Frame, Gap, Item
 
 logger = logging.getLogger(__name__)
@@ -156,7 +156,7 @@ class _Track:
         return rows
 
 
-class Chain:
+class SourcePipeline:
     """Frames of one source → faces → motion signals → expressions → evidence.
 
     :meth:`push` is :meth:`look` and then :meth:`take`. The two share no state, so one thread may look at frames while
@@ -371,9 +371,12 @@ class Chain:
             pair = state.signals.pair(spot.onset_ns, spot.apex_ns, PAIR_WIDTH)
             evidence = self._build_evidence(pair)
             return replace(evidence, course=state.course(spot.apex_ns)), pair
-        except MellmError as error:
-            logger.warning("%s: no evidence at %.0f ms: %s", self.source, spot.apex_ns / 1e6, error)
+        except Exception as error:
             # an expression is never lost: it ends as abstained, with the reason
+            if not isinstance(error, MellmError):
+                logger.exception("%s: making evidence failed", self.source)
+                error = InternalError.of("making evidence", error)
+            logger.warning("%s: no evidence at %.0f ms: %s", self.source, spot.apex_ns / 1e6, error)
             return Evidence(np.zeros((1, 1, 3), np.uint8), (), {}, "none", refused=error.code), None
 
     def rate(self) -> float:

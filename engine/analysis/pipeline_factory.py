@@ -11,7 +11,7 @@ from mellm.detectors.analyzer import AnalyzerOptions, FaceAnalyzer
 from mellm.detectors.signals import FacePair
 from mellm.detectors.spotting import OnnxStepModel, Spotter, SpottingOptions
 from mellm.detectors.weights import store as weights
-from mellm.engine.analysis.pipeline import Chain
+from mellm.engine.analysis.pipeline import SourcePipeline
 from mellm.engine.config import Settings
 from mellm.engine.describe.base import Recipe
 from mellm.engine.evidence import motion_map, readings
@@ -19,13 +19,13 @@ from mellm.engine.types import Evidence
 
 
 @dataclass(frozen=True, slots=True)
-class ChainFactory:
+class PipelineFactory:
     """Makes one chain for each source; networks are loaded anew for each, since sources run on their own threads."""
 
     settings: Settings
     recipe: Recipe = "live"
 
-    def make(self, source: str, *, scores: bool = False, mirrored: bool = False) -> Chain:
+    def make(self, source: str, *, scores: bool = False, mirrored: bool = False) -> SourcePipeline:
         """A fresh chain.
 
         :raises ModelMissing: the face models were not pulled
@@ -35,7 +35,7 @@ class ChainFactory:
         analyzer = FaceAnalyzer(AnalyzerOptions(max_faces=self.settings.faces.max_faces, device=device))
         model = OnnxStepModel(device=device)
         options = self.spotting()
-        return Chain(
+        return SourcePipeline(
             source,
             analyzer,
             lambda: Spotter(model, options),

@@ -21,7 +21,7 @@ to be no faster, and a frame of 4096×2304 has 28 MB."""
 _POLL_S: Final = 0.1
 
 
-class Ahead(Generic[T], Iterator[T]):
+class Prefetcher(Generic[T], Iterator[T]):
     """Runs an iterable on a thread of its own, at most ``depth`` items ahead of whoever takes them.
 
     An exception of the iterable is raised in its place among the items. Leaving the ``with`` block ends the thread at

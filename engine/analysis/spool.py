@@ -21,6 +21,7 @@ from mellm.detectors.types import Expression, Quality
 from mellm.engine.analysis.describe_queue import Job
 from mellm.engine.describe.base import DescribeContext
 from mellm.engine.types import Evidence, RegionMotion
+from mellm.stream import private
 from mellm.stream.frames import FrameRef
 
 logger = logging.getLogger(__name__)
@@ -45,8 +46,8 @@ class Spool:
         path = self._path(job.expression.id)
         part = path.with_suffix(".part")
         try:
-            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with part.open("wb") as file:
+            private.folder(self.folder)
+            with open(part, "wb", opener=private.opener) as file:
                 np.savez(file, motion_map=job.evidence.motion_map, job=np.frombuffer(_dump(job), np.uint8))
             os.replace(part, path)
             self._failing = False

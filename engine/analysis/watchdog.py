@@ -2,7 +2,9 @@
 
 Whoever must not stand still *beats*; a thread of its own looks at the ages. It reports each stall once, with the stack
 of every thread (so that the cause is in the log), and once when it is over. ``/healthz`` answers 503 meanwhile, as far
-as the event loop can still answer; a supervisor that sees neither restarts the process.
+as the event loop can still answer; a supervisor that sees neither restarts the process. A worker that died is told in
+the same places until work flows through it again; the supervisor is not asked to restart the process for it, because
+the worker is started again by itself.
 """
 
 from __future__ import annotations
@@ -11,10 +13,14 @@ import asyncio
 import logging
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from mellm.stream.clock import Clock, MonotonicClock
+from mellm.stream.errors import InternalError, MellmError
+from mellm.stream.worker import Turn, Worker
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +29,13 @@ LOOP_LIMIT_S = 2.0
 TICK_S = 0.5
 STACK_LINES = 60
 """A process has few threads; more lines than this hide the cause."""
+
+LIMIT_S, ABANDON_S = 2.5, 10.0
+"""Of the watchdog itself; the event loop looks at it."""
+
+WorkerState: TypeAlias = Literal["failed", "recovered"]
+Told: TypeAlias = Callable[[str, WorkerState, MellmError | None], None]
+"""Name of a worker, what happened to it, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,54 +77,100 @@ class Heartbeats:
 
 
 class Watchdog:
-    """The thread that looks. Use as a context manager.
+    """The thread that looks; the :class:`~mellm.stream.worker.Vitals` of all workers of a process. Use as a context
+    manager.
 
-    :param on_alive: called at each look that finds nothing, such as a supervisor's keep-alive
+    :param on_alive: called at each look that finds nothing standing still, such as a supervisor's keep-alive
+    :ivar told: is called with what happens to workers, on their threads
     """
 
     def __init__(
         self,
         *,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Clock | None = None,
         tick_s: float = TICK_S,
         on_alive: Callable[[], None] = lambda: None,
     ) -> None:
+        self.told: Told = lambda name, state, error: None
         self._heartbeats = Heartbeats()
-        self._clock = clock
+        self._clock: Clock = clock or MonotonicClock()
         self._tick_s = tick_s
         self._on_alive = on_alive
-        self._told: frozenset[str] = frozenset()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="mellm-watchdog", daemon=True)
+        self._known: frozenset[str] = frozenset()
+        self._lock = threading.Lock()
+        self._workers: dict[Worker, None] = {}
+        self._own = Worker(
+            "watchdog", self._work, vitals=self, limit_s=LIMIT_S, abandon_s=ABANDON_S, clock=self._clock
+        )
 
     def beat(self, name: str, limit_s: float) -> None:
         """``name`` is alive and will be again within ``limit_s`` seconds. From any thread."""
-        self._heartbeats.beat(name, self._clock(), limit_s)
+        self._heartbeats.beat(name, self._now(), limit_s)
 
     def drop(self, name: str) -> None:
         """``name`` has ended as it should."""
         self._heartbeats.drop(name)
 
+    def add(self, worker: Worker) -> None:
+        """See :class:`~mellm.stream.worker.Vitals`."""
+        with self._lock:
+            self._workers[worker] = None
+
+    def remove(self, worker: Worker) -> None:
+        """See :class:`~mellm.stream.worker.Vitals`."""
+        with self._lock:
+            self._workers.pop(worker, None)
+
+    def died(self, worker: Worker, error: MellmError) -> None:
+        """See :class:`~mellm.stream.worker.Vitals`."""
+        self.told(worker.name, "failed", error)
+
+    def recovered(self, worker: Worker) -> None:
+        """See :class:`~mellm.stream.worker.Vitals`."""
+        self.told(worker.name, "recovered", None)
+
     @property
     def unhealthy(self) -> str | None:
-        """What stands still now; ``None`` when nothing does."""
-        return "; ".join(map(str, self._heartbeats.stalls(self._clock()))) or None
+        """What stands still, or has failed for no reason that anybody foresaw; ``None`` when nothing has."""
+        return self._ill(lambda error: isinstance(error, InternalError))
+
+    @property
+    def unready(self) -> str | None:
+        """As :attr:`unhealthy`, and what cannot work until somebody mends the cause, such as missing models."""
+        return self._ill(lambda error: True)
+
+    def _ill(self, counts: Callable[[MellmError], bool]) -> str | None:
+        faults = [str(w.fault) for w in self._all() if w.fault is not None and counts(w.fault)]
+        return "; ".join([*map(str, self.stalls()), *dict.fromkeys(faults)]) or None
+
+    def stalls(self) -> list[Stall]:
+        """What stands still now, the longest first."""
+        found = self._heartbeats.stalls(self._now())
+        found += [Stall(w.name, age) for w in self._all() if (age := w.stall_s) is not None]
+        return sorted(found, key=lambda stall: -stall.seconds)
+
+    def _all(self) -> list[Worker]:
+        with self._lock:
+            return list(self._workers)
+
+    def _now(self) -> float:
+        return self._clock.now_ns() / 1e9
 
     def start(self) -> None:
         """Begin to look."""
-        self._thread.start()
+        self._own.start()
 
     def stop(self) -> None:
         """Stop looking. Safe to call twice."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(2.0)
+        self._own.stop()
+        self._own.join(2.0)
 
     async def follow_loop(self) -> None:
         """Beat for the running event loop until cancelled."""
         try:
             while True:
                 self.beat(LOOP, LOOP_LIMIT_S)
+                self._own.check()  # nobody else watches the watchdog
                 await asyncio.sleep(self._tick_s / 2)
         finally:
             self.drop(LOOP)
@@ -124,22 +183,25 @@ class Watchdog:
         self.stop()
 
     def look(self) -> list[Stall]:
-        """One look: log what is new and what is over."""
-        stalls = self._heartbeats.stalls(self._clock())
+        """One look: log what is new and what is over, have others take the place of what stood still for too long."""
+        stalls = self.stalls()
         names = frozenset(stall.name for stall in stalls)
-        fresh = [stall for stall in stalls if stall.name not in self._told]
+        fresh = [stall for stall in stalls if stall.name not in self._known]
         if fresh:
             logger.error("%s\n%s", "; ".join(map(str, fresh)), _stacks())
-        for name in sorted(self._told - names):
-            logger.warning("%s goes on", name)
-        self._told = names
+        for name in sorted(self._known - names):
+            logger.warning("%s recovered", name)
+        self._known = names
+        for worker in self._all():
+            worker.check()
         if not stalls:
             self._on_alive()
         return stalls
 
-    def _work(self) -> None:
-        while not self._stop.wait(self._tick_s):
+    def _work(self, turn: Turn) -> None:
+        while not self._clock.wait(self._own.stopping, self._tick_s):
             self.look()
+            turn.worked()
 
 
 def _stacks() -> str:

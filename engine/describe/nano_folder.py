@@ -15,6 +15,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, get_args
 
+from mellm.detectors import recipe
+from mellm.engine.map_recipe import of_live_map
 from mellm.stream.errors import ModelCorrupt, ModelMissing
 
 Language: TypeAlias = Literal["en", "zh"]
@@ -57,6 +59,7 @@ class NanoFolder:
 def read(path: Path) -> NanoFolder:
     """Read and verify a model folder.
 
+    :raises ModelMismatch: it was trained on motion maps that are drawn in another way than this version does
     :raises ModelMissing: the folder or one of its files is not there
     :raises ModelCorrupt: a file has another hash than the manifest says, or cannot be read
     """
@@ -84,6 +87,7 @@ def read(path: Path) -> NanoFolder:
     ids = {folder.image, *folder.ends, *(i for prompt in folder.prompts.values() for i in prompt)}
     if not folder.ends or not all(0 <= i < len(tokens) for i in ids):
         raise ModelCorrupt(f"{MANIFEST} in {path} names tokens that tokenizer.json lacks", remedy=REMEDY)
+    recipe.require(facts, of_live_map(), f"{MANIFEST} in {path}", "mellm train nano")
     return folder
 
 

@@ -6,7 +6,6 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -29,7 +28,6 @@ from mellm.stream.errors import (
 logger = logging.getLogger(__name__)
 
 MAX_ANSWER_BYTES = 1 << 20
-RETRIES = 2
 FAIR_S = 1.0
 """A call with less time than this that runs out of it says nothing about the endpoint."""
 
@@ -37,10 +35,10 @@ FAIR_S = 1.0
 class OpenAIDescriber:
     """One endpoint, one model, one profile.
 
-    Transient failures (no connection, 429, 5xx, a pooled connection that was dropped) are retried with a growing
-    pause while the job's deadline allows; 4xx never. After failures in a row the endpoint is left alone for a while
-    and then probed with one call (:class:`mellm.engine.describe.breaker.CircuitBreaker`). The deadline bounds the whole
-    call, also when a server sends one byte a second.
+    One call is one request at the most: who is asked again is decided in :mod:`mellm.engine.describe.retry`. After
+    failures in a row the endpoint is left alone for a while and then probed with one call
+    (:class:`mellm.engine.describe.breaker.CircuitBreaker`). The deadline bounds the whole call, also when a server
+    sends one byte a second.
 
     :param base_url: up to and including ``/v1``
     :param api_key: sent as bearer token; never logged
@@ -57,13 +55,11 @@ class OpenAIDescriber:
         api_key: str | None = None,
         timeout_s: float = 10.0,
         transport: httpx.BaseTransport | None = None,
-        sleep: Callable[[float], None] = time.sleep,
         breaker: CircuitBreaker | None = None,
     ) -> None:
         self._profile = profiles.get(profile)
         self._model = model
         self._timeout_s = timeout_s
-        self._sleep = sleep
         self._breaker = breaker or CircuitBreaker()
         try:
             url = httpx.URL(base_url)
@@ -101,26 +97,14 @@ class OpenAIDescriber:
         """Ask, wait, read. See :class:`mellm.engine.describe.base.Describer`.
 
         :raises DescriberTimeout: no whole answer before the deadline
-        :raises DescriberUnavailable: connection lost, 429 or 5xx, and no time or tries left
+        :raises DescriberUnavailable: connection lost, 429 or 5xx
         :raises DescriberPaused: the endpoint failed several times in a row; it was not asked
         :raises DescriberRejected: 4xx
         :raises AnswerInvalid: a 200 that is not a chat completion
         """
         started = time.monotonic()
         deadline = started + context.deadline_s
-        body = self._body(evidence, context)
-        for attempt in range(RETRIES + 1):
-            try:
-                answer = self._guarded(body, deadline)
-                break
-            except DescriberError as error:
-                pause = getattr(error, "retry_after", None) or 0.25 * 2**attempt
-                out_of_time = time.monotonic() + pause >= deadline
-                paused = isinstance(error, DescriberPaused)
-                if not error.retryable or paused or attempt == RETRIES or out_of_time:
-                    raise
-                logger.info("describer %s: %s; next try in %.2f s", self._where, error.code, pause)
-                self._sleep(pause)
+        answer = self._guarded(self._body(evidence, context), deadline)
         return self._read(answer, (time.monotonic() - started) * 1e3)
 
     def close(self) -> None:
@@ -160,9 +144,7 @@ class OpenAIDescriber:
                 self._breaker.withdrawn()
             elif error.retryable:
                 if self._breaker.failed(time.monotonic()):
-                    logger.warning(
-                        "describer %s is down (%s); it is left alone for a while", self._where, error.code
-                    )
+                    logger.warning("describer %s unavailable (%s); pausing requests", self._where, error.code)
             else:
                 self._answered()
             raise

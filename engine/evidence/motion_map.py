@@ -30,31 +30,20 @@ from mellm.detectors.types import F32, U8
 from mellm.engine.describe.base import Recipe
 from mellm.engine.evidence import colour_wheel, region_motion, roi29
 from mellm.engine.evidence.region_motion import EXPRESSIVE, PARAMETERS, HeadFree
+from mellm.engine.map_recipe import (
+    FACE_WIDTHS_PER_IOD,
+    FULL_SCALE,
+    GAMMA,
+    LIVE_HEIGHT,
+    LIVE_WIDTH,
+    QUIET,
+    QUIET_NOISE,
+    SMOOTH,
+)
 from mellm.engine.types import Evidence
 from mellm.stream.errors import FaceError, UsageError
 
 RECIPES: tuple[Recipe, ...] = get_args(Recipe)
-
-LIVE_WIDTH, LIVE_HEIGHT = 320, 368
-"""Size of the standard crop the ``live`` recipe works on, pixels; eye distance 114."""
-
-FACE_WIDTHS_PER_IOD = 14.7 / 6.51
-"""Width of the average face, in inter-ocular distances (mean of the face model the regions were read off)."""
-
-FULL_SCALE = 0.02
-"""Motion that is shown at full brightness, share of the face's width; 4.5 hundredths of the eye distance."""
-
-GAMMA = 0.75
-"""Brightness is (motion / full scale) to this power, above the noise: small motions are what is looked for."""
-
-QUIET = 0.25
-"""Motion that is left dark, 1/100 inter-ocular distance: the flow's noise on a still face."""
-
-QUIET_NOISE = 2.5
-"""It rises to so many times what the head-motion fit leaves on regions that do not move."""
-
-SMOOTH = 0.03
-"""Standard deviation of the smoothing of the shown motion, inter-ocular distances: half a region's radius."""
 
 MOTION_FLOOR, MOTION_LARGE = "motion_floor", "motion_large"
 """Reason codes of evidence that is refused: too little motion, and too much."""

@@ -20,7 +20,7 @@ from mellm.stream.sources.pictures import read_picture
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class PairEvidence:
+class PicturePair:
     """Evidence with what it rests on.
 
     :param size: width and height of the pictures, pixels
@@ -58,7 +58,7 @@ def pair_evidence(
     nose: tuple[float, float] | None = None,
     device: str = "auto",
     analyzer: Analyzer | None = None,
-) -> PairEvidence:
+) -> PicturePair:
     """Read two pictures, find the face at the onset, and draw what moved.
 
     :param nose: nose tip in pixels; then no face is needed and none is searched
@@ -80,7 +80,7 @@ def pair_evidence(
         _check_nose(nose, (width, height), recipe)
     landmarks = None if face is None else face.landmarks
     evidence = motion_map.build(gray, _gray(second), landmarks, recipe, nose)
-    return PairEvidence(evidence, (width, height), face, quality)
+    return PicturePair(evidence, (width, height), face, quality)
 
 
 def _check_nose(nose: tuple[float, float], size: tuple[int, int], recipe: Recipe) -> None:

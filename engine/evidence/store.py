@@ -14,12 +14,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from mellm.stream.protocol.client_messages import Shown
+from mellm.stream import private
+from mellm.stream.protocol.client_messages import EvidenceKind
 from mellm.stream.protocol.wire import MAX_PICTURE_BYTES
 
 logger = logging.getLogger(__name__)
 
-_ENDING: Final[dict[Shown, str]] = {"motion": "", "faces": ".faces"}
+_ENDING: Final[dict[EvidenceKind, str]] = {"motion": "", "faces": ".faces"}
 
 
 class EvidenceStore:
@@ -50,20 +51,21 @@ class EvidenceStore:
         """Whether :meth:`put` has a place for faces."""
         return self.folder is not None
 
-    def put(self, id: str, png: bytes, shown: Shown = "motion") -> None:
+    def put(self, id: str, png: bytes, shown: EvidenceKind = "motion") -> None:
         """Keep a picture, from any thread. A disk that refuses is told and stops nothing."""
         if shown == "motion":
             self._remember(id, png)
         if self.folder is None:
             return
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / f"{id}{_ENDING[shown]}.png").write_bytes(png)
+            private.folder(self.folder)
+            with open(self.folder / f"{id}{_ENDING[shown]}.png", "wb", opener=private.opener) as file:
+                file.write(png)
         except OSError as error:
             # a full disk must not stop the camera; the map is still in memory
             logger.warning("pictures of %s cannot be kept: %s", id, error.strerror)
 
-    def get(self, id: str, shown: Shown = "motion") -> bytes | None:
+    def get(self, id: str, shown: EvidenceKind = "motion") -> bytes | None:
         """A picture, if it is still there. May read a file."""
         found = self._recall(id) if shown == "motion" else None
         # ids are hexadecimal digits; anything else could name another file

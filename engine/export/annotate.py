@@ -15,7 +15,7 @@ import numpy as np
 
 from mellm.detectors.types import U8, Face
 from mellm.engine.analysis.pipeline import Seen
-from mellm.engine.analysis.prefetch import Ahead
+from mellm.engine.analysis.prefetch import Prefetcher
 from mellm.engine.export import lettering, words
 from mellm.engine.export.captions import cues
 from mellm.engine.export.pictures import evidence
@@ -88,7 +88,7 @@ def annotate(
     """Write the annotated copy, H.264 where PyAV can, with the sound of ``recording``.
 
     :param source: the recording, opened; :param run: of this recording alone
-    :param look: finds and follows faces as the run did, so that their numbers agree: ``Chain.look``
+    :param look: finds and follows faces as the run did, so that their numbers agree: ``SourcePipeline.look``
     :param progress: is told the media time that was written, seconds
     :returns: frames written
     :raises SourceUnsupported: the output's suffix is none of :data:`SUFFIXES`
@@ -101,7 +101,11 @@ def annotate(
         )
     part = out.with_name(f"{out.stem}.part{out.suffix}")
     try:
-        with Ahead(_items(source)) as items, Ahead(map(look, items)) as seen, _Film(part, recording) as film:
+        with (
+            Prefetcher(_items(source)) as items,
+            Prefetcher(map(look, items)) as seen,
+            _Film(part, recording) as film,
+        ):
             count = _all(seen, plan(run), film, progress)
         part.replace(out)
     except (av.FFmpegError, OSError) as error:

@@ -290,7 +290,8 @@ def _number(value: str, where: str) -> float:
         number = float("nan")
     if not 0 <= number < 1e12:
         raise RunError(
-            f"{where}: {value!r} is no time or number of a track", remedy="write milliseconds, such as 2400"
+            f"{where}: {value!r} is not a valid time or track number",
+            remedy="write milliseconds, such as 2400",
         )
     return number
 

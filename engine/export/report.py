@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from importlib.resources import files
 from pathlib import PurePath
-from typing import Any
+from typing import Any, Final
 
 from mellm.engine.export import statistics, words
 from mellm.engine.governance.purpose import NOTICE
@@ -291,11 +291,11 @@ def _quality(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Frame rate", _rates(info)),
         ("Frames read", str(captured)),
         ("Frames analysed", share(int(counts.get("analysed", 0)))),
-        ("Frames left out", _reasons(counts.get("frames_dropped")) or "none"),
+        ("Frames skipped", _reasons(counts.get("frames_dropped")) or "none"),
         ("Gaps", _reasons(counts.get("gaps")) or "none"),
         ("Time stamps repaired", str(counts.get("repaired_stamps", 0))),
         ("Frames with a face", share(int(counts.get("frames_with_face", 0)))),
-        ("Faces refused", _reasons(refused) or "none"),
+        ("Faces not judged", _refused(refused) or "none"),
         (
             "Speed of the analysis",
             f"{summary['real_time_factor']} × real time" if summary.get("real_time_factor") else "",
@@ -311,6 +311,12 @@ def _rates(info: Mapping[str, Any]) -> str:
         if info.get(key)
     ]
     return ", ".join(found)
+
+
+def _refused(counts: Mapping[str, int]) -> str:
+    return ", ".join(
+        f"{words.reason(code)} in {n} frame{'' if n == 1 else 's'}" for code, n in sorted(counts.items())
+    )
 
 
 def _reasons(counts: Mapping[str, int] | None) -> str:
@@ -334,6 +340,18 @@ def _problems(summary: Mapping[str, Any]) -> list[str]:
     return found
 
 
+SPOTTING: Final = {
+    "threshold": "Smallest score of an expression",
+    "release": "Score that ends an expression",
+    "min_ms": "Shortest expression (ms)",
+    "max_ms": "Longest expression (ms)",
+    "tolerance_ms": "Tolerance of the longest (ms)",
+    "merge_gap_ms": "Merge expressions closer than (ms)",
+    "macro_veto": "No expression where an ordinary one is likelier than",
+    "patience_ms": "Publish at the latest after (ms)",
+}
+
+
 def _settings(run: Run) -> list[tuple[str, str]]:
     settings, facts = run.state.get("settings") or {}, run.state.get("facts") or {}
     spotting = settings.get("spotting") or {}
@@ -345,7 +363,7 @@ def _settings(run: Run) -> list[tuple[str, str]]:
         ("Purpose", settings.get("purpose")),
         ("Describer", " · ".join(str(v) for v in (settings.get("describer"), settings.get("profile")) if v)),
         *(
-            (f"Spotting: {name.replace('_', ' ')}", "default" if value is None else value)
+            (SPOTTING.get(name, name.replace("_", " ")), "default" if value is None else value)
             for name, value in spotting.items()
         ),
         ("Most faces followed", settings.get("max_faces")),

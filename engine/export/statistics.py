@@ -16,7 +16,7 @@ from mellm.engine.results.run_reader import Run, duration_ms
 
 FALSE_PER_MINUTE: Final = (2.9, 1.1, 6.4)
 """False alarms a minute of the shipped spotter on filmed people who show no expression, with the 95 % interval:
-docs/spotting.md, set ``free`` (6 in 122 s)."""
+docs/results/spotting.md, set ``free`` (6 in 122 s)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,7 +85,8 @@ def parse(notation: str) -> tuple[Coded, ...]:
         match = _CODED.fullmatch(part)
         if match is None:
             raise UsageError(
-                f"{part!r} in {notation!r} is no action unit", remedy="write units like L12A+R14B or 4+7?"
+                f"{part!r} in {notation!r} is not a valid action unit",
+                remedy="write units like L12A+R14B or 4+7?",
             )
         found.append(
             Coded(

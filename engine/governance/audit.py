@@ -26,9 +26,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+from mellm.stream import private
 from mellm.stream.errors import AuditError
 from mellm.stream.protocol.events import rfc3339
 from mellm.stream.sources.addresses import redact
+from mellm.stream.worker import Turn, Vitals, Worker
 
 logger = logging.getLogger(__name__)
 
@@ -85,16 +87,18 @@ class AuditLog:
     :raises AuditError: if it cannot be written, or its end is not what the head says
     """
 
-    def __init__(self, path: Path, *, clock_ns: Callable[[], int] = time.time_ns) -> None:
+    def __init__(
+        self, path: Path, *, clock_ns: Callable[[], int] = time.time_ns, vitals: Vitals | None = None
+    ) -> None:
         self.path = path
         self._clock_ns = clock_ns
         self._lock = threading.Lock()
         self._missed = 0
-        self._closing = threading.Event()
+        self._closed = self._failing = False
         self._wake = threading.Event()
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            private.folder(path.parent)
+            self._file = private.opener(str(path), os.O_RDWR | os.O_APPEND | os.O_CREAT)
         except OSError as error:
             raise AuditError(
                 f"cannot open the audit log {path}: {error.strerror}", remedy="name a writable file"
@@ -115,8 +119,8 @@ class AuditLog:
         except AuditError:
             os.close(self._file)
             raise
-        self._thread = threading.Thread(target=self._keep_sealing, name="mellm-audit", daemon=True)
-        self._thread.start()
+        self._worker = Worker("audit", self._keep_sealing, vitals=vitals)
+        self._worker.start()
         if self._cut:
             self("audit.mended", {"bytes_cut": self._cut})
 
@@ -152,11 +156,13 @@ class AuditLog:
 
     def close(self) -> None:
         """Seal and close. Safe to call twice."""
-        if self._closing.is_set():
+        if self._closed:
             return
-        self._closing.set()
+        self._closed = True
+        self._worker.stop()
         self._wake.set()
-        self._thread.join()
+        self._worker.join()
+        self._try_to_seal()
         os.close(self._file)
 
     def __enter__(self) -> Self:
@@ -228,21 +234,24 @@ class AuditLog:
         ):
             raise ValueError(f"it should have {known.lines} lines, and its last is {self._end.lines}")
 
-    def _keep_sealing(self) -> None:
-        failing = False
-        while True:
+    def _keep_sealing(self, turn: Turn) -> None:
+        while not turn.over:
+            turn.rest()
             self._wake.wait()
-            closing = self._closing.wait(SEAL_S)  # a crowd that connects costs one flush, not one each
+            self._worker.stopping.wait(SEAL_S)  # a crowd that connects costs one flush, not one each
             self._wake.clear()
-            try:
-                self.seal()
-                failing = False
-            except (OSError, ValueError) as error:
-                if not failing:
-                    logger.error("the head of the audit log %s cannot be written: %s", self.path, error)
-                failing = True
-            if closing:
-                return
+            turn.beat()
+            self._try_to_seal()
+            turn.worked()
+
+    def _try_to_seal(self) -> None:
+        try:
+            self.seal()
+            self._failing = False
+        except (OSError, ValueError) as error:
+            if not self._failing:
+                logger.error("the head of the audit log %s cannot be written: %s", self.path, error)
+            self._failing = True
 
 
 def verify(path: Path, head: Path | None = None) -> Verdict:
@@ -351,7 +360,7 @@ def _read_head(path: Path) -> Head | None:
 def _prepare_head(path: Path, head: Head) -> Path:
     """A head on disk that only needs its name."""
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
+    with open(part, "wb", opener=private.opener) as file:
         file.write(json.dumps({"lines": head.lines, "sha256": head.sha256}).encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())

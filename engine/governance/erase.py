@@ -31,7 +31,7 @@ _FILE = re.compile(r"(?P<id>[0-9a-zA-Z._-]{1,128}?)(?:\.faces)?\.(?:png|npz|part
 
 
 @dataclass(frozen=True, slots=True)
-class Gone:
+class ErasureReport:
     """What was erased in one place, or would be.
 
     :param unknown: motion maps of whom the log does not know any more: only their age can select them
@@ -58,7 +58,7 @@ class Gone:
         }
 
 
-class Keeper:
+class DataStore:
     """The places where a server keeps what it found.
 
     :param folder: of motion maps, as ``keep_evidence`` names it; :param memory: those in memory
@@ -71,7 +71,9 @@ class Keeper:
         self.folder = folder
         self._memory = memory
 
-    def erase(self, what: Selection, *, reason: str, dry_run: bool = False, vacuum: bool = False) -> Gone:
+    def erase(
+        self, what: Selection, *, reason: str, dry_run: bool = False, vacuum: bool = False
+    ) -> ErasureReport:
         """Erase events, and the motion maps and waiting jobs of their expressions.
 
         :param reason: stands in the tombstones; :param vacuum: see :meth:`mellm.stream.log.journal.Journal.erase`
@@ -95,7 +97,7 @@ class Keeper:
                     self._memory.forget(id)
             found = self._events(what, found, reason, vacuum)
         first, last = found.from_seq, found.to_seq
-        return Gone(
+        return ErasureReport(
             found.events, found.expressions, len(old), unknown, found.wiped, found.sources, first, last
         )
 
@@ -134,7 +136,9 @@ def _older(path: Path, what: Selection) -> bool:
     return what.only_age and path.stat().st_mtime_ns < (what.before_ns or 0)
 
 
-def erase_run(folder: Path, what: Selection, *, reason: str, moment: str, dry_run: bool = False) -> Gone:
+def erase_run(
+    folder: Path, what: Selection, *, reason: str, moment: str, dry_run: bool = False
+) -> ErasureReport:
     """Erase from a run folder that nobody is writing to. ``run.json`` keeps what was erased, when and why; a source
     that was erased is not analysed again there.
 
@@ -147,7 +151,7 @@ def erase_run(folder: Path, what: Selection, *, reason: str, moment: str, dry_ru
         state: dict[str, Any] = json.loads(run.read_text(encoding="utf-8"))
         events, expressions = (_lines(folder / name) for name in (EVENTS, EXPRESSIONS))
         if not _concerns(what, state, folder):
-            return Gone()
+            return ErasureReport()
         gone_ids = {r["id"] for r in expressions if _chosen(r, r["id"], what)}
         kept = {
             EVENTS: [r for r in events if not _chosen(r, r["data"].get("id"), what)],
@@ -162,7 +166,7 @@ def erase_run(folder: Path, what: Selection, *, reason: str, moment: str, dry_ru
         files += [path for id in sorted(gone_ids) if (path := folder / EVIDENCE / f"{id}.png").is_file()]
         lines = len(events) + len(expressions) - len(kept[EVENTS]) - len(kept[EXPRESSIONS])
         fresh = {source for source in whole if state["sources"].get(source, {}).get("state") != "erased"}
-        gone = Gone(lines, tuple(sorted(gone_ids)), len(files), sources=frozenset(fresh))
+        gone = ErasureReport(lines, tuple(sorted(gone_ids)), len(files), sources=frozenset(fresh))
         if dry_run or not (lines or files or fresh):
             return gone
         for path in files:
@@ -211,6 +215,7 @@ def _whole(raw: Iterable[bytes]) -> Iterator[dict[str, Any]]:
 def _replace(path: Path, content: bytes) -> None:
     part = path.with_name(path.name + ".part")
     with part.open("wb") as file:
+        os.fchmod(file.fileno(), path.stat().st_mode & 0o777)  # whoever could read it, and nobody else
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

@@ -78,7 +78,7 @@ def require(purpose: str | None, basis: str | None = None) -> Declaration:
     ground = (basis or "").strip()
     if len(ground) > 200 or not ground.isprintable():
         raise PurposeRefused(
-            "the medical or safety basis is no reference",
+            "the medical or safety basis is not a valid reference",
             remedy="give a short one, such as a protocol number",
         )
     if known in PROHIBITED and not ground:

@@ -6,13 +6,13 @@ import logging
 import time
 from collections.abc import Callable
 
-from mellm.engine.governance.erase import Keeper
+from mellm.engine.governance.erase import DataStore
 from mellm.engine.governance.purpose import Audit
 
 logger = logging.getLogger(__name__)
 
 
-class Sweeper:
+class RetentionJob:
     """Forgets what is too old whenever it is called; from a thread, since it waits for the disk.
 
     Events go by the journal's own retention. Motion maps and waiting jobs on disk go after ``evidence_s``, and never
@@ -22,7 +22,12 @@ class Sweeper:
     """
 
     def __init__(
-        self, keeper: Keeper, *, evidence_s: float, audit: Audit, clock_ns: Callable[[], int] = time.time_ns
+        self,
+        keeper: DataStore,
+        *,
+        evidence_s: float,
+        audit: Audit,
+        clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._keeper = keeper
         self._audit = audit

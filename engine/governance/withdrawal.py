@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Protocol, TypeAlias
 
 from mellm.engine.governance.consent import not_erased, remember_withdrawal
-from mellm.engine.governance.erase import Gone, Keeper
+from mellm.engine.governance.erase import DataStore, ErasureReport
 from mellm.engine.governance.purpose import Audit
 from mellm.stream.errors import ConsentWithdrawn, JournalError, MellmError
 from mellm.stream.log.erasure import Selection
@@ -29,7 +29,7 @@ class WithdrawalFailed(MellmError):
     exit_code = 6
 
 
-Withdraws: TypeAlias = Callable[[str, str], Gone]
+Withdraws: TypeAlias = Callable[[str, str], ErasureReport]
 """Source and name of whoever asks → what was erased; raises :class:`WithdrawalFailed`."""
 
 
@@ -54,7 +54,7 @@ class Withdrawal:
         self,
         engine: Stops,
         hub: Hub,
-        keeper: Keeper,
+        keeper: DataStore,
         consents: Mapping[str, str],
         audit: Audit,
         *,
@@ -70,7 +70,7 @@ class Withdrawal:
         self._clock_ns = clock_ns
         self._lock = threading.Lock()
 
-    def __call__(self, source: str, by: str) -> Gone:
+    def __call__(self, source: str, by: str) -> ErasureReport:
         """Stop, then erase, then tell everybody; returns within about half a minute.
 
         :raises WithdrawalFailed: if the decision or the erasure could not be written
@@ -99,12 +99,12 @@ class Withdrawal:
 
 def erase(
     hub: Hub,
-    keeper: Keeper,
+    keeper: DataStore,
     source: str,
     consent: str,
     audit: Audit,
     clock_ns: Callable[[], int] = time.time_ns,
-) -> Gone:
+) -> ErasureReport:
     """Erase what a source showed under a consent that was withdrawn, and tell its readers.
 
     :raises WithdrawalFailed: if the disk refuses; it can be called again
@@ -126,7 +126,7 @@ def erase(
     return gone
 
 
-def finish(hub: Hub, keeper: Keeper, audit: Audit) -> Iterable[str]:
+def finish(hub: Hub, keeper: DataStore, audit: Audit) -> Iterable[str]:
     """At a start: erase what a process before this one was told to and did not; sources where that fails again."""
     failed = []
     for source, consent in not_erased(hub.journal):
@@ -137,7 +137,7 @@ def finish(hub: Hub, keeper: Keeper, audit: Audit) -> Iterable[str]:
     return failed
 
 
-def nothing_to_withdraw(source: str, by: str) -> Gone:
+def nothing_to_withdraw(source: str, by: str) -> ErasureReport:
     """Of a server that runs no sources of its own.
 
     :raises WithdrawalFailed: always

@@ -13,7 +13,7 @@ from mellm.stream.protocol.events import expression_data
 
 # stands in every result: lines are copied out of their file, and events out of their stream
 DISCLAIMER = (
-    "a measurement of facial motion with uncertainty; no lie detector, no basis for decisions about people"
+    "A measurement of facial motion, with errors. Not a lie detector. Do not use it to decide about people."
 )
 
 

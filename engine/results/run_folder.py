@@ -106,7 +106,7 @@ class RunFolder:
             del sources[name]
 
     def is_done(self, source: str) -> bool:
-        """Whether that source was finished in an earlier session of this run.
+        """Whether that source was already analysed; nothing to do.
 
         :raises RunError: its results were erased here: making them again would undo that without a word
         """

@@ -113,7 +113,7 @@ class OriginPolicy:
             parts = urlsplit(entry)
             if parts.scheme not in ("http", "https") or not parts.netloc or parts.path.strip("/"):
                 raise UsageError(
-                    f"{entry!r} is no origin", remedy="write it as https://host or http://host:port"
+                    f"{entry!r} is not a valid origin", remedy="write it as https://host or http://host:port"
                 )
             origins.add(f"{parts.scheme}://{parts.netloc}".lower())
         return cls(frozenset(origins), loopback_only)

@@ -21,14 +21,14 @@ from websockets.exceptions import ConnectionClosed
 from mellm.engine.governance.purpose import Audit, log_audit
 from mellm.engine.governance.withdrawal import WithdrawalFailed, Withdraws, nothing_to_withdraw
 from mellm.engine.server.catalog import Catalog
-from mellm.engine.server.expression_reader import Library
+from mellm.engine.server.expression_reader import ExpressionReader
 from mellm.engine.server.metrics import Metrics
 from mellm.stream.errors import JournalError
 from mellm.stream.log.hub import Hub
 from mellm.stream.log.subscriber import ReplayDone, ReplayTruncated, Skipped, SlowConsumer, Subscriber
 from mellm.stream.protocol import wire
 from mellm.stream.protocol.access import Principal
-from mellm.stream.protocol.client_messages import Shown
+from mellm.stream.protocol.client_messages import EvidenceKind
 from mellm.stream.protocol.events import MARKER, Event, Position
 from mellm.stream.protocol.server_session import (
     Action,
@@ -85,7 +85,7 @@ class Connection:
         *,
         hub: Hub,
         catalog: Catalog,
-        library: Library,
+        library: ExpressionReader,
         metrics: Metrics,
         timing: Timing,
         clock_ns: Callable[[], int],
@@ -208,7 +208,7 @@ class Connection:
             left_s = (principal.expires_ns - self._clock_ns()) / 1e9
             self._later(max(0.0, left_s), self.session.token_expired)
 
-    async def _send_evidence(self, expression: str, shown: Shown, ref: str | None) -> None:
+    async def _send_evidence(self, expression: str, shown: EvidenceKind, ref: str | None) -> None:
         assert self.session.principal is not None
         code, message = "no_evidence", "there is no such picture of this expression (any more)"
         try:

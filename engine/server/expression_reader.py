@@ -11,18 +11,18 @@ from collections.abc import Callable
 from mellm.engine.governance.purpose import Audit
 from mellm.stream.log.journal import Journal
 from mellm.stream.protocol.access import Principal
-from mellm.stream.protocol.client_messages import Shown
+from mellm.stream.protocol.client_messages import EvidenceKind
 from mellm.stream.protocol.events import Event
 
 
-class Library:
+class ExpressionReader:
     """Reading under access control.
 
     :param evidence: expression id and which picture → PNG, ``None`` when it is not kept
     """
 
     def __init__(
-        self, journal: Journal, evidence: Callable[[str, Shown], bytes | None], audit: Audit
+        self, journal: Journal, evidence: Callable[[str, EvidenceKind], bytes | None], audit: Audit
     ) -> None:
         self._journal = journal
         self._evidence = evidence
@@ -47,7 +47,7 @@ class Library:
             if record.type.startswith("expression.") and principal.sees(record.source)
         ]
 
-    async def picture(self, expression: str, shown: Shown, principal: Principal) -> bytes | None:
+    async def picture(self, expression: str, shown: EvidenceKind, principal: Principal) -> bytes | None:
         """The motion map or the faces as PNG, ``None`` when there are none (any more) for this client.
 
         :raises JournalError: if the journal must say whose it is and cannot be read

@@ -16,15 +16,15 @@ from websockets.datastructures import Headers
 from websockets.http11 import Response
 
 from mellm.engine.server.auth import Authenticator, OriginPolicy, bearer
-from mellm.engine.server.expression_reader import Library
+from mellm.engine.server.expression_reader import ExpressionReader
 from mellm.engine.server.metrics import Metrics
 from mellm.stream.errors import JournalError
 from mellm.stream.protocol.access import Principal, Scope
-from mellm.stream.protocol.client_messages import Shown
+from mellm.stream.protocol.client_messages import EvidenceKind
 from mellm.stream.protocol.events import EXPRESSION_ENDS
 
 _EXPRESSION: Final = re.compile(r"/v1/expressions/([A-Za-z0-9._-]{1,128})(/evidence\.png|/faces\.png)?")
-_SHOWN: Final[Mapping[str, Shown]] = {"/evidence.png": "motion", "/faces.png": "faces"}
+_SHOWN: Final[Mapping[str, EvidenceKind]] = {"/evidence.png": "motion", "/faces.png": "faces"}
 _JSON: Final = "application/json; charset=utf-8"
 _TEXT: Final = "text/plain; charset=utf-8"
 
@@ -52,7 +52,7 @@ class Pages:
     def __init__(
         self,
         *,
-        library: Library,
+        library: ExpressionReader,
         metrics: Metrics,
         authenticator: Authenticator,
         origins: OriginPolicy,

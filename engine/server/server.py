@@ -35,7 +35,7 @@ from mellm.engine.governance.withdrawal import Withdraws, nothing_to_withdraw
 from mellm.engine.server.auth import Authenticator, OriginPolicy, bearer, is_loopback
 from mellm.engine.server.catalog import Catalog
 from mellm.engine.server.connection import EMPTY, Connection, Ending
-from mellm.engine.server.expression_reader import Library
+from mellm.engine.server.expression_reader import ExpressionReader
 from mellm.engine.server.http import Answer, Pages, forbidden, to_response, unauthorised
 from mellm.engine.server.metrics import Metrics
 from mellm.engine.server.options import ServerOptions, tls_context
@@ -49,11 +49,15 @@ from mellm.stream.protocol.client_messages import MAX_PUSH_HEAD, SHOWN
 from mellm.stream.protocol.events import STATS
 from mellm.stream.protocol.server_session import SessionRules
 from mellm.stream.sources.push import PushInlet
+from mellm.stream.worker import Turn, Worker
 
 logger = logging.getLogger(__name__)
 
 PATH: Final = "/v1/stream"
 HOUSEKEEPING_S: Final = 60.0
+SWEEP_LIMIT_S: Final = 60.0
+"""A month may be forgotten at once."""
+
 MAX_PUSH_BYTES: Final = 4 + MAX_PUSH_HEAD + wire.MAX_PICTURE_BYTES
 
 SEND_BUFFER: Final = 64 * 1024
@@ -92,12 +96,12 @@ class Server:
         self._audit = audit
         self._clock_ns = clock_ns
         self._authenticator = Authenticator(options.accepted, clock_ns=clock_ns)
-        self._library = Library(hub.journal, self.evidence.get, audit)
+        self._library = ExpressionReader(hub.journal, self.evidence.get, audit)
         self._origins = OriginPolicy.of(
             options.origins, loopback_only=not self._authenticator.needed and is_loopback(options.host)
         )
         self._tls = tls_context(options)
-        self._pages = Pages(
+        self.pages = Pages(
             library=self._library,
             metrics=self.metrics,
             authenticator=self._authenticator,
@@ -122,7 +126,10 @@ class Server:
         self._addresses: Counter[str] = Counter()
         self._stopping = False
         self._sockets: SocketServer | None = None
-        self._chores: asyncio.Task[None] | None = None
+        self._chores = (
+            Worker("stats", self._tell_stats, vitals=watchdog),
+            Worker("retention", self._forget, vitals=watchdog, limit_s=SWEEP_LIMIT_S),
+        )
         self._beating: asyncio.Task[None] | None = None
         hub.observe(self.catalog.observe)
         hub.observe(self.metrics.observe)
@@ -162,7 +169,8 @@ class Server:
                 f"cannot listen on {options.host}:{options.port}: {error.strerror or error}",
                 remedy="choose another --port, or stop what listens there",
             ) from error
-        self._chores = asyncio.create_task(self._keep_house())
+        for chore in self._chores:
+            chore.start()
         if self._watchdog is not None:
             self._beating = asyncio.create_task(self._watchdog.follow_loop())
         self._audit("server.started", {"url": self.url, **options.declaration.as_dict()})
@@ -172,9 +180,10 @@ class Server:
         if self._sockets is None or self._stopping:
             return
         self._stopping = True
-        if self._chores is not None:
-            self._chores.cancel()
-            await asyncio.gather(self._chores, return_exceptions=True)
+        for chore in self._chores:
+            chore.stop()
+        for chore in self._chores:
+            await asyncio.to_thread(chore.join, self.options.drain_s)
         if self._beating is not None:
             self._beating.cancel()
             await asyncio.gather(self._beating, return_exceptions=True)
@@ -225,18 +234,20 @@ class Server:
         )
         return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
 
-    async def _keep_house(self) -> None:
-        pruned = time.monotonic() - HOUSEKEEPING_S  # whoever restarts often must forget too
-        while True:
-            await asyncio.sleep(self.options.stats_s)
-            # from a thread, as every publisher: the lock may be held by one that waits for the disk
-            await asyncio.to_thread(self.hub.publish_threadsafe, STATS, "", self.metrics.snapshot())
-            if time.monotonic() - pruned >= HOUSEKEEPING_S:
-                pruned = time.monotonic()
-                try:
-                    await asyncio.to_thread(self._sweep)
-                except JournalError as error:
-                    logger.warning("%s", error)
+    def _tell_stats(self, turn: Turn) -> None:
+        while not turn.wait(self.options.stats_s):
+            self.hub.publish_threadsafe(STATS, "", self.metrics.snapshot())
+            turn.worked()
+
+    def _forget(self, turn: Turn) -> None:
+        every_s = self.options.stats_s  # whoever restarts often must forget too
+        while not turn.wait(every_s):
+            every_s = HOUSEKEEPING_S
+            try:
+                self._sweep()
+            except JournalError as error:
+                logger.warning("%s", error)
+            turn.worked()
 
     def _forget_old_events(self) -> None:
         self.hub.journal.prune(now=self._clock_ns())
@@ -263,7 +274,7 @@ class Server:
         if not self._origins.accepts_origin(origin, host):
             return forbidden("pages of this origin may not connect; the server's --origin allows more")
         if headers.get("upgrade", "").lower() != "websocket":
-            return await self._pages.answer(request.method, request.path, headers)
+            return await self.pages.answer(request.method, request.path, headers)
         if request.path.partition("?")[0] not in (PATH, "/"):
             return Answer(HTTPStatus.NOT_FOUND, f"the WebSocket is at {PATH}\n".encode())
         if "?" in request.path:
@@ -382,7 +393,7 @@ class Server:
             return "stopping"
         if self.hub.journal_failing:
             return "the journal cannot be written"
-        return self.catalog.unready
+        return self.catalog.unready or (self._watchdog.unready if self._watchdog else None)
 
     def _live(self) -> list[tuple[Totals, int]]:
         found = (connection.subscriber for connection in self._connections)

@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+from mellm.engine.analysis.watchdog import Told, WorkerState
 from mellm.engine.evidence.store import EvidenceStore
+from mellm.stream.errors import MellmError
 from mellm.stream.log.hub import Hub
-from mellm.stream.protocol.client_messages import Shown
-from mellm.stream.protocol.events import SCORE
+from mellm.stream.protocol.client_messages import EvidenceKind
+from mellm.stream.protocol.events import SCORE, SERVER_WORKER
+
+
+def worker_events(hub: Hub) -> Told:
+    """What happens to workers, as events of the whole server, for :attr:`Watchdog.told`."""
+
+    def tell(name: str, state: WorkerState, error: MellmError | None) -> None:
+        why = {} if error is None else {"code": error.code, "message": str(error)}
+        hub.publish_threadsafe(SERVER_WORKER, "", {"worker": name, "state": state, **why})
+
+    return tell
 
 
 class HubSink:
@@ -28,6 +40,6 @@ class HubSink:
         """See :class:`mellm.engine.analysis.live.Sink`."""
         return self._evidence.keeps_faces
 
-    def evidence(self, expression: str, png: bytes, shown: Shown = "motion") -> None:
+    def evidence(self, expression: str, png: bytes, shown: EvidenceKind = "motion") -> None:
         """See :class:`mellm.engine.analysis.live.Sink`."""
         self._evidence.put(expression, png, shown)

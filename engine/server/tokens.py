@@ -76,7 +76,7 @@ def _load(settings: TokenSettings, environment: Mapping[str, str]) -> Token:
         secret = environment.get(settings.env)
         if not secret:
             raise UsageError(
-                f"the token {settings.name!r} is to be in {settings.env}, which is not set", remedy=_MAKE
+                f"environment variable {settings.env} (token {settings.name!r}) is not set", remedy=_MAKE
             )
         return Token.of(secret, principal)
     assert settings.file is not None  # the settings have exactly one of the three

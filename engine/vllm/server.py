@@ -94,7 +94,7 @@ class ModelServerOptions:
         if share is not None and not 0.05 <= share <= 0.98:
             raise UsageError(f"a share of {share} of the GPU's memory is not between 0.05 and 0.98")
         if self.threads < 1:
-            raise UsageError(f"{self.threads} threads cannot compute")
+            raise UsageError(f"--threads must be at least 1, not {self.threads}")
         if not is_loopback(self.host) and not self.api_key:
             raise UsageError(
                 f"refusing to listen on {self.host or 'all addresses'} without an API key",

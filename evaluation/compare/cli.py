@@ -79,7 +79,7 @@ def run(
     else:
         _tell(results, files)
     if runner.interrupted and results.interrupted:
-        click.echo("mellm: interrupted; the same command goes on where this one stopped", err=True)
+        click.echo("mellm: interrupted; the same command continues where this one stopped", err=True)
         return INTERRUPTED_CODE
     return STOPPED_CODE if any(entry.stopped for entry in results.entries) else 0
 

@@ -88,7 +88,10 @@ def common(command: Command) -> Command:
             ),
             click.option("--retry", is_flag=True, help="Do rows again that ended in an error."),
             click.option(
-                "--draws", type=click.IntRange(0), default=1000, help="Of the bootstrap over subjects [1000]."
+                "--draws",
+                type=click.IntRange(0),
+                default=1000,
+                help="Bootstrap samples over subjects [1000].",
             ),
             click.option("--json", "as_json", is_flag=True, help="Print the report as JSON."),
         )

@@ -15,6 +15,7 @@ from mellm.detectors.quality import assess
 from mellm.detectors.types import U8, Quality
 from mellm.engine.analysis.pipeline import Spotted
 from mellm.engine.describe.base import DescribeContext, Describer, Recipe
+from mellm.engine.describe.retry import ask
 from mellm.engine.evidence import motion_map
 from mellm.engine.types import Description, Evidence
 from mellm.evaluation.dataset_runs.errors import FramesMissing, MomentUnknown, SizesDiffer
@@ -65,7 +66,7 @@ class Asker:
     def _answer(self, evidence: Evidence, refused: str | None, context: DescribeContext) -> dict[str, Any]:
         if refused is not None:
             return {"state": "abstained", "reason": refused, **_said(None)}
-        answer = self.describer.describe(evidence, context)
+        answer = ask(self.describer, evidence, context)
         state = "abstained" if answer.abstained else "described"
         return {"state": state, "reason": answer.abstained, **_said(answer)}
 

@@ -18,7 +18,7 @@ from mellm.detectors.spotting import Score, Spot, Spotter, SpottingOptions
 from mellm.detectors.stepmodel import StepModel
 from mellm.detectors.types import F32
 from mellm.engine.analysis.offline import seen_ahead
-from mellm.engine.analysis.pipeline import Chain, Spotted
+from mellm.engine.analysis.pipeline import SourcePipeline, Spotted
 from mellm.engine.types import Evidence
 from mellm.evaluation.dataset_runs.frames import LabelledFrames
 from mellm.evaluation.dataset_runs.recordings import Recording
@@ -108,7 +108,7 @@ def spot(
 
     predicted: list[dict[str, Any]] = []
     with LabelledFrames(recording) as source:
-        chain = Chain(recording.key, parts.analyzer(), tap, parts.evidence or _unseen)
+        chain = SourcePipeline(recording.key, parts.analyzer(), tap, parts.evidence or _unseen)
         whole = source.time_of(source.last + 1)
 
         def take(outputs: list[Any]) -> None:

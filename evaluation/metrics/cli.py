@@ -27,7 +27,9 @@ _PATH = click.Path(path_type=Path)
     "--bootstrap", "draws", type=click.IntRange(0), default=0, help="Draws of the intervals [none]."
 )
 @click.option("--compat", is_flag=True, help="Also tell what other scorers would print, and why.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the bootstrap.")
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="Bootstrap samples: seed of their random numbers."
+)
 @click.option("--iou", type=float, default=0.5, show_default=True, help="Least overlap: spotting, strs.")
 @click.option("--fps", type=float, help="Tell the errors of moments in milliseconds.")
 @click.option(

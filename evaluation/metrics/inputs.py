@@ -277,7 +277,7 @@ def _units(value: Any, place: Record, doubts: list[str]) -> frozenset[int] | Non
         if read.possible_numbers or read.unread:
             doubts.append(read.text)
     if strangers := sorted(found - FACS):
-        raise place.wrong(f"{strangers[0]} is no action unit of FACS")
+        raise place.wrong(f"{strangers[0]} is not an action unit of FACS")
     return found
 
 

@@ -52,7 +52,7 @@ BEGIN, END = "<!-- results: mellm eval robustness --of {} -->", "<!-- end of res
     "--page", type=click.Path(path_type=Path), help="Put the tables between the marks of this page."
 )
 @click.option("--plot", type=click.Path(path_type=Path), help="Write the curves as a picture.")
-@click.option("--draws", type=click.IntRange(1), default=1000, help="Of the bootstrap over people [1000].")
+@click.option("--draws", type=click.IntRange(1), default=1000, help="Bootstrap samples over people [1000].")
 @click.option("--json", "as_json", is_flag=True, help="Print the curves as JSON.")
 def robustness(
     what: Literal["describe", "spot"],

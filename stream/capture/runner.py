@@ -1,8 +1,8 @@
 """Keeps one source alive: reads it in a thread, notices when it stalls, brings it back.
 
-Two daemon threads. The *reader* opens the source and reads it; it may hang inside FFmpeg or a driver.
+Two workers. The *reader* opens the source and reads it; it may hang inside FFmpeg or a driver.
 The *supervisor* watches the age of the last frame and never touches the source: a reader that hangs
-is abandoned (whatever it still delivers is thrown away) and replaced.
+is abandoned (whatever it still delivers is thrown away) and replaced, and so is one that fails in a way nobody foresaw.
 
 A live source that just ends was lost; only recordings end.
 """
@@ -22,11 +22,19 @@ from mellm.stream.capture.pace import Pace
 from mellm.stream.capture.reconnect import Backoff, Outcome, judge
 from mellm.stream.capture.status import RunnerCounts, RunnerOptions, SourceStatus
 from mellm.stream.clock import Clock, MonotonicClock
-from mellm.stream.errors import MellmError, SourceError, SourceTimeout, SourceUnreachable, UsageError
+from mellm.stream.errors import (
+    InternalError,
+    MellmError,
+    SourceError,
+    SourceTimeout,
+    SourceUnreachable,
+    UsageError,
+)
 from mellm.stream.frames import Frame, Gap, Item, SourceInfo
 from mellm.stream.sources.addresses import redact
 from mellm.stream.sources.base import EndReport, Source, SourceOptions
 from mellm.stream.sources.opening import open_source
+from mellm.stream.worker import Turn, Vitals, Worker
 
 __all__ = ["RunnerCounts", "RunnerOptions", "SourceRunner", "SourceStatus"]
 
@@ -40,6 +48,9 @@ _LOG_EVERY_NS: Final = 10_000_000_000
 _STABLE_NS: Final = 1_000_000_000
 """A source that was online for less has not recovered: its back-off goes on."""
 
+ABANDON_S: Final = 10.0
+"""A supervisor that stands still for longer is replaced."""
+
 _LOCAL: Final = frozenset(("file", "images", "synthetic"))
 
 
@@ -49,12 +60,11 @@ class _Reading:
     def __init__(self, now_ns: int) -> None:
         self.abandoned = threading.Event()
         self.done = threading.Event()
-        self.thread: threading.Thread | None = None
         self.beat_ns = now_ns
         self.waiting_for_source = True
         self.online_ns: int | None = None
         self.watched = True
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
         self.end: EndReport | None = None
 
 
@@ -107,11 +117,17 @@ class SourceRunner:
         self._opener = opener or default
         self._buffer = MediaBuffer("newest" if live else "block", chosen.buffer)
         self._backoff = Backoff(chosen.backoff, random.Random(chosen.seed))
-        self._stop = threading.Event()
+        self._worker = Worker(
+            f"watch-{id}",
+            self._supervise,
+            on_death=lambda error: self._tell(self._offline(error)),
+            abandon_s=ABANDON_S,
+            clock=self._clock,
+        )
+        self._stop = self._worker.stopping
         self._over = threading.Event()
         self._lock = threading.RLock()
         self._reading: _Reading | None = None
-        self._thread = threading.Thread(target=self._supervise, name=f"mellm-watch-{id}", daemon=True)
         self._info: SourceInfo | None = None
         self._failure: MellmError | None = None
         self._end: EndReport | None = None
@@ -123,9 +139,13 @@ class SourceRunner:
 
     # -- for the analysing thread ---------------------------------------------------------------------
 
-    def start(self) -> None:
-        """Begin reading. The source may be down: it is tried again."""
-        self._thread.start()
+    def start(self, vitals: Vitals | None = None) -> None:
+        """Begin reading. The source may be down: it is tried again.
+
+        :param vitals: sees whether the supervisor goes on
+        """
+        self._worker.vitals = vitals
+        self._worker.start()
 
     def get(self, timeout_s: float | None = None) -> Item | None:
         """The next frame or gap; ``None`` when none came in time, or none will come (:attr:`finished`)."""
@@ -135,6 +155,11 @@ class SourceRunner:
     def finished(self) -> bool:
         """Whether the source has ended for good and everything of it was taken."""
         return self._over.is_set() and self._buffer.drained
+
+    @property
+    def must_open(self) -> bool:
+        """Whether somebody waits for it, so that what fails at the start is not tried again."""
+        return self._options.must_open
 
     @property
     def failure(self) -> MellmError | None:
@@ -176,48 +201,54 @@ class SourceRunner:
             discarded = self._buffer.close(discard=True)
             if discarded:
                 self._dropped["stopped"] += discarded
-        if not self._thread.is_alive():
-            self._over.set()
-        elif threading.current_thread() is not self._thread:
-            self._thread.join(0.9)
+        self._worker.join(0.9)
+        self._over.set()
 
     # -- supervisor -----------------------------------------------------------------------------------
 
-    def _supervise(self) -> None:
+    def _supervise(self, turn: Turn) -> None:
+        if self._reading is not None:  # of a supervisor before this one
+            self._reading.abandoned.set()
         attempt = 0
-        try:
-            while not self._stop.is_set():
-                reading = self._launch()
-                self._watch(reading)
-                if self._stop.is_set():
-                    return
-                if reading.error is None and reading.end is not None:
-                    self._end = reading.end
-                    self._drain()
-                    self._tell(SourceStatus(self.id, "ended", max(0, self._segment), end=reading.end))
-                    return
-                error = _ours(reading.error, self.uri_redacted)
-                was_online = reading.online_ns is not None
-                outcome = self._judge(error, was_online)
-                if outcome is None:
-                    self._give_up(error)
-                    return
-                if was_online and self._clock.now_ns() - (reading.online_ns or 0) >= _STABLE_NS:
-                    attempt = 0
-                attempt += 1
-                if was_online or attempt == 1:
-                    self._losses += was_online
-                    self._tell(SourceStatus(self.id, "offline", max(0, self._segment), error=error))
-                if self._options.max_attempts is not None and attempt > self._options.max_attempts:
-                    self._give_up(error)
-                    return
-                self._pause(attempt, error, outcome)
-        finally:
-            self._buffer.close()
-            self._over.set()
+        while not self._stop.is_set():
+            turn.beat()
+            reading = self._launch()
+            self._watch(reading, turn)
+            if self._stop.is_set():
+                break
+            if reading.error is None and reading.end is not None:
+                self._end = reading.end
+                self._drain(turn)
+                self._tell(SourceStatus(self.id, "ended", max(0, self._segment), end=reading.end))
+                break
+            error = _ours(reading.error, self.uri_redacted)
+            was_online = reading.online_ns is not None
+            outcome = self._judge(error, was_online)
+            if outcome is None:
+                self._give_up(error)
+                break
+            if isinstance(error, InternalError):
+                turn.failed(error)
+            if was_online and self._clock.now_ns() - (reading.online_ns or 0) >= _STABLE_NS:
+                attempt = 0
+            attempt += 1
+            if was_online or attempt == 1:
+                self._losses += was_online
+                self._tell(self._offline(error))
+            if self._options.max_attempts is not None and attempt > self._options.max_attempts:
+                self._give_up(error)
+                break
+            turn.rest()
+            self._pause(attempt, error, outcome)
+        self._buffer.close()
+        self._over.set()
 
-    def _drain(self) -> None:
+    def _offline(self, error: MellmError) -> SourceStatus:
+        return SourceStatus(self.id, "offline", max(0, self._segment), error=error)
+
+    def _drain(self, turn: Turn) -> None:
         """A source has ended when its last frame was taken."""
+        turn.rest()
         self._buffer.close()
         while not self._buffer.drained and not self._clock.wait(self._stop, _TICK_S / 5):
             pass
@@ -226,18 +257,20 @@ class SourceRunner:
         with self._lock:
             reading = _Reading(self._clock.now_ns())
             first = self._segment + 1
-            reading.thread = threading.Thread(
-                target=self._read, args=(reading, first), name=f"mellm-read-{self.id}", daemon=True
-            )
             self._reading = reading
         if self._stop.is_set():
             reading.abandoned.set()
-        reading.thread.start()
+        # whether it stands still is for the supervisor to see, and its errors are results
+        Worker(f"read-{self.id}", lambda turn: self._read(reading, first)).start()
         return reading
 
-    def _watch(self, reading: _Reading) -> None:
+    def _watch(self, reading: _Reading, turn: Turn) -> None:
         """Return when the reader is done or was abandoned, with the reason in ``reading.error``."""
         while not self._clock.wait(reading.done, _TICK_S):
+            if reading.online_ns is None:
+                turn.beat()
+            else:
+                turn.worked()
             if self._stop.is_set():
                 reading.abandoned.set()
                 return
@@ -299,13 +332,13 @@ class SourceRunner:
     def _read(self, reading: _Reading, first_segment: int) -> None:
         try:
             source = self._opener(first_segment)
-        except Exception as error:
+        except BaseException as error:
             reading.error = error
             reading.done.set()
             return
         try:
             self._follow(source, reading, Pace(self._clock) if self._paced(source) else None)
-        except Exception as error:
+        except BaseException as error:  # whatever it is, the supervisor tells it
             if not reading.abandoned.is_set():
                 reading.error = error
         finally:
@@ -400,11 +433,11 @@ def _recorded(info: SourceInfo) -> bool:
     return info.kind in _LOCAL or not info.live
 
 
-def _ours(error: Exception | None, shown: str) -> SourceError | UsageError:
+def _ours(error: BaseException | None, shown: str) -> SourceError | UsageError | InternalError:
     if isinstance(error, (SourceError, UsageError)):
         return error
     if error is None:
         return SourceUnreachable(f"{shown}: the stream ended", remedy="check the camera")
-    # a reader must outlive what nobody foresaw; the log keeps the trace
+    # a camera must outlive what nobody foresaw; the log keeps the trace
     logger.error("%s: reading failed", shown, exc_info=error)
-    return SourceError(f"{shown}: reading failed ({type(error).__name__})", remedy="see the log")
+    return InternalError.of(f"{shown}: reading", error)

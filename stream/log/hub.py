@@ -167,7 +167,7 @@ class Hub:
         """Forget a reader and what waits for it. On the loop only."""
         if subscriber in self._subscribers:
             del self._subscribers[subscriber]
-            subscriber.abandon()
+            subscriber.discard()
             self._survey()
 
     def wants_preview(self, source: str) -> bool:
@@ -227,14 +227,14 @@ class Hub:
                         self._hole = False
                         before, self._delivered = self._delivered, self.journal.last_seq
                         for subscriber in self._subscribers:
-                            subscriber.rewind(before)
+                            subscriber.replay_from(before)
                     self._scheduled = False
                     return False
                 record = self._incoming.popleft()
             if record.seq is not None:
                 self._delivered = max(self._delivered, record.seq)
             for subscriber in self._subscribers:
-                subscriber.offer(record)
+                subscriber.enqueue(record)
         return True
 
     def _complain(self, error: JournalError) -> None:

@@ -21,6 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Final, Self
 
+from mellm.stream import private
 from mellm.stream.errors import JournalError
 from mellm.stream.log.erasure import Erased, Selection, bury, select, wipe
 from mellm.stream.protocol import wire
@@ -120,9 +121,12 @@ class Journal:
         self._reader: sqlite3.Connection | None = None
         try:
             if not in_memory:
-                Path(self.path).parent.mkdir(parents=True, exist_ok=True)
+                private.folder(Path(self.path).parent)
                 _check_header(Path(self.path))
                 self._guard = _guard(self.path)
+                for part in ("", "-wal", "-shm"):  # SQLite gives its new files the mode of the first
+                    if not part or os.path.exists(self.path + part):
+                        os.close(private.opener(self.path + part, os.O_RDWR | os.O_CREAT))
             self._db = self._reader = _connect(self.path)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
@@ -391,7 +395,7 @@ def _connect(path: str) -> sqlite3.Connection:
 def _guard(path: str) -> IO[bytes]:
     """Two writers would number events twice. A lock file of its own: closing any descriptor of the database
     would drop SQLite's locks on it."""
-    file = open(path + ".lock", "ab")  # noqa: SIM115 - held for the life of the journal
+    file = open(path + ".lock", "ab", opener=private.opener)  # noqa: SIM115 - held for the life of the journal
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

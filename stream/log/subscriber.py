@@ -232,7 +232,7 @@ class Subscriber:
         resumes = Position(journal.epoch, self._cursor)
         self._notices.append(ReplayTruncated(reason, after, resumes))
 
-    def offer(self, record: Record) -> None:
+    def enqueue(self, record: Record) -> None:
         """Take a live event into the backlog, if it is wanted. For the hub."""
         if self._overflowed or not self.wanted.matches(record.type, record.source, record.score):
             return
@@ -255,13 +255,13 @@ class Subscriber:
             self._bytes += len(record.payload)
             limits = self._hub.limits
             if len(self._reliable) > limits.backlog_events or self._bytes > limits.backlog_bytes:
-                self.abandon()
+                self.discard()
                 self._overflowed = True
                 if self.on_overflow is not None:
                     self.on_overflow(self._too_slow())
         self._wake.set()
 
-    def rewind(self, seq: int) -> None:
+    def replay_from(self, seq: int) -> None:
         """Reread the journal after ``seq``, because the hub had no room to remember. For the hub."""
         if not self._replaying:
             # what waits in the backlog is in the journal too
@@ -276,7 +276,7 @@ class Subscriber:
     def _too_slow(self) -> SlowConsumer:
         return SlowConsumer(Position(self._hub.journal.epoch, self._handed))
 
-    def abandon(self) -> None:
+    def discard(self) -> None:
         """Forget what waits. For the hub."""
         self.totals.abandoned += self.waiting
         self._reliable.clear()

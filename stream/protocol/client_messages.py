@@ -27,10 +27,10 @@ MAX_NS: Final = 2**63 - 1
 MAX_PUSH_HEAD: Final = 64
 """Bytes before a pushed picture."""
 
-Shown: TypeAlias = Literal["motion", "faces"]
+EvidenceKind: TypeAlias = Literal["motion", "faces"]
 """``motion``: the motion map. ``faces``: the onset beside the apex, grey, together twice as wide as high."""
 
-SHOWN: Final[tuple[Shown, ...]] = get_args(Shown)
+SHOWN: Final[tuple[EvidenceKind, ...]] = get_args(EvidenceKind)
 
 EXPRESSION_ID: Final = r"[A-Za-z0-9._-]{1,128}"
 
@@ -90,7 +90,7 @@ class EvidenceGet:
 
     expression: str
     id: str | None = None
-    shown: Shown = "motion"
+    shown: EvidenceKind = "motion"
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,10 +341,10 @@ def _read_expression(value: Any) -> str:
     return value
 
 
-def _read_shown(value: Any) -> Shown:
+def _read_shown(value: Any) -> EvidenceKind:
     if value not in SHOWN:
         raise Refused("bad_value", f"shown must be one of {', '.join(SHOWN)}")
-    chosen: Shown = value
+    chosen: EvidenceKind = value
     return chosen
 
 

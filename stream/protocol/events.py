@@ -27,6 +27,7 @@ EXPRESSION_DESCRIBED: Final = "expression.described"
 EXPRESSION_ABSTAINED: Final = "expression.abstained"
 EXPRESSION_DROPPED: Final = "expression.dropped"
 MARKER: Final = "marker"
+SERVER_WORKER: Final = "server.worker"
 EVENTS_ERASED: Final = "events.erased"
 SCORE: Final = "score"
 STATS: Final = "stats"
@@ -47,6 +48,7 @@ RELIABLE: Final = frozenset(
         EXPRESSION_ABSTAINED,
         EXPRESSION_DROPPED,
         MARKER,
+        SERVER_WORKER,
         EVENTS_ERASED,
     }
 )

@@ -316,6 +316,16 @@ SAID: Final[Mapping[str, Said]] = {
         },
         frozenset({"clocks", "t_ns", "t_ms"}),
     ),
+    events.SERVER_WORKER: Said(
+        "A part of the server failed and is started again, or works again.",
+        {
+            "worker": _of("string", "which part, such as previews or retention; of a source, with its id"),
+            "state": {"enum": ["failed", "recovered"]},
+            "code": _of("string", "of a failure; internal when nobody foresaw it"),
+            "message": _of("string", "for people"),
+        },
+        frozenset({"code", "message"}),
+    ),
     events.EVENTS_ERASED: Said(
         "Events of this source were erased; delete your copies too.",
         {

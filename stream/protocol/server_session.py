@@ -20,7 +20,7 @@ from mellm.stream.errors import ProtocolError
 from mellm.stream.protocol import client_messages as said
 from mellm.stream.protocol import wire
 from mellm.stream.protocol.access import SESSION_SCOPES, Principal, Scope
-from mellm.stream.protocol.client_messages import Refused, Shown
+from mellm.stream.protocol.client_messages import EvidenceKind, Refused
 from mellm.stream.protocol.events import PREVIEW, Filter, Position
 
 
@@ -76,7 +76,7 @@ class FetchEvidence:
 
     expression: str
     ref: str | None
-    shown: Shown = "motion"
+    shown: EvidenceKind = "motion"
 
 
 @dataclass(frozen=True, slots=True)

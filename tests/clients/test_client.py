@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from mellm.clients.client import Session, connect
-from mellm.engine.governance.erase import Gone
+from mellm.engine.governance.erase import ErasureReport
 from mellm.engine.governance.withdrawal import WithdrawalFailed
 from mellm.engine.server.server import Server, serve
 from mellm.engine.server.tokens import Token
@@ -237,11 +237,11 @@ async def test_faces_are_another_picture(tmp_path: Path) -> None:
 async def test_consent_is_withdrawn_or_the_reason_is_said_why_not() -> None:
     asked: list[str] = []
 
-    def withdraw(source: str, by: str) -> Gone:
+    def withdraw(source: str, by: str) -> ErasureReport:
         if asked:
             raise WithdrawalFailed("the disk refuses; it goes on at the next start")
         asked.append(source)
-        return Gone(events=3, expressions=("e1",), files=1)
+        return ErasureReport(events=3, expressions=("e1",), files=1)
 
     reader = Token.of("only-reads-0123456789", Principal("reader", frozenset({Scope.EVENTS_READ})))
     writer = Token.of(TOKEN, Principal("writer"))

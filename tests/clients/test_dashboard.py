@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from mellm.clients.cli.serve import PAGES
-from mellm.engine.governance.erase import Gone
+from mellm.engine.governance.erase import ErasureReport
 from mellm.engine.server.server import Server
 from mellm.engine.types import Evidence
 from mellm.stream.frames import Frame
@@ -277,9 +277,9 @@ def test_a_long_log_fills_the_page_without_talking_too_fast(tmp_path: Path) -> N
 def test_consent_is_withdrawn_by_pressing_twice(tmp_path: Path) -> None:
     asked: list[tuple[str, str]] = []
 
-    def withdraw(source: str, by: str) -> Gone:
+    def withdraw(source: str, by: str) -> ErasureReport:
         asked.append((source, by))
-        return Gone(events=9, expressions=("e0", "e1"), files=2)
+        return ErasureReport(events=9, expressions=("e0", "e1"), files=2)
 
     with Background(sources=("desk",), withdrawal=withdraw) as behind:
         behind.server.hub.consent("desk", "study-7/p-014")

@@ -209,7 +209,7 @@ async def test_secrets_come_out_nowhere_and_withdrawn_data_is_gone(models: None,
         found = await listen(address, collected)
         (spotted, *_) = found[EXPRESSION_SPOTTED]
         assert spotted["data"]["consent"] == "study-7/p-014"
-        assert "no lie detector" in spotted["data"]["notice"]
+        assert "Not a lie detector" in spotted["data"]["notice"]
         assert found["error"]
         await ask(address, collected, spotted["id"])
         collected.files(folder)

@@ -6,12 +6,12 @@ import pytest
 
 from mellm.detectors import bench, flow
 from mellm.detectors.flow import Preset
-from mellm.detectors.sheet import Sheet
+from mellm.detectors.textured_plane import TexturedPlane
 from mellm.detectors.types import U8
 
 
 def shifted(dx: float, dy: float, size: tuple[int, int] = (96, 112)) -> tuple[U8, U8]:
-    sheet = Sheet(40.0, size)
+    sheet = TexturedPlane(40.0, size)
     return sheet.draw(noise=1, seed=1), sheet.draw((dx, dy), noise=1, seed=2)
 
 

@@ -189,3 +189,16 @@ def test_gpu_agrees_with_cpu(name: str, device: str) -> None:
 
 def test_sessions_are_a_thin_wrapper() -> None:
     assert Session(SimpleNamespace(get_providers=lambda: [CUDA, CPU]), "x").provider == CUDA
+
+
+def test_no_other_place_makes_sessions() -> None:
+    """A network with a session of its own falls back to the CPU without a word."""
+    root = Path(onnx.__file__).parents[1]
+    rooms = ("stream", "detectors", "engine", "clients", "evaluation")
+    makers = {
+        path.name
+        for room in rooms
+        for path in (root / room).rglob("*.py")
+        if "InferenceSession(" in path.read_text()
+    }
+    assert makers == {"onnx.py"}

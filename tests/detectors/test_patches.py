@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from mellm.detectors import patches
 from mellm.detectors.patches import CROP_EYES, CROP_H, CROP_IOD, CROP_W, PATCH_MAX, apply, crop_matrix
 from mellm.detectors.regions import eye_frame
-from mellm.detectors.sheet import Sheet
+from mellm.detectors.textured_plane import TexturedPlane
 from mellm.detectors.types import F32, U8
 
-SHEET = Sheet(80)
+SHEET = TexturedPlane(80)
 
 
 def held_at(landmarks: F32, shape: tuple[int, int] = SHEET.size) -> patches.Anchor:
@@ -37,7 +37,7 @@ def test_eyes_land_where_the_crop_wants_them(roll: float, scale: float, width: i
 
 @pytest.mark.parametrize("iod", [40, 80, 110])
 def test_a_crop_of_a_patch_is_a_crop_of_the_frame(iod: float) -> None:
-    sheet = Sheet(iod)
+    sheet = TexturedPlane(iod)
     frame, held = sheet.draw(), held_at(sheet.landmarks(roll=0.1))
     straight = cv2.warpAffine(frame, held.matrix, (CROP_W, CROP_H))
     crop = patches.cut(frame, held).crop(held)
@@ -46,7 +46,7 @@ def test_a_crop_of_a_patch_is_a_crop_of_the_frame(iod: float) -> None:
 
 
 def test_halving_a_wide_face_does_not_move_it() -> None:
-    small, large = Sheet(50, (300, 400)), Sheet(200, (1200, 1600))
+    small, large = TexturedPlane(50, (300, 400)), TexturedPlane(200, (1200, 1600))
     # the same picture, four times as large
     grown = cv2.resize(small.draw(), (1600, 1200), interpolation=cv2.INTER_CUBIC)
     landmarks = (small.landmarks() + 0.5) * 4 - 0.5

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from mellm.detectors import regions
 from mellm.detectors.regions import COUNT, INDEX, NAMES, REGIONS
-from mellm.detectors.sheet import TEMPLATE
+from mellm.detectors.textured_plane import TEMPLATE
 from mellm.detectors.types import F32
 
 FACE: F32 = (80 * TEMPLATE + (300, 200)).astype(np.float32)

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from mellm.detectors import regions
-from mellm.detectors.sheet import Sheet
 from mellm.detectors.signals import (
     CROP_H,
     CROP_IOD,
@@ -20,11 +19,12 @@ from mellm.detectors.signals import (
     SignalStep,
     TrackSignals,
 )
+from mellm.detectors.textured_plane import TexturedPlane
 from mellm.detectors.types import F32
 from mellm.detectors.windows import STEP_NS
 
 MS = 1_000_000
-SHEET = Sheet(80, (400, 480))
+SHEET = TexturedPlane(80, (400, 480))
 BROW = 2 * regions.INDEX["brow_inner_L"] + 1
 
 

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mellm.detectors.sheet import Sheet
 from mellm.detectors.signals import FEATURES, TrackSignals
 from mellm.detectors.spotting import Decoder, FakeStepModel, Spot, Spotter, SpottingOptions, StepOutput
 from mellm.detectors.stepmodel import SPOT_AUS, outputs
+from mellm.detectors.textured_plane import TexturedPlane
 from mellm.detectors.types import F32
 from mellm.detectors.windows import STEP_NS
 from mellm.stream.errors import ModelOutputInvalid
@@ -289,7 +289,7 @@ def test_release_follows_the_threshold() -> None:
 @pytest.mark.parametrize("fps", [30, 50])
 def test_a_brow_raised_for_a_third_of_a_second_is_spotted_in_pictures(fps: int) -> None:
     """Pictures → flow → signals → a network that answers to motion alone: the rise is found where it is."""
-    sheet, signals, spotter = Sheet(80, (400, 480)), TrackSignals(), Spotter(FakeStepModel())
+    sheet, signals, spotter = TexturedPlane(80, (400, 480)), TrackSignals(), Spotter(FakeStepModel())
     told = []
     for i in range(int(1.4 * fps)):
         t = i / fps

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from mellm.detectors import flow, patches, recipe, signals, windows
 from mellm.detectors.signals import FEATURES, PER_BASELINE
 from mellm.detectors.stepmodel import (
     APEX,
@@ -24,6 +26,7 @@ from mellm.detectors.stepmodel import (
 from mellm.stream.errors import (
     MissingExtra,
     ModelCorrupt,
+    ModelMismatch,
     ModelMissing,
     ModelOutputInvalid,
     ProviderUnavailable,
@@ -41,7 +44,12 @@ FACTS = {
 
 
 def tiny(
-    folder: Path, *, facts: dict[str, str] | None = None, outputs_: int = OUTPUTS, sha256: str | None = None
+    folder: Path,
+    *,
+    facts: dict[str, str] | None = None,
+    outputs_: int = OUTPUTS,
+    sha256: str | None = None,
+    trained_on: dict[str, object] | None = None,
 ) -> Path:
     """y = x·W + sum(state), state_out = state + 1: enough to see that both are passed on."""
     weight = np.zeros((FEATURES, outputs_), np.float32)
@@ -69,8 +77,57 @@ def tiny(
     path = folder / "tiny.onnx"
     path.write_bytes(model.SerializeToString())
     digest = sha256 or hashlib.sha256(path.read_bytes()).hexdigest()
-    path.with_suffix(".json").write_text(json.dumps({"sha256": digest}))
+    record = {"sha256": digest, recipe.KEY: recipe.of_signals() if trained_on is None else trained_on}
+    path.with_suffix(".json").write_text(json.dumps(record))
     return path
+
+
+class TestRecipe:
+    """The signals of this version have to be those that the network was trained on."""
+
+    @pytest.mark.parametrize(
+        ("module", "name", "value", "named"),
+        [
+            (flow, "LIVE", flow.QUALITY, "flow.finest_scale is 1, not 0"),
+            (patches, "CROP_IOD", 60.0, "crop.iod is 57.0, not 60.0"),
+            (patches, "CROP_W", 144, "crop.width is 160, not 144"),
+            (signals, "BASELINES_NS", (100_000_000, 200_000_000), "baselines_ms"),
+            (signals, "VERSION", signals.VERSION + 1, "signals is 1, not 2"),
+            (windows, "STEP_NS", 10_000_000, "grid_ms is 20.0, not 10.0"),
+        ],
+        ids=["flow", "eye distance", "crop", "baselines", "signals", "grid"],
+    )
+    def test_another_way_to_measure_is_refused_with_the_command_that_mends_it(
+        self, monkeypatch: pytest.MonkeyPatch, module: object, name: str, value: object, named: str
+    ) -> None:
+        monkeypatch.setattr(module, name, value)
+        with pytest.raises(ModelMismatch) as refused:
+            OnnxStepModel()
+        assert named in str(refused.value)
+        assert "`mellm train spotter`" in refused.value.remedy
+
+    def test_other_regions_are_named_one_by_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        swapped = ("brow_mid_R", "brow_outer_R", *recipe.regions.NAMES[2:])
+        monkeypatch.setattr(recipe.regions, "NAMES", swapped)
+        with pytest.raises(ModelMismatch, match=r"regions\[0\] is 'brow_outer_R', not 'brow_mid_R'"):
+            OnnxStepModel()
+
+    def test_a_model_that_does_not_say_is_refused(self, tmp_path: Path) -> None:
+        path = tiny(tmp_path)
+        record = json.loads(path.with_suffix(".json").read_text())
+        del record[recipe.KEY]
+        path.with_suffix(".json").write_text(json.dumps(record))
+        with pytest.raises(ModelMismatch, match="does not say what it was trained on"):
+            OnnxStepModel(path)
+
+    def test_an_entry_that_this_version_does_not_know_is_refused(self, tmp_path: Path) -> None:
+        path = tiny(tmp_path, trained_on={**recipe.of_signals(), "whitening": True})
+        with pytest.raises(ModelMismatch, match="whitening is True, which this version does not know"):
+            OnnxStepModel(path)
+
+    def test_many_differences_are_counted(self, tmp_path: Path) -> None:
+        with pytest.raises(ModelMismatch, match=r"baselines_ms is missing, crop is missing, .* and 4 more"):
+            OnnxStepModel(tiny(tmp_path, trained_on={"of": "another world"}))
 
 
 class TestOnnx:
@@ -104,6 +161,25 @@ class TestOnnx:
         monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
         with pytest.raises(ProviderUnavailable, match="cuda"):
             OnnxStepModel(tiny(tmp_path), device="cuda")
+
+    def test_a_device_whose_provider_cannot_be_loaded(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A GPU build beside a missing driver: it advertises CUDA, and quietly gives the CPU."""
+        true = onnxruntime.InferenceSession
+
+        def quietly(path: str, options: object, *, providers: list, enable_fallback: int = 1) -> object:
+            return true(path, options, providers=["CPUExecutionProvider"])
+
+        monkeypatch.setattr(
+            "onnxruntime.get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
+        )
+        monkeypatch.setattr("onnxruntime.InferenceSession", quietly)
+        with pytest.raises(
+            ProviderUnavailable, match="CUDAExecutionProvider is installed and cannot be loaded"
+        ):
+            OnnxStepModel(tiny(tmp_path), device="cuda")
+        assert OnnxStepModel(tiny(tmp_path)).provider == "CPUExecutionProvider"
 
     def test_without_onnx_runtime(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "onnxruntime", None)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from functools import cache
 
 from mellm.detectors.patches import CROP_EYES, CROP_H, CROP_IOD, CROP_W
-from mellm.detectors.sheet import Sheet
+from mellm.detectors.textured_plane import TexturedPlane
 from mellm.detectors.types import F32, U8
 
 
 @cache
-def _sheet() -> Sheet:
-    sheet = Sheet(CROP_IOD, (CROP_H, CROP_W), seed=3)
+def _sheet() -> TexturedPlane:
+    sheet = TexturedPlane(CROP_IOD, (CROP_H, CROP_W), seed=3)
     sheet.centre = CROP_EYES
     return sheet
 

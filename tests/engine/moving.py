@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 
 from mellm.detectors.analyzer import FakeFaceAnalyzer
-from mellm.detectors.sheet import Sheet
 from mellm.detectors.spotting import FakeStepModel, Spotter
+from mellm.detectors.textured_plane import TexturedPlane
 from mellm.detectors.types import U8
-from mellm.engine.analysis.pipeline import Chain
+from mellm.engine.analysis.pipeline import SourcePipeline
 from mellm.engine.analysis.pipeline_factory import evidence_builder
 from mellm.stream.frames import Frame
 
@@ -31,9 +31,9 @@ SIZE = (240, 320)
 
 
 @cache
-def sheet() -> Sheet:
+def sheet() -> TexturedPlane:
     """The texture everything is drawn from."""
-    return Sheet(iod=57, size=SIZE)
+    return TexturedPlane(iod=57, size=SIZE)
 
 
 def lift(t: float) -> float:
@@ -69,11 +69,11 @@ def video(path: Path, fps: int = 30, seconds: float = SECONDS) -> Path:
     return path
 
 
-def chain(source: str, *, scores: bool = False) -> Chain:
+def chain(source: str, *, scores: bool = False) -> SourcePipeline:
     """The true chain behind a face that is always there, with a step model that spots any motion."""
     landmarks = sheet().landmarks()
     model = FakeStepModel()
-    return Chain(
+    return SourcePipeline(
         source,
         FakeFaceAnalyzer(lambda frame: landmarks),
         lambda: Spotter(model),

@@ -25,8 +25,8 @@ from mellm.engine.evidence.store import EvidenceStore
 from mellm.engine.governance.purpose import require
 from mellm.engine.server.catalog import Catalog
 from mellm.engine.server.options import ServerOptions
-from mellm.engine.server.process.allocator import settle
-from mellm.engine.server.process.loop import calm
+from mellm.engine.server.process.allocator import tune_malloc
+from mellm.engine.server.process.loop import limit_accept_errors
 from mellm.engine.server.server import serve
 from mellm.engine.server.sinks import HubSink
 from mellm.stream.capture.runner import SourceRunner
@@ -84,7 +84,7 @@ async def main(port: int, folder: Path, run: str, count: int = 2, model_url: str
         options = ServerOptions(require("self-use"), port=port)
         async with serve(options, hub=hub, catalog=Catalog(cameras), evidence=evidence) as server:
             stop = asyncio.Event()
-            calm(asyncio.get_running_loop())
+            limit_accept_errors(asyncio.get_running_loop())
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
             take_over(left_open, engine, hub, server.metrics.resumed)
             engine.start()
@@ -98,6 +98,6 @@ async def main(port: int, folder: Path, run: str, count: int = 2, model_url: str
 
 
 if __name__ == "__main__":
-    settle()
+    tune_malloc()
     port, folder, run, *more = sys.argv[1:]
     asyncio.run(main(int(port), Path(folder), run, int(more[0]) if more else 2, *more[1:]))

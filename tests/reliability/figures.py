@@ -1,4 +1,4 @@
-"""What the reliability tests measured, as one JSON file each: docs/reliability.md is made from them."""
+"""What the reliability tests measured, as one JSON file each: docs/results/reliability.md is made from them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes the table of docs/reliability.md from the figures of the tests: ``python -m tests.reliability.report``."""
+"""Writes the table of docs/results/reliability.md from the tests' figures: ``python -m tests.reliability.report``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.reliability.figures import FOLDER, REPO
 
-PAGE = REPO / "docs" / "reliability.md"
+PAGE = REPO / "docs" / "results" / "reliability.md"
 BEGIN, END = "<!-- figures: python -m tests.reliability.report -->", "<!-- end of figures -->"
 TIERS = ("C", "N", "S")
 

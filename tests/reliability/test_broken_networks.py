@@ -8,7 +8,7 @@ import pytest
 from mellm.detectors.analyzer import FaceUpdate, FakeFaceAnalyzer
 from mellm.detectors.spotting import FakeStepModel, Spotter
 from mellm.detectors.types import F32
-from mellm.engine.analysis.pipeline import MODEL_INVALID, Chain, FaceLost, Spotted
+from mellm.engine.analysis.pipeline import MODEL_INVALID, FaceLost, SourcePipeline, Spotted
 from mellm.engine.analysis.pipeline_factory import evidence_builder
 from mellm.stream.errors import ModelOutputInvalid
 from mellm.stream.frames import Frame
@@ -34,12 +34,12 @@ class Faulty:
         self._good.reset()
 
 
-def chain(bad: range = range(0), step: FakeStepModel | None = None) -> Chain:
+def chain(bad: range = range(0), step: FakeStepModel | None = None) -> SourcePipeline:
     model = step or FakeStepModel()
-    return Chain("s", Faulty(bad), lambda: Spotter(model), evidence_builder("live"))
+    return SourcePipeline("s", Faulty(bad), lambda: Spotter(model), evidence_builder("live"))
 
 
-def run(made: Chain) -> list[object]:
+def run(made: SourcePipeline) -> list[object]:
     out = [o for frame in moving.frames() for o in made.push(frame)]
     return [*out, *made.finish()]
 

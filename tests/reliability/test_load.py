@@ -22,12 +22,12 @@ from mellm.clients.cli.demo import SAMPLE
 from mellm.detectors.analyzer import FakeFaceAnalyzer
 from mellm.detectors.spotting import FakeStepModel, Spotter
 from mellm.engine.analysis.live import LiveEngine
-from mellm.engine.analysis.pipeline import Chain, Spotted
-from mellm.engine.analysis.pipeline_factory import ChainFactory, evidence_builder
+from mellm.engine.analysis.pipeline import SourcePipeline, Spotted
+from mellm.engine.analysis.pipeline_factory import PipelineFactory, evidence_builder
 from mellm.engine.config import load
 from mellm.engine.describe.scripted import ScriptedDescriber
 from mellm.engine.server.metrics import Metrics
-from mellm.engine.server.process.allocator import settle
+from mellm.engine.server.process.allocator import tune_malloc
 from mellm.engine.server.server import Server
 from mellm.stream.capture.runner import RunnerOptions, SourceRunner
 from mellm.stream.log.subscriber import HubLimits
@@ -58,11 +58,11 @@ class Counting:
         pass
 
 
-def stub_chain(source: str) -> Chain:
+def stub_chain(source: str) -> SourcePipeline:
     """True motion signals on a moving texture; face finding and spotting are stubs."""
     landmarks = moving.sheet().landmarks() + np.array([160, 120], np.float32)
     model = FakeStepModel()
-    return Chain(
+    return SourcePipeline(
         source,
         FakeFaceAnalyzer(lambda frame: landmarks),
         lambda: Spotter(model),
@@ -74,7 +74,7 @@ def stub_chain(source: str) -> Chain:
 def run_cameras(
     count: int,
     seconds: float,
-    make: Callable[[str], Chain],
+    make: Callable[[str], SourcePipeline],
     uri: str | None = None,
     frames: int | None = None,
 ) -> tuple[Counting, dict[str, Any]]:
@@ -124,9 +124,9 @@ def test_l1_four_cameras_for_two_minutes() -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("models")
 def test_l1_with_the_true_networks() -> None:
-    factory = ChainFactory(load())
+    factory = PipelineFactory(load())
     _, figures = run_cameras(4, 60.0, lambda source: factory.make(source, scores=True))
-    record("L1", "N", run="true networks, no face in sight", **figures)
+    record("L1", "N", run="true networks, no face visible", **figures)
 
 
 @pytest.mark.slow
@@ -135,7 +135,7 @@ def test_l1_with_the_true_networks() -> None:
 def test_l1_with_the_true_networks_and_a_face(tmp_path: Path, cameras: int) -> None:
     """The shipped sample at 30 frames a second: how many faces this machine follows before it drops frames."""
     film, frames = filmed(tmp_path / "sample30.mp4", 30)
-    factory = ChainFactory(load())
+    factory = PipelineFactory(load())
     sink, figures = run_cameras(
         cameras, frames / 30, lambda source: factory.make(source, scores=True), str(film), frames
     )
@@ -148,7 +148,7 @@ def test_l1_with_the_true_networks_and_a_face(tmp_path: Path, cameras: int) -> N
 def test_l3_two_hundred_frames_a_second_of_a_face_with_the_true_networks(tmp_path: Path) -> None:
     """More than two cores carry: what is dropped is told, and the sums are right."""
     film, frames = filmed(tmp_path / "sample200.mp4", 200)
-    factory = ChainFactory(load())
+    factory = PipelineFactory(load())
     sink, figures = run_cameras(
         1, frames / 200, lambda source: factory.make(source, scores=True), str(film), frames
     )
@@ -175,10 +175,10 @@ def filmed(path: Path, fps: int) -> tuple[Path, int]:
 @pytest.mark.slow
 def test_l2_eight_cameras_for_half_an_hour() -> None:
     """As L1; memory is looked at after five minutes and at the end."""
-    settle()  # as a server does
+    tune_malloc()  # as a server does
     marks: list[float] = []
 
-    def watched(source: str) -> Chain:
+    def watched(source: str) -> SourcePipeline:
         made = stub_chain(source)
         take = made.take
 

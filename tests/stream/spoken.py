@@ -52,7 +52,7 @@ def spotted(id: str = "e1", source: str = "cam", score: float = 0.5, **changes: 
         "apex_frame": 33,
         "offset_frame": 39,
         "score": score,
-        "notice": "no lie detector",
+        "notice": "Not a lie detector.",
         "quality": {**quality, "yaw": 1.0, "pitch": 2.0, "occlusion": 0.0, "motion": 1.5},
         **changes,
     }

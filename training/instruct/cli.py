@@ -75,7 +75,7 @@ def _counts(count: int | None, given: str | None, source: str) -> dict[str, int]
 @click.option(
     "--provenance", default="annotated recordings of the builder", help="With --from csv: their origin."
 )
-@click.option("--workers", type=click.IntRange(1, 256), default=1, help="Processes.")
+@click.option("--workers", type=click.IntRange(1, 256), default=1, help="Number of worker processes.")
 def build_command(
     source: str,
     root: Path | None,

@@ -55,7 +55,7 @@ def draw(options: nano.NanoOptions, rendered: int, stills: int, workers: int) ->
 @click.option("--write", default=1400, show_default=True, help="Iterations of the whole model.")
 @click.option("--batch", default=48, show_default=True)
 @click.option("--seed", default=1, show_default=True)
-@click.option("--threads", default=1, show_default=True, help="Of the optimiser.")
+@click.option("--threads", default=1, show_default=True, help="Optimiser threads.")
 @click.option("--workers", default=2, show_default=True, help="Processes that draw pairs.")
 @click.option("--side", default=128, show_default=True, help="Picture, pixels.")
 @click.option("--patch", default=16, show_default=True)

@@ -21,11 +21,13 @@ from typing import Any
 import click
 import numpy as np
 
+from mellm.detectors import recipe
 from mellm.detectors.types import U8
 from mellm.engine.describe import nano_folder
 from mellm.engine.describe.nano_folder import GRAPHS, LANGUAGES, MANIFEST, RUNTIME
 from mellm.engine.describe.nano_graph import open_graph
 from mellm.engine.describe.profiles.nano import QUESTIONS
+from mellm.engine.map_recipe import of_live_map
 from mellm.stream.errors import MellmError, ModelCorrupt, ModelMissing, UsageError
 from mellm.training.mellm import onnx_graphs
 
@@ -119,6 +121,7 @@ def _build(
     manifest = {
         **known,
         "version": version,
+        recipe.KEY: of_live_map(),
         "picture": side,
         "context": int(config["text_config"]["max_position_embeddings"]),
         "image_token": int(config["image_token_id"]),

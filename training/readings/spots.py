@@ -24,7 +24,7 @@ from mellm.detectors.analyzer import AnalyzerOptions, FaceAnalyzer
 from mellm.detectors.signals import FacePair
 from mellm.detectors.spotting import OnnxStepModel, Spotter, SpottingOptions
 from mellm.detectors.types import F32
-from mellm.engine.analysis.pipeline import Chain, Spotted
+from mellm.engine.analysis.pipeline import SourcePipeline, Spotted
 from mellm.engine.analysis.pipeline_factory import evidence_builder
 from mellm.engine.types import Coarse, Evidence, Side
 from mellm.evaluation.metrics.matching import match
@@ -211,7 +211,7 @@ def collect(
     frames, wanted, peak = _made(spec, traces)
     expressions = list(wanted)
     model = OnnxStepModel()
-    chain = Chain(
+    chain = SourcePipeline(
         spec.name,
         FaceAnalyzer(AnalyzerOptions(max_faces=1)),
         lambda: Spotter(model, SpottingOptions(threshold=threshold)),

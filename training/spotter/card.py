@@ -16,7 +16,7 @@ HEAD = """# Model card: {name}
   simulated, rendered, or laid on photographs and recordings of people; no micro-expression data set was used.
   Spotters trained *on* such sets reach low scores there; expect much less than the numbers below.
 - **Faces that talk or act**: fewer expressions are found there, and most false alarms come from there. Measured numbers
-  are in docs/spotting.md.
+  are in docs/results/spotting.md.
 - **Small motion**: expressions whose strongest region moves by less than 1/100 of the distance between the eyes are
   mostly missed; under 0.4/100 all of them.
 - **It does not see** faces turned by more than 30°, narrower than 96 px, or filmed at under 20 frames a second; a hand,

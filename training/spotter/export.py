@@ -20,6 +20,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from mellm.detectors import recipe
 from mellm.detectors.signals import FEATURES
 from mellm.detectors.stepmodel import OUTPUTS, SPOT_AUS
 from mellm.detectors.windows import STEP_NS
@@ -169,13 +170,21 @@ def export(
     The network is checked (shape inference, full check) before the old file is replaced.
 
     :param threshold: decision threshold chosen on simulated validation clips
-    :param record: training command, seed, date, metrics; goes into the JSON with the hash
+    :param record: training command, seed, date, metrics; goes into the JSON with the hash and the recipe of the
+        signals that this version measures, which the product compares when it loads the model
     """
     net.eval()
     model = build(net, {"mellm.version": version, "mellm.threshold": f"{threshold:.3f}"})
     data = model.SerializeToString()
     digest = hashlib.sha256(data).hexdigest()
     write_atomic(path, data)
-    facts = {"file": path.name, "sha256": digest, "version": version, "threshold": threshold, **record}
+    facts = {
+        "file": path.name,
+        "sha256": digest,
+        "version": version,
+        "threshold": threshold,
+        recipe.KEY: recipe.of_signals(),
+        **record,
+    }
     write_atomic(path.with_suffix(".json"), (json.dumps(facts, indent=2) + "\n").encode())
     return digest

@@ -20,7 +20,7 @@ from mellm.detectors.analyzer import Analyzer, FaceAnalyzer
 from mellm.detectors.signals import FacePair
 from mellm.detectors.spotting import Spotter, SpottingOptions, StepModel
 from mellm.detectors.types import Expression
-from mellm.engine.analysis.pipeline import Chain, Spotted
+from mellm.engine.analysis.pipeline import SourcePipeline, Spotted
 from mellm.engine.types import Evidence
 from mellm.stream.frames import Frame
 from mellm.training.spotter.evaluate import Interval, Scores, score
@@ -125,7 +125,7 @@ def run(
     analyzer: Callable[[], Analyzer] = FaceAnalyzer,
 ) -> ClipResult:
     """Analyse one clip with the product's chain."""
-    chain = Chain(clip.name, analyzer(), lambda: Spotter(model, options), _no_evidence)
+    chain = SourcePipeline(clip.name, analyzer(), lambda: Spotter(model, options), _no_evidence)
     found = [out for frame in clip.frames() for out in chain.push(frame)]
     found += chain.finish()
     spots = tuple(interval(out.expression) for out in found if isinstance(out, Spotted))

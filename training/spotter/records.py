@@ -26,7 +26,7 @@ from mellm.detectors.spotting import Score, Spot, Spotter, SpottingOptions, Trac
 from mellm.detectors.stepmodel import StepModel
 from mellm.detectors.types import F32
 from mellm.detectors.windows import STEP_NS
-from mellm.engine.analysis.pipeline import Chain
+from mellm.engine.analysis.pipeline import SourcePipeline
 from mellm.engine.types import Evidence
 from mellm.stream.errors import ModelCorrupt
 from mellm.stream.frames import Frame, Item
@@ -149,7 +149,7 @@ def measure(
         return tapes[-1]
 
     watched = _Watched(analyzer())
-    chain = Chain(name, watched, tape, _nothing, flow=flow)
+    chain = SourcePipeline(name, watched, tape, _nothing, flow=flow)
     for item in frames:
         chain.push(item)
     chain.finish()

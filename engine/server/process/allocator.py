@@ -2,8 +2,8 @@
 
 Pictures are allocated on one thread and freed on another. By default glibc gives each thread an arena of its own and
 raises the size up to which blocks stay in them whenever a large block is freed, so that free memory scatters over
-arenas and the process grows for an hour though nothing is kept (L7 in docs/reliability.md). Two arenas, and pictures
-straight from the kernel, cost some page faults for each frame instead.
+arenas and the process grows for an hour though nothing is kept (L7 in docs/results/reliability.md). Two arenas, and
+pictures straight from the kernel, cost some page faults for each frame instead.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _M_MMAP_THRESHOLD: Final = -3
 _M_ARENA_MAX: Final = -8
 
 
-def settle() -> bool:
+def tune_malloc() -> bool:
     """Call once, before threads are started. Does nothing where the environment sets the allocator's limits itself.
 
     :returns: whether the allocator took it; another C library than glibc does not

@@ -13,7 +13,7 @@ EVERY_S: Final = 10.0
 ACCEPT: Final = "socket.accept() out of system resource"
 
 
-def calm(loop: asyncio.AbstractEventLoop) -> None:
+def limit_accept_errors(loop: asyncio.AbstractEventLoop) -> None:
     """Log one line in ten seconds when no connection can be accepted for want of file descriptors.
 
     asyncio tells each failed ``accept`` with a traceback, a hundred at a time. Everything else goes where it went.

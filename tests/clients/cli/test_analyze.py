@@ -87,7 +87,7 @@ def test_a_run_that_is_done_says_nothing_new(analysed, cut, capsys):
     assert run(["analyze", str(cut), "--out", str(folder), "--json"]) == 0
     out, err = capsys.readouterr()
     assert not out
-    assert err.startswith("cut: finished in an earlier session of this run\n")
+    assert err.startswith("cut: already analysed; nothing to do\n")
     assert (folder / "expressions.jsonl").read_bytes() == before
 
 
@@ -184,7 +184,7 @@ def test_an_interruption_says_how_to_go_on(models, tmp_path):
         process.send_signal(signal.SIGINT)
         err = process.stderr.read().decode()
     assert process.returncode == 130
-    assert err == f"\nmellm: interrupted; the same command goes on in {out}\n"
+    assert err == f"\nmellm: interrupted; the same command continues in {out}\n"
 
 
 OFFLINE = """

@@ -17,7 +17,7 @@ def test_a_log_that_holds_together_and_one_that_does_not(
             audit("session.admitted", {"principal": name})
     copy.write_bytes(head_path(path).read_bytes())
     assert run(["audit", "verify", str(path), "--head", str(copy)]) == 0
-    assert capsys.readouterr().out == f"{path}: 3 lines hold together\n"
+    assert capsys.readouterr().out == f"{path}: 3 lines, chain intact\n"
     path.write_bytes(path.read_bytes().replace(b"anna", b"otto"))
     assert run(["audit", "verify", str(path)]) == 6
     assert "line 2: the line does not follow from line 1" in capsys.readouterr().err

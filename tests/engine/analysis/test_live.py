@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mellm.engine.analysis.live import LiveEngine
-from mellm.engine.analysis.pipeline import Chain
+from mellm.engine.analysis.pipeline import SourcePipeline
 from mellm.engine.describe.scripted import ScriptedDescriber
 from mellm.stream.capture.runner import RunnerOptions, SourceRunner
 from mellm.stream.errors import ModelMissing, SourceUnsupported
@@ -37,7 +37,7 @@ class Sink:
 
 
 def play(
-    uris: dict[str, str], sink: Sink, make: Callable[[str], Chain] = chain, realtime: bool = False
+    uris: dict[str, str], sink: Sink, make: Callable[[str], SourcePipeline] = chain, realtime: bool = False
 ) -> LiveEngine:
     options = RunnerOptions(policy="offline" if not realtime else "live", realtime=realtime, must_open=True)
     runners = [SourceRunner(uri, id=name, options=options) for name, uri in uris.items()]
@@ -84,7 +84,7 @@ def test_a_source_that_cannot_be_opened_leaves_the_others_alone(recording: Path,
 
 
 def test_missing_models_end_the_source_with_their_error() -> None:
-    def missing(source: str) -> Chain:
+    def missing(source: str) -> SourcePipeline:
         raise ModelMissing("no model", remedy="run `mellm models pull`")
 
     engine = play({"a": "synthetic:?seconds=1"}, Sink(), missing)

@@ -13,7 +13,7 @@ from mellm.detectors.analyzer import FakeFaceAnalyzer
 from mellm.detectors.spotting import FakeStepModel, Spotter
 from mellm.engine.analysis.live import LiveEngine
 from mellm.engine.analysis.offline import analyze, recordings
-from mellm.engine.analysis.pipeline import Chain
+from mellm.engine.analysis.pipeline import SourcePipeline
 from mellm.engine.describe.base import DescribeContext
 from mellm.engine.describe.scripted import DEFAULT, ScriptedDescriber
 from mellm.engine.results.run_folder import RunFolder
@@ -174,8 +174,8 @@ def test_ids_are_safe_and_unique() -> None:
 def test_faces_that_were_refused_are_no_silent_nothing(tmp_path: Path, recording: Path) -> None:
     small = sheet().landmarks() * 0.3
 
-    def short(source: str) -> Chain:
-        return Chain(
+    def short(source: str) -> SourcePipeline:
+        return SourcePipeline(
             source,
             FakeFaceAnalyzer(lambda frame: small),
             lambda: Spotter(FakeStepModel()),
@@ -207,7 +207,7 @@ def test_memory_does_not_grow_with_the_length_of_a_stream() -> None:
     images = [
         np.full((48, 64, 3), level, np.uint8) for level in (90, 100)
     ]  # the same one would be a stuck camera
-    made = Chain(
+    made = SourcePipeline(
         "s",
         FakeFaceAnalyzer(lambda frame: None),
         lambda: Spotter(FakeStepModel()),
@@ -232,7 +232,7 @@ def test_memory_does_not_grow_with_the_length_of_a_stream() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 def test_memory_stays_flat_over_ten_thousand_frames_of_the_true_chain() -> None:
-    from mellm.engine.analysis.pipeline_factory import ChainFactory
+    from mellm.engine.analysis.pipeline_factory import PipelineFactory
     from mellm.engine.config import Settings
     from mellm.stream.errors import ModelMissing
     from mellm.stream.frames import Frame
@@ -243,7 +243,7 @@ def test_memory_stays_flat_over_ten_thousand_frames_of_the_true_chain() -> None:
         return pages * 4096 / 1e6
 
     try:
-        made = ChainFactory(Settings()).make("s")
+        made = PipelineFactory(Settings()).make("s")
     except ModelMissing as error:
         pytest.skip(str(error))
     sample = REPO / "clients" / "sample" / "sample.mp4"

@@ -7,14 +7,14 @@ import pytest
 
 from mellm.detectors.analyzer import FakeFaceAnalyzer
 from mellm.detectors.spotting import FakeStepModel, Spotter
-from mellm.engine.analysis.pipeline import Chain, FaceAppeared, FaceLost, Output, Scored, Spotted
+from mellm.engine.analysis.pipeline import FaceAppeared, FaceLost, Output, Scored, SourcePipeline, Spotted
 from mellm.engine.types import Evidence
 from mellm.stream.errors import UsageError
 from mellm.stream.frames import Frame, Gap
 from tests.engine.moving import APEXES_S, FOUND, chain, frames, sheet
 
 
-def run(made: Chain, items: list[Frame | Gap]) -> list[Output]:
+def run(made: SourcePipeline, items: list[Frame | Gap]) -> list[Output]:
     return [o for item in items for o in made.push(item)] + made.finish()
 
 
@@ -73,7 +73,7 @@ def test_nothing_crosses_a_segment() -> None:
 
 def test_a_refused_face_is_followed_and_not_analysed() -> None:
     small = sheet().landmarks() * 0.3
-    made = Chain(
+    made = SourcePipeline(
         "s",
         FakeFaceAnalyzer(lambda frame: small),
         lambda: Spotter(FakeStepModel()),
@@ -89,7 +89,9 @@ def test_evidence_that_fails_leaves_an_expression_with_a_reason() -> None:
         raise UsageError("no")
 
     landmarks = sheet().landmarks()
-    made = Chain("s", FakeFaceAnalyzer(lambda f: landmarks), lambda: Spotter(FakeStepModel()), broken)
+    made = SourcePipeline(
+        "s", FakeFaceAnalyzer(lambda f: landmarks), lambda: Spotter(FakeStepModel()), broken
+    )
     found = spotted(run(made, list(frames())))
     assert [o.evidence.refused for o in found] == ["usage"] * FOUND
 
@@ -102,7 +104,7 @@ def test_a_mirrored_source_is_turned_back() -> None:
             seen.append(frame.image)
             return super().push(frame)
 
-    made = Chain(
+    made = SourcePipeline(
         "s",
         Looking(lambda f: None),
         lambda: Spotter(FakeStepModel()),

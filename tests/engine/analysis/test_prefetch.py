@@ -7,12 +7,12 @@ from contextlib import suppress
 
 import pytest
 
-from mellm.engine.analysis.prefetch import Ahead
+from mellm.engine.analysis.prefetch import Prefetcher
 from mellm.stream.errors import SourceCorrupt
 
 
 def test_items_come_in_order_and_the_end_stays_the_end() -> None:
-    with Ahead(range(100)) as ahead:
+    with Prefetcher(range(100)) as ahead:
         assert list(ahead) == list(range(100))
         assert list(ahead) == []
 
@@ -22,7 +22,7 @@ def test_an_error_comes_in_its_place() -> None:
         yield from range(3)
         raise SourceCorrupt("gone")
 
-    with Ahead(breaking()) as ahead:
+    with Prefetcher(breaking()) as ahead:
         assert [next(ahead) for _ in range(3)] == [0, 1, 2]
         with pytest.raises(SourceCorrupt, match="gone"):
             next(ahead)
@@ -37,7 +37,7 @@ def test_it_runs_no_further_ahead_than_told() -> None:
             made.append(i)
             yield i
 
-    with Ahead(counting(), depth=3) as ahead:
+    with Prefetcher(counting(), depth=3) as ahead:
         next(ahead)
         time.sleep(0.1)
         assert len(made) <= 5, "one taken, three waiting, one in the maker's hand"
@@ -48,7 +48,7 @@ def test_leaving_ends_the_thread() -> None:
         while True:
             yield 1
 
-    with suppress(KeyboardInterrupt), Ahead(endless(), name="to-be-left") as ahead:
+    with suppress(KeyboardInterrupt), Prefetcher(endless(), name="to-be-left") as ahead:
         next(ahead)
         raise KeyboardInterrupt
     assert "to-be-left" not in {thread.name for thread in threading.enumerate()}
@@ -60,6 +60,6 @@ def test_two_in_a_row_end_together() -> None:
             yield 1
 
     before = threading.active_count()
-    with Ahead(endless()) as first, Ahead(map(str, first)) as second:
+    with Prefetcher(endless()) as first, Prefetcher(map(str, first)) as second:
         assert next(second) == "1"
     assert threading.active_count() == before

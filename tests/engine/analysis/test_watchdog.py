@@ -3,6 +3,7 @@ import logging
 import time
 
 from mellm.engine.analysis.watchdog import LOOP, Heartbeats, Watchdog
+from mellm.stream.clock import ManualClock
 from tests.reliability.figures import record
 
 
@@ -18,11 +19,11 @@ def test_what_beats_in_time_is_well_and_what_ended_is_not_missed():
 
 
 def test_a_stall_is_told_once_with_stacks_and_once_when_it_is_over(caplog):
-    now, alive = [0.0], []
-    dog = Watchdog(clock=lambda: now[0], on_alive=lambda: alive.append(1))
+    clock, alive = ManualClock(), []
+    dog = Watchdog(clock=clock, on_alive=lambda: alive.append(1))
     dog.beat("worker", 1.0)
     assert dog.look() == []
-    now[0] = 2.0
+    clock.advance(2.0)
     with caplog.at_level(logging.WARNING):
         dog.look()
         dog.look()
@@ -34,7 +35,7 @@ def test_a_stall_is_told_once_with_stacks_and_once_when_it_is_over(caplog):
     assert len(told) == 2
     assert told[0].startswith("worker has stood still for 2.0 s\nthread ")
     assert "thread MainThread:" in told[0]
-    assert told[1] == "worker goes on"
+    assert told[1] == "worker recovered"
     assert len(alive) == 2
 
 

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from mellm.detectors import flow, recipe
+from mellm.engine import map_recipe
 from mellm.engine.describe import nano_folder
 from mellm.engine.describe.nano_folder import MANIFEST, RUNTIME
 from mellm.engine.describe.nano_graph import open_graph, shared
-from mellm.stream.errors import ModelCorrupt, ModelMissing
+from mellm.stream.errors import ModelCorrupt, ModelMismatch, ModelMissing
 from tests.engine.describe.nano_models import exported
 
 
@@ -77,6 +79,32 @@ def test_a_damaged_file_is_named(folder: Path, name: str) -> None:
 def test_an_incomplete_manifest_is_refused(folder: Path, edit: Callable[[dict[str, object]], object]) -> None:
     change(folder, edit)
     with pytest.raises(ModelCorrupt, match=MANIFEST):
+        nano_folder.read(folder)
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "value", "named"),
+    [
+        (flow, "QUALITY", flow.LIVE, "flow.finest_scale is 0, not 1"),
+        (map_recipe, "LIVE_WIDTH", 256, "crop.width is 320, not 256"),
+        (map_recipe, "FULL_SCALE", 0.03, "full_scale is 0.02, not 0.03"),
+        (map_recipe, "VERSION", map_recipe.VERSION + 1, "version is 1, not 2"),
+    ],
+    ids=["flow", "crop", "scale", "version"],
+)
+def test_maps_drawn_in_another_way_are_refused_with_the_command_that_mends_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, module: object, name: str, value: object, named: str
+) -> None:
+    monkeypatch.setattr(module, name, value)
+    with pytest.raises(ModelMismatch) as refused:
+        nano_folder.read(folder)
+    assert named in str(refused.value)
+    assert "`mellm train nano`" in refused.value.remedy
+
+
+def test_a_folder_that_does_not_say_what_it_was_trained_on_is_refused(folder: Path) -> None:
+    change(folder, lambda facts: facts.pop(recipe.KEY))
+    with pytest.raises(ModelMismatch, match="does not say"):
         nano_folder.read(folder)
 
 

@@ -13,11 +13,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mellm.engine.analysis.describe_queue import DescribeQueue
 from mellm.engine.describe import create
 from mellm.engine.describe.base import DescribeContext
 from mellm.engine.describe.breaker import CircuitBreaker
+from mellm.engine.describe.fallback import FallbackDescriber
 from mellm.engine.describe.openai import OpenAIDescriber
-from mellm.engine.types import Evidence, RegionMotion
+from mellm.engine.describe.retry import ask
+from mellm.engine.describe.scripted import ScriptedDescriber
+from mellm.engine.types import Description, Evidence, Outcome, RegionMotion
 from mellm.stream.errors import (
     AnswerInvalid,
     DescriberPaused,
@@ -26,6 +30,7 @@ from mellm.stream.errors import (
     DescriberUnavailable,
     UsageError,
 )
+from tests.engine.analysis.test_describe_queue import job
 
 Handler = Callable[[BaseHTTPRequestHandler], None]
 
@@ -130,7 +135,12 @@ EVIDENCE = Evidence(
 
 
 def describer(endpoint: Endpoint, **options: Any) -> OpenAIDescriber:
-    return OpenAIDescriber(endpoint.url, "tiny", sleep=lambda s: None, **options)
+    return OpenAIDescriber(endpoint.url, "tiny", **options)
+
+
+def patiently(model: OpenAIDescriber, deadline_s: float = 10.0) -> Description:
+    """As whoever has no queue asks: again where that is right, without the pauses."""
+    return ask(model, EVIDENCE, DescribeContext(deadline_s=deadline_s), sleep=lambda s: None)
 
 
 def test_a_good_answer_and_what_was_asked(endpoint: Endpoint) -> None:
@@ -168,22 +178,50 @@ def test_mellm_profiles(endpoint: Endpoint, profile: str, prose: str) -> None:
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_transient_answers_are_retried(endpoint: Endpoint, status: int) -> None:
     endpoint.steps = [answer(status, {"error": "busy"}), chat(ANSWER)]
-    assert describer(endpoint).describe(EVIDENCE, DescribeContext()).abstained is None
+    assert patiently(describer(endpoint)).abstained is None
     assert len(endpoint.requests) == 2
+
+
+@pytest.mark.parametrize("step", [answer(500), answer(502), answer(408), cut])
+def test_one_call_is_one_request_and_a_request_that_may_have_been_begun_on_is_made_twice_at_most(
+    endpoint: Endpoint, step: Handler
+) -> None:
+    endpoint.steps = [step]
+    with pytest.raises(DescriberUnavailable):
+        describer(endpoint).describe(EVIDENCE, DescribeContext())
+    assert len(endpoint.requests) == 1
+    ends: list[Outcome] = []
+    queue = DescribeQueue(
+        describer(endpoint), lambda job, end: ends.append(end), policy="live", deadline_s=60, workers=0
+    )
+    queue.submit(job(0))
+    wait = time.monotonic() + 30
+    while not ends and time.monotonic() < wait:
+        queue.step()
+    queue.close()
+    assert ends == [Outcome("dropped", "describer_unavailable", None)]
+    assert len(endpoint.requests) == 3
+
+
+def test_with_a_stand_in_the_first_is_asked_once(endpoint: Endpoint) -> None:
+    endpoint.steps = [answer(500)]
+    both = FallbackDescriber(describer(endpoint), ScriptedDescriber())
+    assert ask(both, EVIDENCE, DescribeContext()).fallback is not None
+    assert len(endpoint.requests) == 1
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
 def test_refusals_are_not_retried(endpoint: Endpoint, status: int) -> None:
     endpoint.steps = [answer(status, {"error": "no"})]
     with pytest.raises(DescriberRejected, match=str(status)):
-        describer(endpoint).describe(EVIDENCE, DescribeContext())
+        patiently(describer(endpoint))
     assert len(endpoint.requests) == 1
 
 
 def test_retry_after_beyond_the_deadline_gives_up_at_once(endpoint: Endpoint) -> None:
     endpoint.steps = [answer(429, {}, {"Retry-After": "60"})]
     with pytest.raises(DescriberUnavailable):
-        describer(endpoint).describe(EVIDENCE, DescribeContext(deadline_s=2))
+        patiently(describer(endpoint), deadline_s=2)
     assert len(endpoint.requests) == 1
 
 
@@ -196,28 +234,29 @@ def test_the_deadline_holds_for_silent_and_for_dripping_servers(endpoint: Endpoi
     assert time.monotonic() - started < 1.0
 
 
-def test_a_cut_connection_is_retried_then_unavailable(endpoint: Endpoint) -> None:
+def test_a_cut_connection_is_asked_once_again_then_unavailable(endpoint: Endpoint) -> None:
     endpoint.steps = [cut]
     with pytest.raises(DescriberUnavailable):
-        describer(endpoint).describe(EVIDENCE, DescribeContext())
-    assert len(endpoint.requests) == 3
+        patiently(describer(endpoint))
+    assert len(endpoint.requests) == 2
 
 
 def test_an_endpoint_that_fails_five_times_is_left_alone_and_then_probed_once() -> None:
-    model = OpenAIDescriber(
-        "http://127.0.0.1:9/v1", "tiny", sleep=lambda s: None, breaker=CircuitBreaker(5, 0.2, 0.2)
-    )
+    model = OpenAIDescriber("http://127.0.0.1:9/v1", "tiny", breaker=CircuitBreaker(5, 0.2, 0.2))
     tries: list[int] = []
     model._ask = lambda body, deadline: tries.append(1) or _refuse()  # type: ignore[method-assign,func-returns-value]
     codes = []
-    for _ in range(4):
+    for _ in range(8):
         with pytest.raises(DescriberUnavailable) as raised:
             model.describe(EVIDENCE, DescribeContext())
         codes.append(raised.value.code)
-    assert codes == ["describer_unavailable"] + 3 * ["describer_paused"]
+    assert codes == 5 * ["describer_unavailable"] + 3 * ["describer_paused"]
     assert len(tries) == 5
     assert model.state == "open"
     time.sleep(0.21)
+    with pytest.raises(DescriberUnavailable) as probed:
+        model.describe(EVIDENCE, DescribeContext())
+    assert probed.value.code == "describer_unavailable"
     with pytest.raises(DescriberPaused) as paused:
         model.describe(EVIDENCE, DescribeContext())
     assert len(tries) == 6
@@ -229,7 +268,7 @@ def test_a_recovered_endpoint_closes_the_breaker(
 ) -> None:
     endpoint.steps = [answer(500), answer(500), answer(500), answer(500), answer(500), chat(ANSWER)]
     model = describer(endpoint, breaker=CircuitBreaker(5, 0.05, 0.05))
-    for _ in range(2):
+    for _ in range(5):
         with pytest.raises(DescriberUnavailable):
             model.describe(EVIDENCE, DescribeContext())
     time.sleep(0.06)
@@ -282,9 +321,7 @@ def _refuse() -> dict[str, Any]:
 
 def test_nobody_listens() -> None:
     with pytest.raises(DescriberUnavailable, match="cannot be reached"):
-        OpenAIDescriber("http://127.0.0.1:9/v1", "tiny", sleep=lambda s: None).describe(
-            EVIDENCE, DescribeContext()
-        )
+        OpenAIDescriber("http://127.0.0.1:9/v1", "tiny").describe(EVIDENCE, DescribeContext())
 
 
 @pytest.mark.parametrize(

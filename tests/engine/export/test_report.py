@@ -39,7 +39,7 @@ def page(made):
 def test_every_section_is_there(page):
     found = re.findall(r'<section id="([a-z]+)">', page)
     assert found == ["summary", "timeline", "expressions", "units", "quality", "settings"]
-    assert "no lie detector" in page
+    assert "Not a lie detector" in page
     assert page.count("<tbody id=") == 5
     assert "the motion is too small to tell from noise" in page
     assert page.count("question 1 &lt;b&gt;") == 3  # flag, its title, and the list below

@@ -49,4 +49,6 @@ def test_false_alarms_grow_with_length_and_are_known_for_the_shipped_spotter_onl
 
 def test_the_rate_is_the_one_that_was_published():
     rate, low, high = statistics.FALSE_PER_MINUTE
-    assert f"| {rate} [{low}, {high}] (6 in 122 s) |" in (REPO / "docs" / "spotting.md").read_text()
+    assert (
+        f"| {rate} [{low}, {high}] (6 in 122 s) |" in (REPO / "docs" / "results" / "spotting.md").read_text()
+    )

@@ -34,7 +34,7 @@ def test_notation(text: str, units: tuple[Coded, ...]) -> None:
 
 @pytest.mark.parametrize("text", ["smile", "L", "4F", "4 7", "123", "-4", "L+4"])
 def test_what_is_no_unit_is_named(text: str) -> None:
-    with pytest.raises(UsageError, match="is no action unit"):
+    with pytest.raises(UsageError, match="is not a valid action unit"):
         parse(text)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mellm.engine.evidence.store import EvidenceStore
-from mellm.engine.governance.erase import Gone, Keeper, erase_run
+from mellm.engine.governance.erase import DataStore, ErasureReport, erase_run
 from mellm.engine.results.run_folder import EVENTS, EXPRESSIONS, RUN, RunFolder, read_expressions
 from mellm.stream.errors import RunError
 from mellm.stream.log.erasure import DAY_NS, Selection
@@ -46,7 +46,7 @@ def kept(tmp_path: Path) -> Any:
                 os.utime(path, ns=(at, at))
         (maps / "orphan.png").write_bytes(b"whose?")
         (maps / "notes.txt").write_bytes(b"not ours")
-        yield journal, Keeper(journal, maps, memory), memory, tmp_path
+        yield journal, DataStore(journal, maps, memory), memory, tmp_path
 
 
 def test_by_subject_all_of_one_person_goes_and_nobody_else(kept: Any) -> None:
@@ -55,7 +55,7 @@ def test_by_subject_all_of_one_person_goes_and_nobody_else(kept: Any) -> None:
     foreseen = keeper.erase(what, reason="purge", dry_run=True)
     assert b"map of bobx0" in everything(folder)
     gone = keeper.erase(what, reason="purge", vacuum=True)
-    assert gone == foreseen == Gone(3, ("bobx0", "bobx1"), 3, 1, True, frozenset({"bob"}), 4, 6)
+    assert gone == foreseen == ErasureReport(3, ("bobx0", "bobx1"), 3, 1, True, frozenset({"bob"}), 4, 6)
     left = everything(folder)
     for trace in (b"bobx0", b"bobx1", b"ref-bob", b"job of bob"):
         assert trace not in left
@@ -83,7 +83,7 @@ def test_by_age_the_old_end_is_forgotten_and_old_maps_of_whomever_go(kept: Any) 
 
 def test_by_source_and_age_both_must_hold(kept: Any) -> None:
     _journal, keeper, _, folder = kept
-    assert keeper.erase(Selection(source="cid", before_ns=DAY + DAY_NS), reason="purge") == Gone()
+    assert keeper.erase(Selection(source="cid", before_ns=DAY + DAY_NS), reason="purge") == ErasureReport()
     gone = keeper.erase(Selection(source="cid", before_ns=DAY + 3 * DAY_NS), reason="purge")
     assert (gone.events, gone.files) == (3, 3)
     assert b"map of cid" not in everything(folder)
@@ -118,7 +118,7 @@ def test_a_sweep_removes_old_maps_only(kept: Any) -> None:
     left = everything(folder)
     assert b"map of ann" not in left
     assert b"map of bobx0" in left
-    assert Keeper(kept[0]).sweep(evidence_before_ns=DAY * 2) == 0
+    assert DataStore(kept[0]).sweep(evidence_before_ns=DAY * 2) == 0
 
 
 # -- run folders --------------------------------------------------------------------------------------
@@ -147,7 +147,7 @@ def test_a_source_goes_from_a_run_and_is_not_analysed_again_there(tmp_path: Path
     foreseen = erase_run(path, Selection(source="ann"), reason="purge", moment=MOMENT, dry_run=True)
     assert b"words on annx0" in everything(path)
     gone = erase_run(path, Selection(source="ann"), reason="purge", moment=MOMENT)
-    assert gone == foreseen == Gone(5, ("annx0", "annx1"), 4, sources=frozenset({"ann"}))
+    assert gone == foreseen == ErasureReport(5, ("annx0", "annx1"), 4, sources=frozenset({"ann"}))
     left = everything(path)
     for trace in (b"words on ann", b"map of ann", b"annx0", b"/films/ann.mp4"):
         assert trace not in left
@@ -160,14 +160,14 @@ def test_a_source_goes_from_a_run_and_is_not_analysed_again_there(tmp_path: Path
     with pytest.raises(RunError, match="results of 'ann' were erased"):
         with_rest.is_done("ann")
     with_rest.close()
-    assert erase_run(path, Selection(source="ann"), reason="purge", moment=MOMENT) == Gone()
+    assert erase_run(path, Selection(source="ann"), reason="purge", moment=MOMENT) == ErasureReport()
     assert len(json.loads((path / RUN).read_text())["erased"]) == 1
 
 
 def test_a_run_of_a_subject_goes_whole_and_other_runs_stay(tmp_path: Path) -> None:
     path = make_run(tmp_path / "run", consent="ref-1")
     before = everything(path)
-    assert erase_run(path, Selection(consent="ref-2"), reason="purge", moment=MOMENT) == Gone()
+    assert erase_run(path, Selection(consent="ref-2"), reason="purge", moment=MOMENT) == ErasureReport()
     assert everything(path) == before
     gone = erase_run(path, Selection(consent="ref-1"), reason="purge", moment=MOMENT)
     assert (gone.events, gone.files) == (10, 4)
@@ -183,7 +183,7 @@ def test_one_expression_and_an_old_run(tmp_path: Path) -> None:
     assert b"bobx1" not in everything(path)
     assert json.loads((path / RUN).read_text())["sources"]["bob"]["state"] == "done"
     young = (path / RUN).stat().st_mtime_ns
-    assert erase_run(path, Selection(before_ns=young), reason="purge", moment=MOMENT) == Gone()
+    assert erase_run(path, Selection(before_ns=young), reason="purge", moment=MOMENT) == ErasureReport()
     assert erase_run(path, Selection(before_ns=young + DAY_NS), reason="purge", moment=MOMENT).events == 8
     assert b"words on" not in everything(path)
 

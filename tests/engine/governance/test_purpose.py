@@ -36,7 +36,7 @@ def test_no_or_an_unknown_purpose_is_refused_with_the_list(purpose: str | None) 
 
 @pytest.mark.parametrize("basis", ["a\nb", "x" * 201])
 def test_a_basis_is_a_short_reference(basis: str) -> None:
-    with pytest.raises(PurposeRefused, match="no reference"):
+    with pytest.raises(PurposeRefused, match="not a valid reference"):
         require("research", basis)
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from mellm.engine.governance.erase import Keeper
-from mellm.engine.governance.retention import Sweeper
+from mellm.engine.governance.erase import DataStore
+from mellm.engine.governance.retention import RetentionJob
 from mellm.stream.log.erasure import DAY_NS
 from mellm.stream.log.journal import Journal, Retention
 from mellm.stream.protocol.events import EXPRESSION_SPOTTED
@@ -34,8 +34,8 @@ def test_events_and_motion_maps_go_by_their_ages_and_maps_never_outlive_events(
             for path in (maps / f"e{n}.png", maps / "open" / f"e{n}.npz"):
                 path.write_bytes(b"x")
                 os.utime(path, ns=(at, at))
-        sweep = Sweeper(
-            Keeper(journal, maps),
+        sweep = RetentionJob(
+            DataStore(journal, maps),
             evidence_s=evidence_days * 86_400,
             audit=lambda action, facts: told.append((action, dict(facts))),
             clock_ns=lambda: NOW,

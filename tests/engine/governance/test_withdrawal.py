@@ -14,7 +14,7 @@ from mellm.engine.describe.base import DescribeContext
 from mellm.engine.describe.scripted import DEFAULT, ScriptedDescriber
 from mellm.engine.governance.audit import AuditLog
 from mellm.engine.governance.consent import not_erased, was_withdrawn
-from mellm.engine.governance.erase import Keeper
+from mellm.engine.governance.erase import DataStore
 from mellm.engine.governance.withdrawal import Withdrawal, WithdrawalFailed, finish
 from mellm.engine.server.sinks import HubSink
 from mellm.engine.server.tokens import Token
@@ -91,7 +91,7 @@ async def test_a_client_withdraws_one_of_two_running_cameras(tmp_path: Path) -> 
                 [camera(s) for s in sources], chain, ScriptedDescriber([gate]), sink, workers=2, spool=spool
             )
             consents = {source: f"ref-of-{source}" for source in sources}
-            keeper = Keeper(journal, maps, server.evidence)
+            keeper = DataStore(journal, maps, server.evidence)
             slot.append(Withdrawal(engine, hub, keeper, consents, audit))
             engine.start()
             await until(lambda: gate.entered.is_set() and sums(journal, "bob")[0], 60)
@@ -175,7 +175,7 @@ def test_only_what_was_recorded_under_this_consent_goes() -> None:
         withdrawal = Withdrawal(
             engine,
             Hub(journal),
-            Keeper(journal),
+            DataStore(journal),
             {"desk": "second person"},
             lambda *_: None,
             inlets={"desk": inlet},
@@ -195,7 +195,7 @@ def test_a_disk_that_refuses_is_told_and_the_next_start_erases(
     audit = lambda action, facts: told.append(action)  # noqa: E731
     with Journal(tmp_path / "log.db") as journal:
         keep(journal, "desk", "e1")
-        hub, keeper, engine = Hub(journal), Keeper(journal), Stopped()
+        hub, keeper, engine = Hub(journal), DataStore(journal), Stopped()
 
         def refuse(*_: object, **__: object) -> None:
             raise JournalError("cannot erase")
@@ -208,7 +208,7 @@ def test_a_disk_that_refuses_is_told_and_the_next_start_erases(
         assert hub.publish_threadsafe("face.lost", "desk", {"track": 1}) is None
         assert not_erased(journal) == [("desk", "")]
     with Journal(tmp_path / "log.db") as journal:
-        assert not list(finish(Hub(journal), Keeper(journal), audit))
+        assert not list(finish(Hub(journal), DataStore(journal), audit))
         assert not not_erased(journal)
         assert was_withdrawn(journal, "desk", "")
         assert {record.type for record in journal.replay()} == {EVENTS_ERASED}
@@ -225,7 +225,7 @@ def test_a_decision_that_cannot_be_written_still_stops_the_source(monkeypatch: p
 
         monkeypatch.setattr(journal, "note", refuse)
         with pytest.raises(WithdrawalFailed, match="disk full"):
-            Withdrawal(engine, Hub(journal), Keeper(journal), {}, lambda *_: None)("desk", "panel")
+            Withdrawal(engine, Hub(journal), DataStore(journal), {}, lambda *_: None)("desk", "panel")
         assert engine.stopped == ["desk"]
         assert len(journal.about("e1")) == 1
 

@@ -35,7 +35,7 @@ def test_the_line_has_the_documented_fields() -> None:
     assert json.loads(json.dumps(line)) == line
     wanted = "id source track onset_ms apex_ms offset_ms onset_frame apex_frame offset_frame score quality state reason"
     assert set(wanted.split()) | {"description", "evidence", "segment", "notice", "regions"} == set(line)
-    assert "no lie detector" in line["notice"]
+    assert "Not a lie detector" in line["notice"]
     assert 0 < line["score"] < 1  # with its uncertainty
     assert (line["onset_ms"], line["apex_ms"], line["offset_ms"]) == (1001.0, 1201.2, 1368.033)
     assert line["description"]["action_units"] == [{"au": 4, "side": "left", "score": 0.8123}]

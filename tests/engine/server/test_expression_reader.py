@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from mellm.engine.server.expression_reader import Library
+from mellm.engine.server.expression_reader import ExpressionReader
 from mellm.stream.errors import JournalError
 from mellm.stream.log.journal import Journal
 from mellm.stream.protocol.access import Principal
@@ -34,7 +34,7 @@ def look(id: str, shown: str) -> bytes | None:
 
 async def test_only_expressions_of_sources_that_are_seen(journal: Journal) -> None:
     audited: list[Any] = []
-    library = Library(journal, look, lambda *facts: audited.append(facts))
+    library = ExpressionReader(journal, look, lambda *facts: audited.append(facts))
     assert [len(await library.expression("e1", who)) for who in (ALL, OWN, OTHER)] == [1, 1, 0]
     assert [await library.picture("e1", "motion", who) for who in (ALL, OWN, OTHER)] == [b"map", b"map", None]
     handed_out = [(action, facts["principal"]) for action, facts in audited]
@@ -45,7 +45,7 @@ async def test_only_expressions_of_sources_that_are_seen(journal: Journal) -> No
 
 
 async def test_a_map_whose_source_cannot_be_looked_up_is_not_handed_out(journal: Journal) -> None:
-    library = Library(journal, look, lambda *facts: None)
+    library = ExpressionReader(journal, look, lambda *facts: None)
     assert await library.picture("e9", "motion", OWN) is None
     journal.close()
     with pytest.raises(JournalError):

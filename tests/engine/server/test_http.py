@@ -9,7 +9,7 @@ import pytest
 
 from mellm.engine.evidence.store import EvidenceStore
 from mellm.engine.server.auth import Authenticator, OriginPolicy
-from mellm.engine.server.expression_reader import Library
+from mellm.engine.server.expression_reader import ExpressionReader
 from mellm.engine.server.http import Answer, Pages, to_response
 from mellm.engine.server.metrics import Metrics
 from mellm.engine.server.tokens import Token
@@ -33,7 +33,7 @@ def make(
     store = EvidenceStore()
     store.put("e1", PNG)
     pages = Pages(
-        library=Library(journal, store.get, lambda action, facts: audited.append((action, facts))),
+        library=ExpressionReader(journal, store.get, lambda action, facts: audited.append((action, facts))),
         metrics=Metrics(),
         authenticator=Authenticator(tokens),
         origins=OriginPolicy(),

@@ -1,9 +1,12 @@
 """Previews leave only where they are allowed, asked for, and due."""
 
+import time
+
 import cv2
 import numpy as np
 import pytest
 
+from mellm.engine.analysis.watchdog import Watchdog
 from mellm.engine.server.previews import Previews
 from mellm.stream.frames import Frame
 from mellm.stream.log.hub import Hub
@@ -19,11 +22,17 @@ def frame(source: str = "cam", height: int = 1080, width: int = 1920) -> Frame:
     return Frame(source, 0, 0, 40_000_000, 0, image)
 
 
+def show(previews: Previews, each: Frame) -> None:
+    """What the analysis leaves, as the previews' own thread takes it."""
+    previews(each)
+    previews.step()
+
+
 async def test_a_preview_is_small_and_like_the_frame() -> None:
     hub = Hub(Journal())
     hub.attach()
     reader = hub.subscribe(PREVIEWS)
-    Previews(hub, ["cam"])(frame())
+    show(Previews(hub, ["cam"]), frame())
     hub.flush()
     record = await reader.next()
     assert isinstance(record, Record)
@@ -43,7 +52,7 @@ async def test_nothing_is_made_larger_and_the_longer_side_counts(
     hub = Hub(Journal())
     hub.attach()
     reader = hub.subscribe(PREVIEWS)
-    Previews(hub, ["cam"])(frame(height=height, width=width))
+    show(Previews(hub, ["cam"]), frame(height=height, width=width))
     hub.flush()
     record = await reader.next()
     assert isinstance(record, Record)
@@ -58,21 +67,45 @@ async def test_nothing_leaves_that_was_not_allowed_or_not_asked_for() -> None:
     now = 0.0
     previews = Previews(hub, ["cam", "hall"], every_s=0.2, clock=lambda: now)
     everything = hub.subscribe(Filter())
-    previews(frame())
+    show(previews, frame())
     assert made == []  # everything is all but previews
     watcher = hub.subscribe(Filter(frozenset({"cam", "door"}), PREVIEWS.types))
     for source in ("door", "hall", "cam", "cam"):
-        previews(frame(source))
+        show(previews, frame(source))
     assert made == ["cam"]  # not door, which may not; not hall, which nobody watches; the second is too early
     now = 0.2
-    previews(frame())
+    show(previews, frame())
     assert made == ["cam", "cam"]
     hub.flush()
     assert (watcher.waiting, everything.waiting) == (1, 0)  # the later one has replaced the earlier
     hub.unsubscribe(watcher)
     now = 1.0
-    previews(frame())
+    show(previews, frame())
     assert made == ["cam", "cam"]
+
+
+def test_a_picture_that_cannot_be_encoded_costs_neither_the_camera_nor_the_next_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[str] = []
+    deaths: list[tuple[str, str]] = []
+    with Journal() as journal, Watchdog() as watchdog:
+        hub = Hub(journal)
+        monkeypatch.setattr(hub, "wants_preview", lambda source: True)
+        hub.observe(lambda type, source, data: made.append(source))
+        watchdog.told = lambda name, state, error: deaths.append((name, state))
+        previews = Previews(hub, ["bad", "good"], every_s=0.0, vitals=watchdog)
+        previews.start()
+        previews(
+            Frame("bad", 0, 0, 0, 0, np.zeros((0, 0, 3), np.uint8))
+        )  # OpenCV and division both refuse it
+        end = time.monotonic() + 30
+        while deaths != [("previews", "failed"), ("previews", "recovered")] or not made:
+            previews(frame("good"))
+            time.sleep(0.01)
+            assert time.monotonic() < end
+        previews.stop()
+    assert set(made) == {"good"}
 
 
 def test_pictures_are_never_journalled() -> None:
@@ -86,7 +119,7 @@ async def test_a_mirror_image_is_turned_back_as_the_landmarks_are() -> None:
     reader = hub.subscribe(PREVIEWS)
     image = np.zeros((240, 320, 3), np.uint8)
     image[:, :160] = 255
-    Previews(hub, ["cam"], mirrored=["cam"])(Frame("cam", 0, 0, 0, 0, image))
+    show(Previews(hub, ["cam"], mirrored=["cam"]), Frame("cam", 0, 0, 0, 0, image))
     hub.flush()
     record = await reader.next()
     assert isinstance(record, Record)

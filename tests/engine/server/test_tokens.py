@@ -47,7 +47,7 @@ def test_what_a_token_allows() -> None:
 @pytest.mark.parametrize(
     ("place", "said"),
     [
-        ({"env": "NOT_SET"}, "NOT_SET, which is not set"),
+        ({"env": "NOT_SET"}, "environment variable NOT_SET .* is not set"),
         ({"env": "EMPTY"}, "not set"),
         ({"env": "SHORT"}, "7 characters"),
         ({"file": "/nowhere/at/all"}, "cannot be read"),

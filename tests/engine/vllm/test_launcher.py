@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from mellm.engine.vllm.server import LAUNCHER
+from tests import REPO
 from tests.engine.serving import ended, free_port
 
 
@@ -59,10 +60,9 @@ def test_a_server_ends_when_whoever_started_it_is_killed(tmp_path):
         "while not pathlib.Path('pid').exists() or not pathlib.Path('pid').read_text():\n    time.sleep(0.02)\n"
         "os.kill(os.getpid(), 9)\n"
     )
-    repo = str(LAUNCHER.parents[1])
     subprocess.run(
         [sys.executable, "-c", starter],
-        env={**os.environ, "PYTHONPATH": repo},
+        env={**os.environ, "PYTHONPATH": str(REPO / "src")},
         cwd=tmp_path,
         timeout=30,
         check=False,

@@ -94,7 +94,7 @@ def test_what_cannot_be_served_is_refused(nano, qwen):
         ({"max_model_len": 10}, "10 tokens"),
         ({"gpu_memory_utilization": 0.5}, "CUDA machines"),
         ({"device": "cuda", "gpu_memory_utilization": 1.5}, "1.5"),
-        ({"threads": 0}, "0 threads"),
+        ({"threads": 0}, "at least 1, not 0"),
     ],
 )
 def test_options_out_of_range(changes, said):

@@ -225,7 +225,7 @@ def test_units_of_rows_and_lists(tmp_path: Path) -> None:
     assert "1 cells with more than sure units, of which the sure ones count: 4+7?" in given.notes
     lists = inputs.units(Files(cases=write(tmp_path, "c.json", {"gt": [[1, 2], "4"], "pred": [[1], None]})))
     assert lists.rows == [(frozenset({1, 2}), frozenset({1})), (frozenset({4}), None)]
-    for cell, said in (([1214], "1214 is no action unit"), ([float("nan")], "a unit is nan")):
+    for cell, said in (([1214], "1214 is not an action unit"), ([float("nan")], "a unit is nan")):
         with pytest.raises(RowError, match=said):
             inputs.units(Files(cases=write(tmp_path, "c.json", {"gt": [[1]], "pred": [cell]})))
 

@@ -10,14 +10,14 @@ import pytest
 pytest.importorskip("scipy", reason="the extra `train` is not installed")
 
 from mellm.detectors.regions import COUNT, INDEX
-from mellm.detectors.sheet import Sheet
+from mellm.detectors.textured_plane import TexturedPlane
 from mellm.stream.errors import UsageError
 from mellm.training.rules.evaluate import evaluate_rules, floors
 from mellm.training.rules.pairs import Sample, clip_samples, load, measure_pair, save
 
 
 def pair(shift: float) -> tuple[np.ndarray, float]:
-    sheet = Sheet(iod=80, size=(320, 320))
+    sheet = TexturedPlane(iod=80, size=(320, 320))
     onset, apex = (sheet.draw(motions={"lip_corner_R": (0.0, -y)}) for y in (0.0, shift))
     colour = [np.repeat(p[..., None], 3, axis=2) for p in (onset, apex)]
     return measure_pair(colour[0], colour[1], sheet.landmarks())

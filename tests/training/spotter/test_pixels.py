@@ -11,9 +11,9 @@ import pytest
 pytest.importorskip("torch", reason="extra `train` is not installed")
 
 from mellm.detectors.analyzer import FakeFaceAnalyzer
-from mellm.detectors.sheet import Sheet
 from mellm.detectors.spotting import FakeStepModel
 from mellm.detectors.stepmodel import outputs
+from mellm.detectors.textured_plane import TexturedPlane
 from mellm.stream.frames import Frame
 from mellm.training.spotter.evaluate import Interval
 from mellm.training.spotter.pixels import FileClip, evaluate_pixels, run
@@ -28,7 +28,7 @@ class SheetClip:
     truths = (Interval(1.0, 1.2, 1.4, (4,), 3.0),)
 
     def __init__(self) -> None:
-        self.sheet = Sheet(iod=60, size=(240, 240))
+        self.sheet = TexturedPlane(iod=60, size=(240, 240))
 
     def frames(self) -> Iterator[Frame]:
         for k in range(120):

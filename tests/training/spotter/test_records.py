@@ -12,8 +12,8 @@ import pytest
 pytest.importorskip("torch", reason="extra `train` is not installed")
 
 from mellm.detectors.analyzer import FakeFaceAnalyzer
-from mellm.detectors.sheet import Sheet
 from mellm.detectors.spotting import FakeStepModel, SpottingOptions
+from mellm.detectors.textured_plane import TexturedPlane
 from mellm.detectors.types import F32, U8
 from mellm.stream.errors import ModelCorrupt
 from mellm.stream.frames import Frame, Gap
@@ -21,7 +21,7 @@ from mellm.training.spotter import pixels, records
 from mellm.training.spotter.evaluate import Interval
 from mellm.training.spotter.records import Event, Record
 
-SHEET = Sheet(iod=60, size=(240, 240))
+SHEET = TexturedPlane(iod=60, size=(240, 240))
 TRUTH = Interval(1.0, 1.2, 1.4, (4,), 3.0)
 
 

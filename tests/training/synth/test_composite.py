@@ -14,7 +14,7 @@ pytest.importorskip("scipy", reason="the extra `train` is not installed")
 
 from mellm.detectors import flow
 from mellm.detectors.regions import INDEX, centres
-from mellm.detectors.sheet import TEMPLATE, texture
+from mellm.detectors.textured_plane import TEMPLATE, texture
 from mellm.stream.errors import ModelMissing, UsageError
 from mellm.training.synth import composite
 from mellm.training.synth.composite import Film, Remake, StillClip, Traced, VideoClip

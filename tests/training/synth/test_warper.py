@@ -7,7 +7,7 @@ import pytest
 pytest.importorskip("scipy", reason="the extra `train` is not installed")
 
 from mellm.detectors import flow
-from mellm.detectors.sheet import TEMPLATE, texture
+from mellm.detectors.textured_plane import TEMPLATE, texture
 from mellm.stream.errors import ModelMissing
 from mellm.training.synth.rig import load_rig
 from mellm.training.synth.warper import Portrait, move

@@ -12,9 +12,9 @@ from tests.clients.processes import REPO
 
 SCATTER = """
 import sys, threading
-from mellm.engine.server.process.allocator import settle
+from mellm.engine.server.process.allocator import tune_malloc
 if sys.argv[1] == "settled":
-    assert settle()
+    assert tune_malloc()
 def arenas():
     # glibc puts each arena but the first at a multiple of 64 MiB
     anonymous = [line for line in open("/proc/self/maps") if " rw-p 00000000 00:00 0" in line and "heap" not in line]
@@ -52,7 +52,7 @@ def test_threads_share_two_arenas() -> None:
 
 
 def test_whoever_set_the_allocator_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    from mellm.engine.server.process.allocator import settle
+    from mellm.engine.server.process.allocator import tune_malloc
 
     monkeypatch.setenv("MALLOC_ARENA_MAX", "4")
-    assert not settle()
+    assert not tune_malloc()

@@ -1,7 +1,7 @@
 import asyncio
 import logging
 
-from mellm.engine.server.process.loop import ACCEPT, calm
+from mellm.engine.server.process.loop import ACCEPT, limit_accept_errors
 
 
 def test_failed_accepts_are_told_once_and_everything_else_as_before(caplog):
@@ -9,7 +9,7 @@ def test_failed_accepts_are_told_once_and_everything_else_as_before(caplog):
     try:
         others: list[str] = []
         loop.set_exception_handler(lambda loop, context: others.append(context["message"]))
-        calm(loop)
+        limit_accept_errors(loop)
         with caplog.at_level(logging.ERROR):
             for _ in range(500):
                 loop.call_exception_handler(

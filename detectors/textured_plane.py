@@ -40,7 +40,7 @@ def texture(height: int, width: int, seed: int = 0) -> F32:
     return sheet
 
 
-class Sheet:
+class TexturedPlane:
     """One sheet, drawn at will.
 
     :param iod: inter-ocular distance, pixels; :param size: height and width of the picture

@@ -1,0 +1,324 @@
+"""One live source: a worker that analyses its frames, and a teller for what is found.
+
+An exception in a frame, a missing model or a call that never returns ends neither: the frame in hand is dropped with
+the reason ``internal``, the source is told as offline with the code, and a fresh chain goes on with the next frame.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from mellm.engine.analysis.pipeline import (
+    CHAIN_DROPS,
+    FaceAppeared,
+    FaceLost,
+    Output,
+    PictureChanged,
+    Scored,
+    SourcePipeline,
+    Spotted,
+)
+from mellm.engine.analysis.telling import Sink, Teller
+from mellm.stream.capture.runner import SourceRunner, SourceStatus
+from mellm.stream.errors import MellmError
+from mellm.stream.frames import Frame, Gap, Item
+from mellm.stream.protocol.events import (
+    FACE_APPEARED,
+    FACE_LOST,
+    SCORE,
+    SOURCE_GAP,
+    SOURCE_PICTURE,
+    STATS,
+    media_time,
+)
+from mellm.stream.worker import Turn, Vitals, Worker
+
+logger = logging.getLogger(__name__)
+
+STATS_EVERY_S: Final = 1.0
+SCORE_EVERY_NS: Final = 100_000_000
+"""Scores are for displays: ten a second of media time are plenty."""
+
+LIMIT_S: Final = 2.5
+"""Between two looks at a source: a frame takes milliseconds to analyse."""
+
+ABANDON_S: Final = 10.0
+"""A frame that takes longer is given up, and its thread with it."""
+
+LATENCIES_KEPT: Final = 6000
+"""Two minutes of grid steps."""
+
+INTERNAL: Final = "internal"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceCounts:
+    """``captured == analysed + sum(dropped) + waiting`` at every moment between two frames."""
+
+    captured: int
+    analysed: int
+    dropped: dict[str, int]
+    waiting: int
+    spotted: int
+    fps: float
+    score_p50_ms: float
+    score_p95_ms: float
+
+
+class LiveSource:
+    """Runner → chain → teller. :meth:`start` and :meth:`stop` belong to the owner, :meth:`counts` to anybody.
+
+    :param make_pipeline: a fresh chain; called again after each death
+    :param sink: gets what may be late or lost; everything else goes through ``teller``
+    :param on_frame: sees each frame before it is analysed, on this source's thread
+    :ivar failure: why it has ended for good, if it was an error
+    """
+
+    def __init__(
+        self,
+        runner: SourceRunner,
+        make_pipeline: Callable[[str], SourcePipeline],
+        sink: Sink,
+        teller: Teller,
+        vitals: Vitals,
+        on_frame: Callable[[Frame], None] | None = None,
+    ) -> None:
+        self._runner = runner
+        self._make_chain = make_pipeline
+        self._sink = sink
+        self._teller = teller
+        self._vitals = vitals
+        self._on_frame = on_frame
+        self._worker = Worker(
+            runner.id,
+            self._analyse,
+            on_death=self._died,
+            vitals=vitals,
+            limit_s=LIMIT_S,
+            abandon_s=ABANDON_S,
+        )
+        self._lock = threading.Lock()
+        self._chain: SourcePipeline | None = None
+        self._hand: tuple[Item, int] | None = (
+            None  # what is analysed now, and what the chain had settled before
+        )
+        self._past: Counter[str] = (
+            Counter()
+        )  # of chains that are gone: frames analysed, and dropped by reason
+        self._spotted = 0
+        self._faces: dict[int, int] = {}  # track → media time of its last word
+        self._away = False
+        self._latencies: deque[float] = deque(maxlen=LATENCIES_KEPT)
+        self._scored_ns: dict[int, int] = {}
+        self._told = 0.0
+        self._ended: SourceStatus | None = None
+        self.failure: MellmError | None = None
+        runner.on_status = self._status
+
+    def start(self) -> None:
+        """Start reading, analysing and telling."""
+        self._teller.start()
+        self._runner.start(self._vitals)
+        self._worker.start()
+
+    def stop(self, wait_s: float = 2.0) -> None:
+        """Stop all three; returns within about a second, and after ``wait_s`` if a thread stands still."""
+        self._worker.stop()
+        self._runner.stop()
+        until = time.monotonic() + wait_s
+        self._worker.join(wait_s)
+        self._teller.stop(max(0.1, until - time.monotonic()))
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more will come, and everything was told."""
+        return self._ran_out and self._teller.idle
+
+    @property
+    def _ran_out(self) -> bool:
+        return self._worker.started and not self._worker.alive
+
+    def counts(self) -> SourceCounts:
+        """Both sides of the sum, and how late scores were."""
+        with self._lock:
+            chain, total = self._chain, Counter(self._past)
+            if chain is not None:
+                total.update(_settled(chain))
+        seen = self._runner.counts()
+        late = np.array(self._latencies or [0.0])
+        analysed = total.pop("analysed", 0)
+        dropped = {**seen.dropped, **total}
+        return SourceCounts(
+            captured=seen.captured,
+            analysed=analysed,
+            dropped=dropped,
+            waiting=seen.captured - analysed - sum(dropped.values()),
+            spotted=self._spotted,
+            fps=chain.rate() if chain else 0.0,
+            score_p50_ms=float(np.percentile(late, 50)),
+            score_p95_ms=float(np.percentile(late, 95)),
+        )
+
+    # -- the runner's threads -------------------------------------------------------------------------
+
+    def _status(self, status: SourceStatus) -> None:
+        if status.state == "ended" and not self._ran_out:
+            self._ended = status  # told once the last frames have had their say
+            return
+        if status.state == "online":
+            self._away = False
+        self._publish(status)
+
+    def _publish(self, status: SourceStatus) -> None:
+        self._teller.say(f"source.{status.state}", status.data())
+
+    # -- the worker -----------------------------------------------------------------------------------
+
+    def _analyse(self, turn: Turn) -> None:
+        try:
+            chain = self._make_chain(self._runner.id)
+        except MellmError as error:
+            if not self._runner.must_open:
+                raise
+            self.failure = error  # somebody waits for it: it is not tried again
+            logger.error("%s: %s", self._runner.id, error)
+            return self._end()
+        turn.beat()
+        with self._lock:
+            self._chain = chain
+        while not turn.over:
+            turn.beat()
+            item = self._runner.get(0.25)
+            if item is not None:
+                self._one(turn, chain, item)
+            elif self._runner.finished:
+                break
+            self._stats()
+        for output in chain.finish():
+            turn.beat()
+            self._take(output, turn)
+        self.failure = self._runner.failure
+        self._end()
+
+    def _end(self) -> None:
+        self._runner.stop()
+        self._stats(last=True)
+        if self._ended is not None:
+            self._publish(self._ended)
+
+    def _one(self, turn: Turn, chain: SourcePipeline, item: Item) -> None:
+        with self._lock:
+            self._hand = item, _settled(chain).total()
+        if isinstance(item, Gap):
+            self._gap(item, turn)
+        elif self._on_frame is not None:
+            self._on_frame(item)
+        outputs = chain.push(item)
+        with self._lock:
+            turn.beat()  # if it took too long, another thread has given this frame up
+            self._hand = None
+        for output in outputs:
+            self._take(output, turn)
+        if isinstance(item, Frame):
+            turn.worked()
+            if self._away and self._runner.info is not None:
+                self._away = False
+                self._publish(SourceStatus(self._runner.id, "online", item.segment, info=self._runner.info))
+
+    def _died(self, error: MellmError) -> None:
+        with self._lock:
+            chain, self._chain = self._chain, None
+            hand, self._hand = self._hand, None
+            if chain is not None:
+                settled = _settled(chain)
+                self._past.update(settled)
+                if hand is not None and isinstance(hand[0], Frame) and settled.total() == hand[1]:
+                    self._past[INTERNAL] += 1
+        for track, t_ns in self._faces.items():
+            self._teller.say(FACE_LOST, {"track": track}, t_ns)
+        self._faces.clear()
+        self._scored_ns.clear()
+        self._away = True
+        self._publish(SourceStatus(self._runner.id, "offline", error=error))
+        self._stats(last=True)
+
+    def _gap(self, gap: Gap, turn: Turn) -> None:
+        data = {
+            **media_time("from", gap.from_ns),
+            **media_time("to", gap.to_ns),
+            "reason": gap.reason,
+            "frames": gap.frames,
+        }
+        self._teller.say(SOURCE_GAP, data, gap.from_ns, turn)
+
+    def _take(self, output: Output, turn: Turn) -> None:
+        if isinstance(output, Spotted):
+            self._spotted += 1
+            self._teller.spotted(output, turn)
+        elif isinstance(output, FaceAppeared):
+            self._faces[output.track] = output.t_ns
+            box = [round(v, 1) for v in output.box]
+            self._teller.say(FACE_APPEARED, {"track": output.track, "box": box}, output.t_ns, turn)
+        elif isinstance(output, FaceLost):
+            self._faces.pop(output.track, None)
+            self._scored_ns.pop(output.track, None)
+            self._teller.say(FACE_LOST, {"track": output.track}, output.t_ns, turn)
+        elif isinstance(output, PictureChanged):
+            state = output.still or "live"
+            log = logger.info if output.still is None else logger.warning
+            log("%s: the picture is %s", self._runner.id, state)
+            data = {"state": state, **media_time("at", output.t_ns)}
+            self._teller.say(SOURCE_PICTURE, data, output.t_ns, turn)
+        elif isinstance(output, Scored):
+            self._score(output)
+
+    def _score(self, scored: Scored) -> None:
+        # from the moment the camera showed it: the network's look-ahead counts
+        self._latencies.append((time.monotonic_ns() - scored.wall_ns + scored.lag_ns) / 1e6)
+        score = scored.score
+        if scored.track in self._faces:
+            self._faces[scored.track] = score.t_ns
+        if score.t_ns - self._scored_ns.get(scored.track, -SCORE_EVERY_NS) < SCORE_EVERY_NS:
+            return
+        self._scored_ns[scored.track] = score.t_ns
+        data = {
+            "track": scored.track,
+            "me": round(score.me, 3),
+            "apex": round(score.apex, 3),
+            "macro": round(score.macro, 3),
+            "box": [round(v, 1) for v in scored.face.box],
+            "landmarks": np.rint(scored.face.landmarks).astype(int).tolist(),
+        }
+        self._sink.publish(SCORE, self._runner.id, data, score.t_ns)
+
+    def _stats(self, *, last: bool = False) -> None:
+        now = time.monotonic()
+        if not last and now - self._told < STATS_EVERY_S:
+            return
+        self._told = now
+        counts = self.counts()
+        data: dict[str, Any] = {
+            "captured": counts.captured,
+            "analysed": counts.analysed,
+            "dropped": counts.dropped,
+            "waiting": counts.waiting,
+            "spotted": counts.spotted,
+            "fps": round(counts.fps, 2),
+            "score_p95_ms": round(counts.score_p95_ms, 1),
+        }
+        self._sink.publish(STATS, self._runner.id, data)
+
+
+def _settled(chain: SourcePipeline) -> Counter[str]:
+    """What became of the frames that a chain has taken."""
+    counts = chain.counts
+    drops = {reason: counts.dropped[reason] for reason in CHAIN_DROPS if counts.dropped[reason]}
+    return Counter({"analysed": counts.analysed, **drops})
