@@ -18,7 +18,8 @@ import numpy as np
 
 from mellm.engine.describe.base import DescribeContext, Describer, Recipe
 from mellm.engine.describe.sentences import agreed, sentences
-from mellm.engine.types import ActionUnit, Coarse, Description, Emotion, Evidence, Side
+from mellm.engine.facs import action_units as facs
+from mellm.engine.types import ActionUnit, Description, Emotion, Evidence, Side
 
 UNSTABLE: Final = "unstable"
 """Reason of a moment whose readings do not agree."""
@@ -120,8 +121,7 @@ def _emotion(spoken: Sequence[Description]) -> Emotion | None:
     if not scores:
         return None
     mean = {name: round(float(np.mean([s[name] for s in scores])), 4) for name in scores[0]}
-    coarse: Coarse = max(mean, key=lambda name: mean[name])  # type: ignore[assignment]
-    return Emotion(coarse, mean)
+    return Emotion(max(facs.COARSE, key=lambda name: mean.get(name, 0.0)), mean)
 
 
 class AgreeingDescriber:

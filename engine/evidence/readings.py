@@ -58,10 +58,12 @@ def changes(pair: FacePair) -> Iterator[Shown]:
         yield Shown(name, near, apex, points)
     for name, near in zip(("apex one frame earlier", "apex one frame later"), pair.near_apex, strict=False):
         yield Shown(name, onset, near, points)
-    slipped = apply(CROP, points) + np.float32(SLIP * pair.iod) * np.float32([1, -1])
+    slip = np.array([SLIP, -SLIP], np.float32) * np.float32(pair.iod)
+    slipped = apply(CROP, points) + slip
     yield Shown("another crop and light", _brighter(_cropped(onset)), _brighter(_cropped(apex)), slipped)
     yield Shown("compressed", _compressed(onset), _compressed(apex), points)
-    mirror = points[MIRRORED_POINTS] * np.float32([-1, 1]) + np.float32([onset.shape[1] - 1, 0])
+    mirror = points[MIRRORED_POINTS]
+    mirror[:, 0] = np.float32(onset.shape[1] - 1) - mirror[:, 0]
     yield Shown("mirrored", _mirror(onset), _mirror(apex), mirror, mirrored=True)
 
 
