@@ -296,7 +296,8 @@ def connect(
 
     :param url: ``ws://``, ``wss://``, or the server's ``http(s)://`` address
     :param token: for servers that ask for one; sent as a header, never in the address
-    :param backoff_s, max_backoff_s: pauses between tries, doubled each time
+    :param backoff_s: pauses between tries, doubled each time
+    :param max_backoff_s: as ``backoff_s``
     :raises UsageError: for an address of another kind, or one that holds a password or query
     """
     return Session(

@@ -29,7 +29,8 @@ class AnalyzerOptions:
 
     :param max_faces: faces followed at once; the largest come first
     :param device: for both networks, see :func:`mellm.detectors.onnx.session`
-    :param detect_ms: between looks for new faces; :param search_ms: the same while no face is followed
+    :param detect_ms: between looks for new faces
+    :param search_ms: the same while no face is followed
     :param landmark_ms: between looks at a face that is followed (15 a second, and every second frame at 30)
     :param min_width: faces narrower than this many pixels are not followed
     """
@@ -48,7 +49,8 @@ class FaceUpdate:
 
     :param faces: those in sight; a track whose face was not seen at the last look has none, until it is seen
         again or lost
-    :param appeared, lost: tracks that began or ended
+    :param appeared: tracks that began or ended
+    :param lost: as ``appeared``
     :param refreshed: whether landmarks are new; else they are those of the last look
     """
 
@@ -92,7 +94,9 @@ class FaceAnalyzer:
     Ids are never used twice by one instance. Nothing here tells people apart: whoever comes back is a new track.
 
     :attr providers: network → execution provider in use, of the networks loaded here
-    :param detect, place: the networks; those of the cache by default
+
+    :param detect: the networks; those of the cache by default
+    :param place: as ``detect``
     :raises ModelMissing: the models were not pulled
     :raises ModelCorrupt: they are not what they should be
     :raises ProviderUnavailable: the device asked for is not there

@@ -22,8 +22,10 @@ from mellm.detectors.windows import STEP_NS
 class StepBench:
     """Milliseconds for one grid step of one face, on the calling thread.
 
-    :param signals_ms, signals_p95_ms: crops, two flows, region means and compensation
-    :param network_ms, network_p95_ms: one step of the spotter network, ``None`` without a model
+    :param signals_ms: crops, two flows, region means and compensation
+    :param signals_p95_ms: as ``signals_ms``
+    :param network_ms: one step of the spotter network, ``None`` without a model
+    :param network_p95_ms: as ``network_ms``
     """
 
     steps: int

@@ -36,7 +36,8 @@ class DisOptions:
 
     :param finest_scale: pyramid level at which the flow stops, 0 is the full resolution; worth more than
         all other parameters together
-    :param patch_size, patch_stride: pixels at each level
+    :param patch_size: pixels at each level
+    :param patch_stride: as ``patch_size``
     :param gradient_iterations: of the inverse search of each patch
     :param variational_iterations: fixed-point iterations of the refinement, 0 turns it off
     :param variational_alpha: weight of smoothness in the refinement; ``None`` keeps OpenCV's 20

@@ -61,7 +61,8 @@ def apply(matrix: Matrix, points: F32) -> F32:
 class Anchor:
     """Where the crop is held: the eyes it was placed by, its transform, and the rectangle kept of frames.
 
-    :param matrix: frame → crop; :param rect: x0, y0, x1, y1 in frame pixels, inside the frame
+    :param matrix: frame → crop
+    :param rect: x0, y0, x1, y1 in frame pixels, inside the frame
     :param halvings: how often the rectangle is halved to make a patch
     """
 
@@ -107,7 +108,8 @@ def anchor(landmarks: F32, frame_shape: tuple[int, int]) -> Anchor | None:
 class Patch:
     """The picture round a face in one frame.
 
-    :param image: grey uint8; :param matrix: frame → patch pixels
+    :param image: grey uint8
+    :param matrix: frame → patch pixels
     """
 
     image: U8

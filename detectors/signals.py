@@ -87,7 +87,8 @@ class SignalStep(NamedTuple):
 class FacePair:
     """The onset and the apex frame of an expression, cropped by one transform.
 
-    :param onset_gray, apex_gray: H×W uint8
+    :param onset_gray: H×W uint8
+    :param apex_gray: as ``onset_gray``
     :param landmarks: 68×2 float32 at the onset, pixels of the pair
     :param iod: inter-ocular distance, pixels of the pair
     :param near_onset, near_apex: the frames before and after each, by the same transform; fewer where the history ends

@@ -58,8 +58,9 @@ class SpottingOptions:
         model was shipped with. Lower finds more and errs more
     :param release: a spot is published once the score has fallen under this; ``None`` is 0.15 under the
         threshold (but at least half of it)
-    :param min_ms, max_ms: duration from onset to offset; what lasts longer than half a second is no
+    :param min_ms: duration from onset to offset; what lasts longer than half a second is no
         micro-expression
+    :param max_ms: as ``min_ms``
     :param tolerance_ms: added to ``max_ms``, for onset and offset are each known to about one frame
     :param merge_gap_ms: peaks whose intervals touch, or lie nearer than this, are one expression: the best stays
     :param macro_veto: no spot where an ordinary, longer expression is both likelier than this and likelier
@@ -118,7 +119,9 @@ class Score(NamedTuple):
 class StepOutput:
     """One step of network outputs, as probabilities and times.
 
-    :param score: square root of p(apex)·p(me); :param onset_ns, offset_ns: where the network sees them from here
+    :param score: square root of p(apex)·p(me)
+    :param onset_ns: where the network sees them from here
+    :param offset_ns: as ``onset_ns``
     :param aus: probabilities in the order of :data:`mellm.detectors.stepmodel.SPOT_AUS`
     """
 

@@ -43,7 +43,8 @@ def texture(height: int, width: int, seed: int = 0) -> F32:
 class TexturedPlane:
     """One sheet, drawn at will.
 
-    :param iod: inter-ocular distance, pixels; :param size: height and width of the picture
+    :param iod: inter-ocular distance, pixels
+    :param size: height and width of the picture
     """
 
     def __init__(self, iod: float = 80.0, size: tuple[int, int] = (480, 640), seed: int = 0) -> None:

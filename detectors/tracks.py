@@ -21,7 +21,8 @@ Box = tuple[float, float, float, float]
 class Track:
     """One face over time.
 
-    :param roi: where the next look is; :param mesh: the network's points at the last look that saw the face, pixels
+    :param roi: where the next look is
+    :param mesh: the network's points at the last look that saw the face, pixels
     :param presence: the network's probability that a face is there
     :param misses: looks in a row that did not see it
     """

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:  # who reads results needs no numpy
+    import numpy as np
+    from numpy.typing import NDArray
 
 Side: TypeAlias = Literal["left", "right", "both"]
 Coarse: TypeAlias = Literal["negative", "positive", "surprise"]
@@ -18,8 +19,10 @@ State: TypeAlias = Literal["described", "abstained", "dropped"]
 class RegionMotion:
     """Motion of one facial region from onset to apex, head motion removed.
 
-    :param dx, dy: mean displacement, 1/100 of the inter-ocular distance; x to the picture's right, y down
-    :param mean_px, max_px: mean and largest magnitude in pixels of the analysed pair
+    :param dx: mean displacement, 1/100 of the inter-ocular distance; x to the picture's right, y down
+    :param dy: as ``dx``
+    :param mean_px: mean and largest magnitude in pixels of the analysed pair
+    :param max_px: as ``mean_px``
     :param direction: octant word with angle, or the two "no …" sentences of the mellm-v3 recipe
     """
 
@@ -35,8 +38,10 @@ class RegionMotion:
 class Evidence:
     """What a describer is shown.
 
-    :param motion_map: H×W×3 uint8 BGR; :param flow_stats: raw flow statistics, so that noise is not
-        mistaken for motion after normalisation; :param recipe: ``mellm-v1``, ``mellm-v3`` or ``live``
+    :param motion_map: H×W×3 uint8 BGR
+    :param flow_stats: raw flow statistics, so that noise is not
+        mistaken for motion after normalisation
+    :param recipe: ``mellm-v1``, ``mellm-v3`` or ``live``
     :param refused: reason code when the motion is under the floor or over the ceiling, else ``None``
     :param again: makes the evidence of the same moment under small changes that must not matter, on the thread that
         calls it; ``None`` where the pictures are not known any more
@@ -92,7 +97,8 @@ class Usage:
 class Fallback:
     """Why somebody else answered.
 
-    :param model: who was to answer; :param reason: code of the error that it gave instead
+    :param model: who was to answer
+    :param reason: code of the error that it gave instead
     """
 
     model: str

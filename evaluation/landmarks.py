@@ -68,7 +68,8 @@ class GroupError:
 def measure(landmarks: Sequence[F32], hand: Sequence[F64]) -> list[GroupError]:
     """Errors of N faces by group.
 
-    :param landmarks: 68×2 of each face, pixels; :param hand: 189×2 of each face, pixels of the same picture
+    :param landmarks: 68×2 of each face, pixels
+    :param hand: 189×2 of each face, pixels of the same picture
     """
     found, true = np.stack(landmarks).astype(np.float64), np.stack(hand)
     iod = np.linalg.norm(true[:, [18, 22]].mean(axis=1) - true[:, [23, 27]].mean(axis=1), axis=1)

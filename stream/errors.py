@@ -16,6 +16,7 @@
     │   ├── SourceEmpty            it opened and holds no picture
     │   ├── SourceTooLarge         pixels, duration or streams over the bounds
     │   ├── SourceCorrupt          damaged, or ends before its declared end
+    │   ├── SourceTimeUnknown      nothing says when its pictures were taken
     │   ├── SourceUnauthorized     wrong or missing password
     │   ├── SourceUnreachable      no route, refused, host unknown       (retryable)
     │   └── SourceTimeout          opened or read too slowly             (retryable)
@@ -151,6 +152,12 @@ class SourceCorrupt(SourceError):
     """The recording is damaged or ends before its declared end."""
 
     code = "source_corrupt"
+
+
+class SourceTimeUnknown(SourceError):
+    """Nothing says when its pictures were taken, or for too many of them it had to be guessed."""
+
+    code = "source_time_unknown"
 
 
 class SourceUnauthorized(SourceError):

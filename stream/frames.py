@@ -14,6 +14,16 @@ if TYPE_CHECKING:  # `import mellm.stream.frames` stays free of numpy
     from numpy.typing import NDArray
 
 GapReason: TypeAlias = Literal["overflow", "decode", "reconnect", "pts"]
+TimeFrom: TypeAlias = Literal[
+    "presentation stamps",
+    "decode stamps",
+    "declared rate",
+    "--fps",
+    "--stamps",
+    "file numbers",
+    "arrival",
+    "guess",
+]
 SourceKind: TypeAlias = Literal["file", "camera", "rtsp", "http", "images", "synthetic", "push"]
 
 
@@ -27,6 +37,15 @@ class SourceInfo:
     :param measured_fps: from time stamps that arrived, ``None`` until enough have
     :param declared_duration_ns: from the container, ``None`` for live sources
     :param mirrored: the picture is a mirror image; left and right are swapped downstream
+    :param flipped: a flip that the recording asks for was applied, before the rotation
+    :param pixel_aspect: width of a stored pixel over its height; pictures have square ones already
+    :param track: which of the container's tracks is read, ``None`` where there are none
+    :param origin_ns: what the source's own clock showed at media time 0
+    :param time_scale: seconds that a player shows for one second of media time; 4 where 100 frames of a second are
+        played as 25 (slow motion)
+    :param time_from: what the times rest on
+    :param effective_fps: pictures a second that are not repeats of the one before
+    :param remarks: what a person should know about the recording, a sentence each
     """
 
     id: str
@@ -41,6 +60,14 @@ class SourceInfo:
     codec: str = ""
     declared_duration_ns: int | None = None
     mirrored: bool = False
+    flipped: bool = False
+    pixel_aspect: float = 1.0
+    track: int | None = None
+    origin_ns: int = 0
+    time_scale: float = 1.0
+    time_from: TimeFrom = "presentation stamps"
+    effective_fps: float | None = None
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +88,7 @@ class Frame:
     :param wall_ns: monotonic wall clock at arrival, for latency only
     :param image: H×W×3 uint8, BGR
     :param repaired: the time stamp was missing, repeated or ran backwards, and was mended
+    :param repeated: the picture is the one before once more
     """
 
     source: str
@@ -70,6 +98,7 @@ class Frame:
     wall_ns: int
     image: NDArray[np.uint8]
     repaired: bool = False
+    repeated: bool = False
 
     def __post_init__(self) -> None:
         shape = getattr(self.image, "shape", None)

@@ -109,7 +109,8 @@ class Worker:
     :param body: runs until ``turn.over``, beats, and says when it has worked; returning ends the worker
     :param on_death: called with the error on the worker's thread before the back-off
     :param vitals: who watches, set before the start; without one nobody notices that it stands still
-    :param limit_s: longest time between two beats; :param abandon_s: after so long its place is taken by another
+    :param limit_s: longest time between two beats
+    :param abandon_s: after so long its place is taken by another
         thread, ``None`` for never (it owns something that only one may have, such as a file)
     """
 

@@ -10,19 +10,22 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mellm.clients.cli.common import (
-    clock,
     counted,
     json_flag,
     make_describer,
     one_line,
+    opening_flags,
     settings_flags,
     settings_from,
+    source_options,
 )
+from mellm.stream.clock import clock
 from mellm.stream.errors import DescriberError, UsageError
 
 if TYPE_CHECKING:
     from mellm.engine.analysis.offline import RunResult
     from mellm.engine.config import Settings
+    from mellm.engine.results.expressions import ExpressionRecord
     from mellm.engine.results.run_reader import Marker
     from mellm.stream.frames import SourceInfo
 
@@ -32,7 +35,12 @@ if TYPE_CHECKING:
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="Run folder to write or to go on in."
 )
-@click.option("--fps", type=float, metavar="RATE", help="Frame rate of image folders, which carry none.")
+@click.option(
+    "--fps",
+    type=float,
+    metavar="RATE",
+    help="Frame rate of image folders and raw streams, which carry no time.",
+)
 @click.option(
     "--consent", metavar="REF", help="Reference to the consent of whoever is seen; stands in run.json."
 )
@@ -45,6 +53,7 @@ if TYPE_CHECKING:
     help="For the report: a table with time_s and label, or an .eaf.",
 )
 @json_flag
+@opening_flags
 @settings_flags
 def analyze(
     paths: tuple[str, ...],
@@ -58,17 +67,25 @@ def analyze(
     as_json: bool,
     **flags: Any,
 ) -> int:
-    """Analyse recordings (mp4, mkv, mov, avi, webm, gif, or a folder of images with --fps).
+    """Analyse recordings: video files (`mellm probe --help` lists the types), or folders of images with --fps.
 
     Writes events.jsonl, expressions.jsonl, evidence/ and run.json to the folder named with --out, and prints each
     expression as it is found. An interrupted run continues when the same command is given again. Exit code 5:
     expressions were found and the describer answered for none of them.
     """
+    opening = source_options(flags)
     settings = settings_from(flags, purpose="self-use")
     known = _markers(markers)  # a file that cannot be read is told before an hour of analysis, not after it
     try:
         result = run(
-            paths, out, settings, fps=fps, consent=consent, keep_evidence=not no_evidence, as_json=as_json
+            paths,
+            out,
+            settings,
+            fps=fps,
+            opening=opening,
+            consent=consent,
+            keep_evidence=not no_evidence,
+            as_json=as_json,
         )
     except KeyboardInterrupt:
         # a line of its own: the terminal shows ^C before it
@@ -121,20 +138,24 @@ def run(
     settings: Settings,
     *,
     fps: float | None = None,
+    opening: dict[str, Any] | None = None,
     consent: str | None = None,
     keep_evidence: bool = True,
     as_json: bool = False,
 ) -> RunResult:
     """Analyse ``paths`` into ``out``, telling the terminal.
 
+    :param opening: source options, see :func:`mellm.clients.cli.common.source_options`
     :param consent: reference by which ``mellm purge --subject`` finds the run
     """
     from mellm.engine.analysis import offline
     from mellm.engine.analysis.pipeline_factory import PipelineFactory
-    from mellm.engine.governance.consent import reference
+    from mellm.engine.governance.purpose import reference
     from mellm.engine.provenance import versions
     from mellm.engine.results.run_folder import RunFolder
+    from mellm.stream.sources import SourceOptions
 
+    options = SourceOptions(**(opening or {}))
     describer = make_describer(settings)
     factory = PipelineFactory(settings, describer.recipe)
     decides = {
@@ -144,6 +165,8 @@ def run(
         "spotting": settings.spotting.model_dump(),
         "max_faces": settings.faces.max_faces,
         "fps": fps,
+        # only what was asked for, so that runs of before can be gone on with
+        **{name: value for name, value in (opening or {}).items() if value not in (None, False, "")},
         "evidence": keep_evidence,
     }
     if consent is not None:
@@ -155,9 +178,9 @@ def run(
     try:
         with Terminal(as_json) as terminal:
             return offline.analyze(
-                offline.recordings(paths, fps),
+                offline.recordings(paths, fps, options),
                 folder,
-                factory.make,
+                lambda source: factory.make(source, mirrored=options.mirrored),
                 describer,
                 keep_evidence=keep_evidence,
                 deadline_s=max(settings.describer.deadline_s, settings.describer.timeout_s),
@@ -220,13 +243,13 @@ class Terminal:
             of = f" of {clock(total_ns / 1e6)}" if total_ns else ""
             self._bar.update(self._tasks[source], completed=media_ns, media=clock(media_ns / 1e6) + of)
 
-    def expression(self, record: dict[str, Any]) -> None:
+    def expression(self, record: ExpressionRecord) -> None:
         """One result. Called from a worker's thread, where no error may end the run: :meth:`advance` does."""
         if self._gone:
             return
         try:
             sys.stdout.write(
-                (json.dumps(record, ensure_ascii=False) if self._json else one_line(record)) + "\n"
+                (json.dumps(record.to_json(), ensure_ascii=False) if self._json else one_line(record)) + "\n"
             )
             sys.stdout.flush()
         except BrokenPipeError:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from mellm.clients.cli.common import clock
+from mellm.stream.clock import clock
 from mellm.stream.errors import UsageError
 
 _PATH = click.Path(path_type=Path)
@@ -31,8 +31,7 @@ def annotate(video: Path, run: Path, out: Path | None, source: str | None, devic
     from mellm.engine.analysis.pipeline_factory import PipelineFactory
     from mellm.engine.config import load
     from mellm.engine.export.annotate import annotate as write
-    from mellm.engine.results.run_reader import read_run
-    from mellm.stream.sources import open_source
+    from mellm.engine.results.run_reader import open_recording, read_run
 
     found = read_run(run)
     name = source or _named(video, found.sources)
@@ -43,9 +42,9 @@ def annotate(video: Path, run: Path, out: Path | None, source: str | None, devic
     settings = load(
         None, {"faces.device": device, "faces.max_faces": found.state["settings"].get("max_faces")}
     )
-    chain = PipelineFactory(settings).make(name)
+    chain = PipelineFactory(settings).make(name, mirrored=bool(found.state["settings"].get("mirrored")))
     with (
-        open_source(str(video), id=name, live=False, fps=found.state["settings"].get("fps")) as opened,
+        open_recording(part, name, video) as opened,
         Console(stderr=True).status("") as status,
     ):
         frames = write(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import signal
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -54,7 +52,8 @@ def build(
     """A live engine for these sources, not started.
 
     :param options: how sources are kept alive; by default they may be down at the start
-    :param spool: keeps describe jobs over a crash; :param watchdog: is told that sources go on
+    :param spool: keeps describe jobs over a crash
+    :param watchdog: is told that sources go on
     :param on_frame: sees each frame, see :class:`mellm.engine.analysis.live.LiveEngine`
     :param inlets: where clients' pictures arrive, for sources whose address is ``push:``
     """
@@ -67,7 +66,12 @@ def build(
     factory = PipelineFactory(settings, describer.recipe)
 
     def runner(source: SourceSettings) -> SourceRunner:
-        chosen = SourceOptions(mirrored=source.mirrored)
+        chosen = SourceOptions(
+            mirrored=source.mirrored,
+            track=source.track,
+            stamps=source.stamps or "",
+            accept_guessed_time=source.accept_guessed_time,
+        )
         if inlets is not None and source.id in inlets:
             inlet = inlets[source.id]
             # nobody has to send: waiting for it is no failure to open
@@ -106,21 +110,3 @@ def quietly(*names: str) -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, before, strict=True):
             logger.setLevel(level)
-
-
-@contextmanager
-def until_signal() -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set; a second signal exits at once."""
-    stop = threading.Event()
-
-    def ask(number: int, frame: object) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

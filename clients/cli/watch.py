@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 import click
 
-from mellm.clients.cli.common import json_flag, one_line, settings_flags, settings_from
+from mellm.clients.cli.common import (
+    event_line,
+    json_flag,
+    opening_flags,
+    settings_flags,
+    settings_from,
+    source_options,
+)
 from mellm.clients.cli.happenings import Happenings
 from mellm.clients.cli.terminal import Screen
 
@@ -16,26 +24,27 @@ from mellm.clients.cli.terminal import Screen
 @click.command()
 @click.argument("uri", metavar="SOURCE")
 @click.option("--fps", type=float, metavar="RATE", help="Frame rate of image folders.")
-@click.option("--mirrored", is_flag=True, help="The picture is a mirror image; left and right are swapped.")
 @click.option(
     "--open", "in_browser", is_flag=True, help="Show picture, scores and expressions in the browser instead."
 )
 @json_flag
+@opening_flags
 @settings_flags
-def watch(uri: str, fps: float | None, mirrored: bool, in_browser: bool, as_json: bool, **flags: Any) -> int:
+def watch(uri: str, fps: float | None, in_browser: bool, as_json: bool, **flags: Any) -> int:
     """Follow SOURCE: a webcam (0, /dev/video0), rtsp://, http(s):// MJPEG, a file, an image folder, synthetic:.
 
     Prints each expression when it is described, and what happens to the source. Files are played at their own rate.
     With --open, a page on this machine shows it, with the picture, until Ctrl-C. Ctrl-C stops.
     """
+    source = {"id": "watch", "uri": uri, "fps": fps, **source_options(flags)}
     if in_browser:
-        return _open({"id": "watch", "uri": uri, "fps": fps, "mirrored": mirrored}, as_json, flags)
-    from mellm.clients.cli.live import build, quietly, until_signal
+        return _open(source, as_json, flags)
+    from mellm.clients.cli.live import build, quietly
     from mellm.engine.server.process.allocator import tune_malloc
     from mellm.stream.capture.runner import RunnerOptions
+    from mellm.stream.signals import until_signal
 
     tune_malloc()
-    source = {"id": "watch", "uri": uri, "fps": fps, "mirrored": mirrored}
     settings = settings_from(flags, {"sources": [source]}, purpose="self-use")
     screen = Screen(enabled=False if as_json else None)
     printer = Printer(as_json, screen)
@@ -82,7 +91,7 @@ class Printer:
         self._happenings = Happenings()
         self._lock = threading.Lock()
 
-    def publish(self, kind: str, source: str, data: dict[str, Any], t_ns: int | None = None) -> None:
+    def publish(self, kind: str, source: str, data: Mapping[str, Any], t_ns: int | None = None) -> None:
         """See :class:`mellm.engine.analysis.live.Sink`."""
         if self._screen.enabled:
             self._screen.board.observe(kind, source, data)
@@ -90,7 +99,7 @@ class Printer:
             if kind != "score":
                 self._write(json.dumps({"type": kind, "source": source, "data": data}, ensure_ascii=False))
         elif kind.startswith("expression.") and kind != "expression.spotted":
-            self._write(one_line(data))
+            self._write(event_line(data))
         elif kind == "source.ended" and "code" in data:
             pass  # the verb ends with this very error
         elif kind.startswith(("source.", "face.")):

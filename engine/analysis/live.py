@@ -15,13 +15,13 @@ from mellm.engine.analysis.pipeline import SourcePipeline, Spotted
 from mellm.engine.analysis.spool import Spool
 from mellm.engine.analysis.telling import Sink, Teller
 from mellm.engine.analysis.watchdog import Watchdog
+from mellm.engine.analysis.wire_events import end_of, events_of
 from mellm.engine.describe.base import DescribeContext, Describer
-from mellm.engine.results.expressions import event_data, final_record, spotted_record
+from mellm.engine.results.expressions import ExpressionRecord
 from mellm.engine.types import Outcome
 from mellm.stream.capture.runner import SourceRunner
 from mellm.stream.errors import MellmError
 from mellm.stream.frames import Frame
-from mellm.stream.protocol.events import EXPRESSION_SPOTTED
 
 __all__ = ["LiveEngine", "LiveSource", "Sink", "SourceCounts"]
 
@@ -130,17 +130,15 @@ class LiveEngine:
 
     def _lost(self, spotted: Spotted, told: bool) -> None:
         """An expression that could not be handed on ends here, told in both its stages."""
-        expression, regions = spotted.expression, spotted.evidence.regions
-        if not told:
-            data = event_data(expression, spotted_record(expression, regions))
-            self._sink.publish(EXPRESSION_SPOTTED, expression.source, data, expression.offset.pts_ns)
+        expression = spotted.expression
+        for event in () if told else events_of(spotted):
+            self._sink.publish(event.type, expression.source, event.data, event.t_ns)
         context = DescribeContext(expression.id)
         self._described(Job(0, expression, spotted.evidence, context), Outcome("dropped", INTERNAL, None))
 
     def _described(self, job: Job, outcome: Outcome) -> None:
         expression = job.expression
-        record = final_record(expression, outcome, None, job.evidence.regions)
-        data = event_data(expression, record)
-        self._sink.publish(f"expression.{outcome.state}", expression.source, data, expression.offset.pts_ns)
+        event = end_of(ExpressionRecord.of(expression, job.evidence.regions).ended(outcome))
+        self._sink.publish(event.type, expression.source, event.data, event.t_ns)
         if self._spool is not None:
             self._spool.remove(expression.id)

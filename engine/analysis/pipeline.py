@@ -36,7 +36,7 @@ CHAIN_DROPS = (*STILL, MODEL_INVALID)
 """Why the chain itself drops frames; all other drops happen before it."""
 
 RATE_WINDOW = 60
-"""Frames over which the frame rate is measured."""
+"""Frames, repeats left out, over which the frame rate is measured."""
 
 PAIR_WIDTH = 320
 """Width of the pictures that evidence is made from, pixels: an inter-ocular distance of 114."""
@@ -63,7 +63,8 @@ class FaceLost:
 class Scored:
     """One grid step of one track's spotter, for displays and latency.
 
-    :param wall_ns: when the newest frame it rests on arrived; :param lag_ns: that frame's media time minus the
+    :param wall_ns: when the newest frame it rests on arrived
+    :param lag_ns: that frame's media time minus the
         time the score speaks about (the network looks 0.3 s ahead before it decides)
     :param face: where the face is in the newest frame
     """
@@ -200,6 +201,7 @@ class SourcePipeline:
         self._segment: int | None = None
         self._origin_ns: int | None = None
         self._times: deque[int] = deque(maxlen=RATE_WINDOW)
+        self._last_ns = 0
 
     def push(self, item: Item) -> list[Output]:
         """Take the next frame or gap; return what it brought to light."""
@@ -295,11 +297,13 @@ class SourcePipeline:
         state = self._tracks.pop(track)
         out: list[Output] = [o for spot in state.spotter.flush() for o in self._spotted(track, state, spot)]
         self.counts.invalid_steps += state.spotter.invalid_steps
-        out.append(FaceLost(track, self._times[-1] if self._times else 0))
+        out.append(FaceLost(track, self._last_ns))
         return out
 
     def _frame(self, frame: Frame, update: FaceUpdate) -> list[Output]:
-        self._times.append(frame.pts_ns)
+        self._last_ns = frame.pts_ns
+        if not frame.repeated:  # a picture shown twice is one look at the face
+            self._times.append(frame.pts_ns)
         out: list[Output] = [o for track in update.lost if track in self._tracks for o in self._end(track)]
         if not update.faces:
             return out

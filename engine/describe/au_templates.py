@@ -43,8 +43,10 @@ class Templates:
     """The shipped file. K columns, one for each unit and side.
 
     :param motion: 62×K, 1/100 inter-ocular distance at full intensity, region-major as in the signals
-    :param units: of each column; :param spread: 62, standard deviation of the measurement, same unit
-    :param weights: of :data:`FEATURES`; :param bias: action unit → constant of its logistic curve
+    :param units: of each column
+    :param spread: 62, standard deviation of the measurement, same unit
+    :param weights: of :data:`FEATURES`
+    :param bias: action unit → constant of its logistic curve
     :param threshold: probability from which a unit is named
     """
 
@@ -83,7 +85,8 @@ class Match:
 
     :param amounts: side → largest displacement by that side, 1/100 inter-ocular distance
     :param gain: squared misfit, in spreads, that the other units cannot explain without it
-    :param misfit: what all units together leave unexplained; :param strongest: largest amount of any unit
+    :param misfit: what all units together leave unexplained
+    :param strongest: largest amount of any unit
     """
 
     au: int

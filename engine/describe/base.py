@@ -14,7 +14,8 @@ Recipe: TypeAlias = Literal["mellm-v1", "mellm-v3", "live"]
 class DescribeContext:
     """What is known about the expression besides its picture.
 
-    :param expression: its id; :param duration_ms: onset to offset
+    :param expression: its id
+    :param duration_ms: onset to offset
     :param unit_scores: action unit → probability from the spotter network, without sides; may be empty
     :param deadline_s: seconds that are left for an answer
     :param score: of the spotter for this expression; 0 where it was given by hand

@@ -17,8 +17,9 @@ class CircuitBreaker:
     """Thread-safe. Times are seconds on any monotonic clock, handed in by the caller.
 
     :param threshold: failures in a row that open it
-    :param pause_s, longest_s: first and longest time that it stays open. The longest bounds how late a recovered
+    :param pause_s: first and longest time that it stays open. The longest bounds how late a recovered
         endpoint is noticed.
+    :param longest_s: as ``pause_s``
     """
 
     def __init__(self, threshold: int = 5, pause_s: float = 1.0, longest_s: float = 4.0) -> None:

@@ -45,8 +45,10 @@ class State:
 
     :param said: what of the phase's literal is already written; in ``text``, of an unfinished character as many bytes
         (which character is all the same)
-    :param units: units listed so far; :param left: percent not yet given to a class
-    :param number: in ``text``, what is written of ``AU12``; :param began: the text has its first character
+    :param units: units listed so far
+    :param left: percent not yet given to a class
+    :param number: in ``text``, what is written of ``AU12``
+    :param began: the text has its first character
     """
 
     phase: Phase = "begin"

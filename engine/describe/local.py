@@ -52,7 +52,8 @@ class NanoDescriber:
     :param constrained: write canonical answers only (see :mod:`mellm.engine.describe.grammar`)
     :param gate: evidence under the motion floor is not shown to the model
     :param limit: most tokens of an answer
-    :raises ModelMissing: :raises ModelCorrupt: the folder is incomplete or damaged
+    :raises ModelMissing: the folder is incomplete or damaged
+    :raises ModelCorrupt: the folder is incomplete or damaged
     :raises MissingExtra: ONNX Runtime is not installed
     """
 
@@ -95,7 +96,8 @@ class NanoDescriber:
     ) -> list[Description]:
         """Describe several expressions, ``batch`` together; in their order.
 
-        :raises DescriberTimeout: :raises AnswerInvalid: as :meth:`describe`, for all of them
+        :raises DescriberTimeout: as :meth:`describe`, for all of them
+        :raises AnswerInvalid: as :meth:`describe`, for all of them
         """
         return [r.description for r in self.read_many(evidences, deadline_s=deadline_s, batch=batch)]
 

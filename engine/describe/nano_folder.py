@@ -34,9 +34,11 @@ REMEDY = "install mellm-live again, or export the model again: python -m mellm.t
 class NanoFolder:
     """What a model folder says about itself.
 
-    :param side: of the picture, pixels; :param context: most tokens of prompt and answer together
+    :param side: of the picture, pixels
+    :param context: most tokens of prompt and answer together
     :param prompts: language → ids of the user's turn up to where the answer begins, picture tokens included
-    :param image: the id that stands for one picture token; :param ends: ids that end an answer
+    :param image: the id that stands for one picture token
+    :param ends: ids that end an answer
     :param tokens: id → bytes; special tokens are empty
     :param abstain_at: probability from which on it abstains, if that was tuned
     """

@@ -35,7 +35,8 @@ COMMON: Final = len(SPEAKS) - len(b"false")
 class Written:
     """What was written for one picture.
 
-    :param ids: without the end token; :param shares: the model's own probability of each, before any constraint
+    :param ids: without the end token
+    :param shares: the model's own probability of each, before any constraint
     :param whole: it ended by itself, not at the limit
     :param abstains: probability of ``true`` against ``false`` where the model chose; ``None`` where it wrote
         something else
@@ -203,7 +204,8 @@ def _softmax(logits: F32) -> F32:
 def open_graph(path: Path) -> NanoGraph:
     """Load a model folder.
 
-    :raises ModelMissing: :raises ModelCorrupt: see :func:`mellm.engine.describe.nano_folder.read`; also graphs that
+    :raises ModelMissing: as below
+    :raises ModelCorrupt: see :func:`mellm.engine.describe.nano_folder.read`; also graphs that
         do not fit together
     :raises MissingExtra: ONNX Runtime is not installed
     """
@@ -238,7 +240,9 @@ def _opened(path: Path) -> NanoGraph:
 def shared(path: Path) -> NanoGraph:
     """The graph of a folder, loaded and verified once per process.
 
-    :raises ModelMissing: :raises ModelCorrupt: :raises MissingExtra: as :func:`open_graph`
+    :raises ModelMissing: as :func:`open_graph`
+    :raises ModelCorrupt: as :func:`open_graph`
+    :raises MissingExtra: as :func:`open_graph`
     """
     with _lock:
         return _opened(path.resolve())

@@ -29,7 +29,8 @@ def paint(hues: U8, saturation: U8, value: U8) -> U8:
 def glow(flow: F32, strength: F32, under: U8) -> U8:
     """Coloured light over a darkened grey picture.
 
-    :param flow: H×W×2, direction gives the hue; :param strength: H×W, 0 shows ``under``, 1 the full colour
+    :param flow: H×W×2, direction gives the hue
+    :param strength: H×W, 0 shows ``under``, 1 the full colour
     :param under: H×W uint8
     """
     full = np.full(flow.shape[:2], 255, np.uint8)

@@ -76,7 +76,8 @@ def build(
 ) -> Evidence:
     """Evidence of one onset–apex pair.
 
-    :param onset_gray, apex_gray: H×W uint8, cropped or filmed alike (one transform for both)
+    :param onset_gray: H×W uint8, cropped or filmed alike (one transform for both)
+    :param apex_gray: as ``onset_gray``
     :param landmarks: 68×2 at the onset, pixels of the pair, or ``None`` where there is no face
     :param nose: nose tip in pixels, for pairs without landmarks; it wins over the landmarks' own
     :raises UsageError: unknown recipe, or pictures that are not two grey ones of one size

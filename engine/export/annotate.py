@@ -19,12 +19,13 @@ from mellm.engine.analysis.prefetch import Prefetcher
 from mellm.engine.export import lettering, words
 from mellm.engine.export.captions import cues
 from mellm.engine.export.pictures import evidence
-from mellm.engine.export.report import clock
-from mellm.engine.results.expressions import DISCLAIMER
-from mellm.engine.results.run_reader import Run
+from mellm.engine.results.expressions import DISCLAIMER, ExpressionRecord
+from mellm.engine.results.run_reader import Run, time_scale
+from mellm.stream.clock import clock
 from mellm.stream.errors import RunError, SourceUnsupported
 from mellm.stream.frames import Frame, Item
 from mellm.stream.sources import Source
+from mellm.stream.sources.media import open_container
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ MAP_SHARE = 0.34
 class Shown:
     """An expression and when its caption is up, milliseconds."""
 
-    record: Mapping[str, Any]
+    record: ExpressionRecord
     from_ms: float
     to_ms: float
     motion_map: U8 | None
@@ -71,9 +72,14 @@ class Shown:
 
 def plan(run: Run) -> list[Shown]:
     """What is shown when, by time."""
-    times = {cue.id: (cue.from_ms, cue.to_ms) for cue in cues(run)}
-    shown = [Shown(r, *times[r["id"]], evidence(run, r)) for r in run.expressions]
+    scale = _scale(run)
+    times = {cue.id: (cue.from_ms, cue.to_ms) for cue in cues(run, scale=scale)}
+    shown = [Shown(r, *times[r.id], evidence(run, r)) for r in run.expressions]
     return sorted(shown, key=lambda s: s.from_ms)
+
+
+def _scale(run: Run) -> float:
+    return time_scale(run, run.sources[0]) if run.sources else 1.0
 
 
 def annotate(
@@ -87,7 +93,8 @@ def annotate(
 ) -> int:
     """Write the annotated copy, H.264 where PyAV can, with the sound of ``recording``.
 
-    :param source: the recording, opened; :param run: of this recording alone
+    :param source: the recording, opened
+    :param run: of this recording alone
     :param look: finds and follows faces as the run did, so that their numbers agree: ``SourcePipeline.look``
     :param progress: is told the media time that was written, seconds
     :returns: frames written
@@ -104,9 +111,9 @@ def annotate(
         with (
             Prefetcher(_items(source)) as items,
             Prefetcher(map(look, items)) as seen,
-            _Film(part, recording) as film,
+            _Film(part, recording, source) as film,
         ):
-            count = _all(seen, plan(run), film, progress)
+            count = _all(seen, plan(run), film, progress, _scale(run))
         part.replace(out)
     except (av.FFmpegError, OSError) as error:
         raise RunError(f"{out} cannot be written ({error.strerror or error})") from error
@@ -115,30 +122,37 @@ def annotate(
     return count
 
 
-def _all(seen: Iterable[Seen], shown: list[Shown], film: _Film, progress: Callable[[float], None]) -> int:
+def _all(
+    seen: Iterable[Seen], shown: list[Shown], film: _Film, progress: Callable[[float], None], scale: float
+) -> int:
     count = 0
     for each in seen:
         if not isinstance(each.item, Frame):
             continue
         frame = each.item
         faces = each.faces.faces if each.faces is not None else ()
-        film.add(burn(frame.image, frame.pts_ns / 1e6, faces, shown), frame.pts_ns)
+        # times of the copy are those of a player, as the sound's are
+        film.add(
+            burn(frame.image, scale * frame.pts_ns / 1e6, faces, shown, scale), round(scale * frame.pts_ns)
+        )
         count += 1
         if count % 50 == 0:
             progress(frame.pts_ns / 1e9)
     return count
 
 
-def burn(image: U8, at_ms: float, faces: Iterable[Face], shown: Iterable[Shown]) -> U8:
+def burn(image: U8, at_ms: float, faces: Iterable[Face], shown: Iterable[Shown], scale: float = 1.0) -> U8:
     """A frame with what is to be seen at that time; the frame itself is left as it is.
 
     :param image: H×W×3 uint8 BGR
+    :param at_ms: the time that a player shows
+    :param scale: how many of its seconds are one of media time
     """
     picture = image.copy()
     height = picture.shape[0]
     size = max(12, round(height / 26))
     up = [s for s in shown if s.from_ms <= at_ms < s.to_ms]
-    moving = {s.record["track"]: s for s in up if s.record["onset_ms"] <= at_ms <= s.record["offset_ms"]}
+    moving = {s.record.track: s for s in up if s.record.onset_ms <= at_ms / scale <= s.record.offset_ms}
     boxes = {face.track: face.box for face in faces}
     for track, box in boxes.items():
         _box(picture, box, f"face {track}", size, moving.get(track))
@@ -148,8 +162,8 @@ def burn(image: U8, at_ms: float, faces: Iterable[Face], shown: Iterable[Shown])
     if up:
         latest = up[-1]
         if latest.motion_map is not None:
-            _inset(picture, latest.motion_map, boxes.get(latest.record["track"]), latest.colour, below)
-        _captions(picture, up, size, many=len({s.record["track"] for s in up}) > 1)
+            _inset(picture, latest.motion_map, boxes.get(latest.record.track), latest.colour, below)
+        _captions(picture, up, size, many=len({s.record.track for s in up}) > 1)
     return picture
 
 
@@ -170,9 +184,9 @@ def _captions(picture: U8, up: list[Shown], size: int, *, many: bool) -> None:
     lines: Lines = []
     for each in up:
         record = each.record
-        who = f"face {record['track']}: " if many else ""
-        length = record["offset_ms"] - record["onset_ms"]
-        head = f"{clock(record['onset_ms'])}  {who}{words.headline(record)} · {length:.0f} ms"
+        who = f"face {record.track}: " if many else ""
+        length = record.duration_ms
+        head = f"{clock(record.onset_ms)}  {who}{words.headline(record)} · {length:.0f} ms"
         for text, colour in ((head, each.colour), (words.text(record), (240, 240, 240))):
             lines += _lines(picture, text, colour, size)
     _panel(picture, lines, size, top=False)
@@ -227,11 +241,11 @@ def _items(source: Source) -> Iterator[Item]:
 class _Film:
     """The copy while it is written: our pictures, and the packets of the original's sound."""
 
-    def __init__(self, path: Path, recording: Path) -> None:
-        self._out = av.open(str(path), "w")
+    def __init__(self, path: Path, recording: Path, source: Source) -> None:
+        self._out = open_container(path, "w")
         self._video: Any = None
         self._pads = (0, 0)
-        self._sound = _Sound(recording, self._out)
+        self._sound = _Sound(recording, self._out, source.info.origin_ns)
 
     def __enter__(self) -> _Film:
         return self
@@ -272,12 +286,13 @@ class _Film:
 class _Sound:
     """Sound, copied packet by packet; a recording without any, or with one that the copy cannot hold, stays silent."""
 
-    def __init__(self, recording: Path, out: Any) -> None:
+    def __init__(self, recording: Path, out: Any, origin_ns: int) -> None:
+        self._origin_ns = origin_ns
         self._out, self._in, self._copy, self._waiting = out, None, None, None
         self._packets: Iterator[Any] = iter(())
         if not recording.is_file():
             return
-        self._in = av.open(str(recording))
+        self._in = open_container(recording)
         if not self._in.streams.audio:
             return
         stream = self._in.streams.audio[0]
@@ -292,9 +307,14 @@ class _Sound:
         """Copy what is heard up to that time; all of the rest for ``None``."""
         while True:
             packet = self._waiting or next(self._packets, None)
-            self._waiting = None
             if packet is None:
+                self._waiting = None
                 return
+            if self._waiting is None:  # fresh: from the clock of the recording to that of the copy
+                shift = round(self._origin_ns / (packet.time_base * 1_000_000_000))
+                packet.dts -= shift
+                packet.pts = packet.dts if packet.pts is None else packet.pts - shift
+            self._waiting = None
             if pts_ns is not None and packet.dts * packet.time_base * 1_000_000_000 > pts_ns:
                 self._waiting = packet
                 return

@@ -20,12 +20,12 @@ import mimetypes
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 from xml.etree import ElementTree as ET
 
 from mellm.engine.export import words
 from mellm.engine.facs.action_units import COARSE
+from mellm.engine.results.expressions import ExpressionRecord
 from mellm.engine.results.run_reader import Run, recording
 from mellm.stream.errors import UsageError
 
@@ -34,8 +34,8 @@ MARKERS = "markers"
 EXACT = "mellm:exact"
 """Document property: expression id → [track, onset, apex, offset] in milliseconds with their fractions."""
 
-START = "mellm:start_ms"
-"""Document property: media time that the document calls zero."""
+SCALE = "mellm:time_scale"
+"""Document property: milliseconds of the document for one of media time; 4 where 100 frames are played as 25."""
 
 MARKER_MS = 1000
 """A marker is a moment; ELAN shows intervals."""
@@ -54,12 +54,12 @@ _CONSTRAINTS = {
 """The four stereotypes that ELAN writes into every file, in its words."""
 
 
-def to_eaf(run: Run, beside: Path | None = None, start_ms: float = 0.0) -> str:
+def to_eaf(run: Run, beside: Path | None = None, scale: float = 1.0) -> str:
     """One recording as an EAF document.
 
     :param run: of one recording
     :param beside: folder the file will lie in, to which the path of the recording is made relative
-    :param start_ms: media time that ELAN shows as zero, see :func:`mellm.engine.results.run_reader.start_ms`
+    :param scale: what a player shows for one second, see :func:`mellm.engine.results.run_reader.time_scale`
     :raises UsageError: the run holds several recordings, or none
     """
     if len(run.sources) != 1:
@@ -67,15 +67,15 @@ def to_eaf(run: Run, beside: Path | None = None, start_ms: float = 0.0) -> str:
             f"an ELAN file is about one recording, the run has {len(run.sources)}",
             remedy="choose one with --source",
         )
-    return _Document(run, run.sources[0], beside, start_ms).text()
+    return _Document(run, run.sources[0], beside, scale).text()
 
 
 class _Document:
     """Collects time slots and annotations; ids are given in the order of writing."""
 
-    def __init__(self, run: Run, source: str, beside: Path | None, start_ms: float) -> None:
+    def __init__(self, run: Run, source: str, beside: Path | None, scale: float) -> None:
         ET.register_namespace("xsi", _XSI)
-        self._run, self._start_ms = run, start_ms
+        self._run, self._scale = run, scale
         self._root = ET.Element(
             "ANNOTATION_DOCUMENT",
             {
@@ -91,13 +91,13 @@ class _Document:
         self._order = ET.SubElement(self._root, "TIME_ORDER")
         self._slots: list[int] = []
         self._annotations = 0
-        for track in sorted({int(r["track"]) for r in run.expressions}) or [1]:
+        for track in sorted({r.track for r in run.expressions}) or [1]:
             self._track(track)
         self._markers()
         properties = {
             "lastUsedAnnotationId": str(self._annotations),
             EXACT: _exact(run),
-            START: f"{start_ms:g}",
+            SCALE: f"{scale:.9g}",
         }
         for name, value in properties.items():
             ET.SubElement(self._head, "PROPERTY", NAME=name).text = value
@@ -124,15 +124,16 @@ class _Document:
         )
 
     def _track(self, track: int) -> None:
-        mine = [r for r in self._run.expressions if r["track"] == track]
+        mine = [r for r in self._run.expressions if r.track == track]
         who = f"track{track}"
         parent = self._tier(EXPRESSION, who, _TOP)
         ids = [
-            self._aligned(parent, *interval(r["onset_ms"], r["offset_ms"]), f"{r['score']:.2f}") for r in mine
+            self._aligned(parent, *interval(r.onset_ms, r.offset_ms, self._scale), f"{r.score:.2f}")
+            for r in mine
         ]
         apexes = self._tier(APEX, who, _INSIDE, parent)
         for record in mine:
-            self._aligned(apexes, *apex_interval(record), "apex")
+            self._aligned(apexes, *apex_interval(record, self._scale), "apex")
         for name, said in ((UNITS, words.facs), (EMOTION, words.coarse), (TEXT, _text)):
             tier = self._tier(name, who, _EMOTIONS if name == EMOTION else _EACH, parent)
             for record, annotation in zip(mine, ids, strict=True):
@@ -141,9 +142,9 @@ class _Document:
 
     def _markers(self) -> None:
         tier = ET.SubElement(self._root, "TIER", TIER_ID=MARKERS, LINGUISTIC_TYPE_REF=_TOP)
-        following = [*(m.t_ms for m in self._run.markers), float("inf")][1:]
+        following = [*(self._scale * m.t_ms for m in self._run.markers), float("inf")][1:]
         for marker, until in zip(self._run.markers, following, strict=True):
-            start = round(marker.t_ms)
+            start = round(self._scale * marker.t_ms)
             # annotations of one tier must not overlap
             end = min(start + MARKER_MS, until)
             self._aligned(tier, start, max(start + 1, round(end)), marker.label)
@@ -162,7 +163,7 @@ class _Document:
     def _aligned(self, tier: ET.Element, start: int, end: int, value: str) -> str:
         slots = {}
         for number, at in enumerate((start, end), 1):
-            self._slots.append(max(0, at - round(self._start_ms)))
+            self._slots.append(max(0, at))
             slots[f"TIME_SLOT_REF{number}"] = f"ts{len(self._slots)}"
         return self._annotation(tier, "ALIGNABLE_ANNOTATION", slots, value)
 
@@ -208,18 +209,18 @@ class _Document:
             ET.SubElement(entry, "CVE_VALUE", LANG_REF="eng", DESCRIPTION="").text = name
 
 
-def interval(onset_ms: float, offset_ms: float) -> tuple[int, int]:
-    """Whole milliseconds, and never empty."""
-    start = round(onset_ms)
-    return start, max(start + 1, round(offset_ms))
+def interval(onset_ms: float, offset_ms: float, scale: float = 1.0) -> tuple[int, int]:
+    """Whole milliseconds of the document, and never empty."""
+    start = round(scale * onset_ms)
+    return start, max(start + 1, round(scale * offset_ms))
 
 
-def apex_interval(record: Mapping[str, Any]) -> tuple[int, int]:
+def apex_interval(record: ExpressionRecord, scale: float = 1.0) -> tuple[int, int]:
     """The apex as a stretch of a frame's length that stays inside of the expression."""
-    start, end = interval(record["onset_ms"], record["offset_ms"])
-    fps = float((record.get("quality") or {}).get("fps") or 50.0)
-    at = min(max(start, round(record["apex_ms"])), end - 1)
-    return at, min(end, at + max(1, round(1000 / fps)))
+    start, end = interval(record.onset_ms, record.offset_ms, scale)
+    fps = (record.quality.fps if record.quality else 0) or 50.0
+    at = min(max(start, round(scale * record.apex_ms)), end - 1)
+    return at, min(end, at + max(1, round(1000 * scale / fps)))
 
 
 def printable(value: str) -> str:
@@ -231,10 +232,10 @@ def printable(value: str) -> str:
     )
 
 
-def _text(record: Mapping[str, Any]) -> str:
+def _text(record: ExpressionRecord) -> str:
     return words.text(record) or words.headline(record)
 
 
 def _exact(run: Run) -> str:
-    times = {r["id"]: [r["track"], r["onset_ms"], r["apex_ms"], r["offset_ms"]] for r in run.expressions}
+    times = {r.id: [r.track, r.onset_ms, r.apex_ms, r.offset_ms] for r in run.expressions}
     return json.dumps(times, separators=(",", ":"))

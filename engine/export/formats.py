@@ -7,8 +7,9 @@ from pathlib import Path
 
 from mellm.engine.export import captions, eaf
 from mellm.engine.export import tables as table
-from mellm.engine.results.run_reader import Run, start_ms
+from mellm.engine.results.run_reader import Run, time_scale
 from mellm.stream.errors import RunError, UsageError
+from mellm.stream.files import write as write_whole
 
 WHOLE = {"csv": "expressions.csv", "jsonl": "expressions.jsonl", "html": "report.html"}
 """Formats that hold a run's recordings together, with the file's name in a folder."""
@@ -40,11 +41,11 @@ def render(
         case "jsonl":
             return table.to_jsonl(run)
         case "eaf":
-            return eaf.to_eaf(run, beside, start_ms(run, run.sources[0]))
+            return eaf.to_eaf(run, beside, time_scale(run, run.sources[0]))
         case "vtt":
-            return captions.to_vtt(run, start_ms(run, run.sources[0]))
+            return captions.to_vtt(run, time_scale(run, run.sources[0]))
         case "srt":
-            return captions.to_srt(run, start_ms(run, run.sources[0]))
+            return captions.to_srt(run, time_scale(run, run.sources[0]))
         case "html" if report is not None:
             return report(run)
     raise UsageError(f"there is no format {to!r}", remedy=f"choose one of {', '.join(NAMES)}")
@@ -70,10 +71,7 @@ def write(path: Path, text: str) -> None:
 
     :raises RunError: it cannot be written
     """
-    part = path.with_name(path.name + ".part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(text.encode("utf-8", "replace"))
-        part.replace(path)
+        write_whole(path, text)
     except OSError as error:
         raise RunError(f"{path} cannot be written ({error.strerror or error})") from error

@@ -21,7 +21,8 @@ _HERSHEY = 22.0  # height in pixels of cv2's plain letters at scale 1
 def draw(picture: U8, text: str, at: tuple[int, int], size: int, colour: Colour) -> None:
     """Draw one line, in place.
 
-    :param at: left end of the base line, pixels; :param size: height of capital letters and a little, pixels
+    :param at: left end of the base line, pixels
+    :param size: height of capital letters and a little, pixels
     """
     if (font := _font()) is not None:
         cv2.putText(picture, text, at, colour, font, size, 500)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any, Final
+from typing import Final
 
 from mellm.engine.export import words
 from mellm.engine.facs.action_units import UNITS
-from mellm.engine.results.reasons import is_counted
+from mellm.engine.results.expressions import ExpressionRecord
 from mellm.engine.results.run_reader import Run, duration_ms
 
 FALSE_PER_MINUTE: Final = (2.9, 1.1, 6.4)
@@ -23,7 +23,8 @@ docs/results/spotting.md, set ``free`` (6 in 122 s)."""
 class UnitRow:
     """How often one action unit was named.
 
-    :param share: of the described expressions; :param score: mean of the scores it was named with
+    :param share: of the described expressions
+    :param score: mean of the scores it was named with
     """
 
     au: int
@@ -41,7 +42,8 @@ class BaseRate:
     """What false alarms alone would leave in a recording of this length.
 
     :param known: whether the rate was measured with this run's spotter at its own threshold
-    :param expected: false alarms, with the ends of their 95 % interval; :param found: expressions of the run
+    :param expected: false alarms, with the ends of their 95 % interval
+    :param found: expressions of the run
     """
 
     minutes: float
@@ -52,15 +54,15 @@ class BaseRate:
     known: bool
 
 
-def unit_rows(records: Sequence[Mapping[str, Any]]) -> list[UnitRow]:
+def unit_rows(records: Sequence[ExpressionRecord]) -> list[UnitRow]:
     """Units that were named at all, most frequent first."""
-    described = sum(1 for r in records if r.get("state") == "described")
+    described = sum(1 for r in records if r.state == "described")
     sides: dict[int, Counter[str]] = {}
     scores: dict[int, list[float]] = {}
     for record in records:
-        for unit in words.units(record):
-            sides.setdefault(unit["au"], Counter())[unit["side"]] += 1
-            scores.setdefault(unit["au"], []).append(unit["score"])
+        for unit in record.action_units:
+            sides.setdefault(unit.au, Counter())[unit.side] += 1
+            scores.setdefault(unit.au, []).append(unit.score)
     rows = []
     for au, count in ((au, len(s)) for au, s in scores.items()):
         by_side = sides[au]
@@ -95,21 +97,21 @@ def base_rate(run: Run) -> BaseRate:
     )
 
 
-def counted(records: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def counted(records: Iterable[ExpressionRecord]) -> list[ExpressionRecord]:
     """Records without those above the motion ceiling: what counts as found."""
-    return [r for r in records if is_counted(r)]
+    return [r for r in records if r.is_counted]
 
 
-def emotions(records: Iterable[Mapping[str, Any]]) -> Counter[str]:
+def emotions(records: Iterable[ExpressionRecord]) -> Counter[str]:
     """Coarse class → count, over records whose description gives one."""
     return Counter(c for c in map(words.coarse, records) if c is not None)
 
 
-def states(records: Iterable[Mapping[str, Any]]) -> Counter[str]:
+def states(records: Iterable[ExpressionRecord]) -> Counter[str]:
     """Terminal state → count."""
-    return Counter(str(r.get("state")) for r in records)
+    return Counter(str(r.state) for r in records)
 
 
-def why_undescribed(records: Iterable[Mapping[str, Any]]) -> Counter[str]:
+def why_undescribed(records: Iterable[ExpressionRecord]) -> Counter[str]:
     """Reason in words → count, over records without a description."""
-    return Counter(words.reason(r.get("reason")) for r in records if r.get("state") != "described")
+    return Counter(words.reason(r.reason) for r in records if r.state != "described")

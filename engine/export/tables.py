@@ -5,13 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
 from mellm.engine.export import words
 from mellm.engine.facs.action_units import COARSE, UNITS
-from mellm.engine.results.reasons import is_counted
+from mellm.engine.results.expressions import ExpressionRecord
 from mellm.engine.results.run_folder import line
 from mellm.engine.results.run_reader import Run
 
@@ -61,36 +60,36 @@ def to_csv(run: Run) -> str:
     writer.writeheader()
     inputs = {name: PurePath(str(s.get("path", ""))).name for name, s in run.state["sources"].items()}
     for record in run.expressions:
-        writer.writerow({k: _cell(v) for k, v in _row(record, inputs.get(record["source"], "")).items()})
+        writer.writerow({k: _cell(v) for k, v in _row(record, inputs.get(record.source, "")).items()})
     return out.getvalue()
 
 
 def to_jsonl(run: Run) -> str:
-    """The lines of ``expressions.jsonl``, unchanged."""
-    return b"".join(line(record) for record in run.expressions).decode()
+    """The lines of ``expressions.jsonl``; those of an older version as this one writes them."""
+    return b"".join(line(record.to_json()) for record in run.expressions).decode()
 
 
-def _row(record: Mapping[str, Any], name: str) -> dict[str, Any]:
-    description = record.get("description")
-    emotion = (description or {}).get("emotion")
-    scores = {u["au"]: u["score"] for u in words.units(record)}
-    quality = record.get("quality") or {}
-    row = {column: record.get(column) for column in COLUMNS}
+def _row(record: ExpressionRecord, name: str) -> dict[str, Any]:
+    description, emotion = record.description, record.emotion
+    scores = {u.au: u.score for u in record.action_units}
+    whole = record.to_json()
+    quality = whole["quality"] or {}
+    row = {column: whole.get(column) for column in COLUMNS}
     row |= {
         "input": name,
-        "frame": record.get("apex_frame"),
-        "duration_ms": round(record["offset_ms"] - record["onset_ms"], 3),
-        "counted": is_counted(record),
+        "frame": record.apex_frame,
+        "duration_ms": record.duration_ms,
+        "counted": record.is_counted,
         "emotion": words.coarse(record),
         "action_units": words.facs(record),
         "text": words.text(record),
-        "model": (description or {}).get("model"),
-        "profile": (description or {}).get("profile"),
-        "readings": (description or {}).get("readings"),
-        "agreement": (description or {}).get("agreement"),
+        "model": None if description is None else description.model,
+        "profile": None if description is None else description.profile,
+        "readings": None if description is None or description.agreement is None else description.readings,
+        "agreement": None if description is None else description.agreement,
         "other_units": "+".join(str(au) for au in scores if au not in UNITS),
     }
-    row |= {name: None if emotion is None else emotion["scores"].get(name) for name in COARSE}
+    row |= {name: None if emotion is None else emotion.scores.get(name) for name in COARSE}
     row |= {f"AU{au:02d}": None if description is None else scores.get(au, 0) for au in UNITS}
     row |= {f"quality_{name}": quality.get(name) for name in QUALITY}
     row["quality_reasons"] = " ".join(quality.get("reasons") or [])

@@ -2,54 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from mellm.engine.facs.action_units import notation
+from mellm.engine.results.expressions import ExpressionRecord
 from mellm.engine.results.reasons import reason, undescribed
+
+__all__ = ["agreement", "coarse", "facs", "headline", "probability", "reason", "text"]
 
 __all__ = ["agreement", "coarse", "facs", "headline", "probability", "reason", "text", "undescribed", "units"]
 
 
-def units(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Action units that the description names, ``[]`` without one."""
-    return list((record.get("description") or {}).get("action_units") or [])
-
-
-def facs(record: Mapping[str, Any]) -> str:
+def facs(record: ExpressionRecord) -> str:
     """Units in FACS notation, such as ``1+2+R12``; empty where none is named."""
-    return notation((u["au"], u["side"]) for u in units(record))
+    return notation((u.au, u.side) for u in record.action_units)
 
 
-def coarse(record: Mapping[str, Any]) -> str | None:
+def coarse(record: ExpressionRecord) -> str | None:
     """Negative, positive or surprise; ``None`` where the description gives no emotion."""
-    emotion = (record.get("description") or {}).get("emotion")
-    return None if emotion is None else str(emotion["coarse"])
+    return None if record.emotion is None else record.emotion.coarse
 
 
-def probability(record: Mapping[str, Any]) -> float | None:
+def probability(record: ExpressionRecord) -> float | None:
     """Probability of the coarse emotion."""
-    emotion = (record.get("description") or {}).get("emotion")
-    return None if emotion is None else float(emotion["scores"][emotion["coarse"]])
+    emotion = record.emotion
+    return None if emotion is None else emotion.scores[emotion.coarse]
 
 
-def text(record: Mapping[str, Any]) -> str:
+def text(record: ExpressionRecord) -> str:
     """The describer's sentence on one line, empty without one."""
-    return " ".join(str((record.get("description") or {}).get("text") or "").split())
+    return " ".join(record.text.split())
 
 
-def agreement(record: Mapping[str, Any]) -> str:
+def agreement(record: ExpressionRecord) -> str:
     """``agreement of 8 readings 0.94``; empty where the moment was read once."""
-    description = record.get("description") or {}
-    if description.get("agreement") is None:
+    said = record.description
+    if said is None or said.agreement is None:
         return ""
-    return f"agreement of {description['readings']} readings {description['agreement']:.2f}"
+    return f"agreement of {said.readings} readings {said.agreement:.2f}"
 
 
-def headline(record: Mapping[str, Any]) -> str:
+def headline(record: ExpressionRecord) -> str:
     """``AU 1+2 · surprise 0.95``, or why there is no description."""
-    if record.get("state") != "described":
-        return undescribed(record)
+    if record.state != "described":
+        return undescribed(record.state, record.reason)
     named, share = coarse(record), probability(record)
     parts = [f"AU {facs(record)}" if facs(record) else "no action unit named"]
     if named is not None and share is not None:

@@ -24,8 +24,10 @@ Intensity: TypeAlias = Literal["A", "B", "C", "D", "E"]
 class Unit:
     """One action unit.
 
-    :param name: as FACS calls it; :param action: what is seen, a clause without a side
-    :param part: the part of the face that moves; :param sided: whether one side can move alone
+    :param name: as FACS calls it
+    :param action: what is seen, a clause without a side
+    :param part: the part of the face that moves
+    :param sided: whether one side can move alone
     """
 
     name: str

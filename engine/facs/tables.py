@@ -25,7 +25,9 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class DataSet:
-    """:param overall: action unit → share of all clips; :param emotions: name → row"""
+    """:param overall: action unit → share of all clips
+
+    :param emotions: name → row"""
 
     overall: Mapping[int, float]
     emotions: Mapping[str, Row]

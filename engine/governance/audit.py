@@ -49,7 +49,8 @@ _KEYS: Final = {"n", "time", "action", "facts", "previous"}
 class Head:
     """The end of a log.
 
-    :param lines: how many it has; :param sha256: of the last one, without its line feed
+    :param lines: how many it has
+    :param sha256: of the last one, without its line feed
     """
 
     lines: int = 0

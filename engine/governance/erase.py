@@ -61,7 +61,8 @@ class ErasureReport:
 class DataStore:
     """The places where a server keeps what it found.
 
-    :param folder: of motion maps, as ``keep_evidence`` names it; :param memory: those in memory
+    :param folder: of motion maps, as ``keep_evidence`` names it
+    :param memory: those in memory
     """
 
     def __init__(
@@ -76,7 +77,8 @@ class DataStore:
     ) -> ErasureReport:
         """Erase events, and the motion maps and waiting jobs of their expressions.
 
-        :param reason: stands in the tombstones; :param vacuum: see :meth:`mellm.stream.log.journal.Journal.erase`
+        :param reason: stands in the tombstones
+        :param vacuum: see :meth:`mellm.stream.log.journal.Journal.erase`
         :raises JournalError: if the log cannot be changed; its evidence is gone then
         :raises OSError: if a motion map cannot be removed; the events are left, so that it can be tried again
         """

@@ -18,7 +18,8 @@ class RetentionJob:
     Events go by the journal's own retention. Motion maps and waiting jobs on disk go after ``evidence_s``, and never
     outlive the events: without them nobody could say whose they are.
 
-    :param evidence_s: seconds; :param clock_ns: wall clock
+    :param evidence_s: seconds
+    :param clock_ns: wall clock
     """
 
     def __init__(

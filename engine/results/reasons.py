@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 MOTION_LARGE: Final = "motion_large"
 """The motion is larger than a micro-expression; such a record is left out of counts."""
@@ -55,14 +55,9 @@ def reason(code: str | None) -> str:
     return "" if code is None else REASONS.get(code, code.replace("_", " "))
 
 
-def is_counted(record: Mapping[str, Any]) -> bool:
-    """Whether a record counts as a micro-expression that was found: motion above the ceiling does not."""
-    return record.get("reason") != MOTION_LARGE
-
-
-def undescribed(record: Mapping[str, Any]) -> str:
-    """Why a record has no description, in words; what is too large to be one is called that, without more."""
-    why = reason(record.get("reason"))
-    if not is_counted(record):
+def undescribed(state: str | None, code: str | None) -> str:
+    """Why there is no description, in words; what is too large to be one is called that, without more."""
+    why = reason(code)
+    if code == MOTION_LARGE:
         return why
-    return STATES.get(str(record.get("state")), "spotted") + (f": {why}" if why else "")
+    return STATES.get(state or "", "spotted") + (f": {why}" if why else "")

@@ -66,7 +66,8 @@ class Ending:
 class Timing:
     """Seconds.
 
-    :param auth: to present a token; :param write: for one message to leave the process's buffers
+    :param auth: to present a token
+    :param write: for one message to leave the process's buffers
     :param grace: for the closing handshake
     """
 

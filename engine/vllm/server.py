@@ -107,7 +107,8 @@ class ServerCommand:
     """What to run.
 
     :param environment: set on top of the caller's; the API key is not in it
-    :param name: the model's, as clients ask for it; :param base_url: where they ask, up to ``/v1``
+    :param name: the model's, as clients ask for it
+    :param base_url: where they ask, up to ``/v1``
     :param api_key_env: the variable that the key came from
     """
 

@@ -41,8 +41,10 @@ def contestants(comparison: Comparison, *, keys: bool = True) -> list[Contestant
     """Everybody who answers. Nobody is asked yet, and no connection is made.
 
     :param keys: whether keys are needed: not where nothing is sent
-    :raises ConfigError: a key that the environment lacks; :raises ModelError: the embedded model
-    :raises MetricsError: :raises RowError: recorded answers that cannot be read
+    :raises ConfigError: a key that the environment lacks
+    :raises ModelError: the embedded model
+    :raises MetricsError: recorded answers that cannot be read
+    :raises RowError: recorded answers that cannot be read
     """
     made: list[Contestant] = []
     for settings in comparison.contestants:

@@ -24,7 +24,8 @@ class Plan:
     """What one endpoint would be sent. Tokens and cost are estimates; of the answers, the most that is allowed.
 
     :param key: ``none needed``, or whether the variable is set; never what it holds
-    :param cached: questions that are answered already; :param send: those that would be sent
+    :param cached: questions that are answered already
+    :param send: those that would be sent
     :param unsendable: questions with a picture that endpoints do not take
     :param minutes: the least that the limits of the file allow; ``None`` without limits
     :param example: the first request, pictures by type and size; ``None`` where there is none
@@ -47,7 +48,9 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class DryRun:
-    """:param questions: task → questions; :param silent: contestants that are sent nothing, with the reason"""
+    """:param questions: task → questions
+
+    :param silent: contestants that are sent nothing, with the reason"""
 
     questions: dict[str, int]
     plans: tuple[Plan, ...]

@@ -6,12 +6,12 @@ Times are seconds on any monotonic clock, handed in by the caller.
 from __future__ import annotations
 
 import math
-import re
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import Final
+
+from mellm.engine.describe.retry import duration, number
 
 WINDOW_S: Final = 60.0
 """Limits are per minute: of any 60 s, not of a minute by the clock."""
@@ -33,7 +33,8 @@ class Limiter:
     Nothing is sent that would make the last 60 s hold more than the bounds; a request larger than the whole bound goes
     alone. What an endpoint tells of itself (``Retry-After``, ``x-ratelimit-*``) holds for all requests to it.
 
-    :param requests, tokens: in any 60 s; ``None`` for no bound
+    :param requests: in any 60 s; ``None`` for no bound
+    :param tokens: as ``requests``
     """
 
     def __init__(self, requests: int | None = None, tokens: int | None = None) -> None:
@@ -81,11 +82,11 @@ class Limiter:
         The reset is the time until the allowance is *whole* again, and it refills all the while: no hold on its
         account is longer than a minute.
         """
-        left = _number(headers.get("x-ratelimit-remaining-requests"))
+        left = number(headers.get("x-ratelimit-remaining-requests"))
         reset = duration(headers.get("x-ratelimit-reset-requests"))
         if left is not None and left < 1 and reset is not None:
             self.hold(now + min(reset, WINDOW_S))
-        left = _number(headers.get("x-ratelimit-remaining-tokens"))
+        left = number(headers.get("x-ratelimit-remaining-tokens"))
         reset = duration(headers.get("x-ratelimit-reset-tokens"))
         if left is not None and reset is not None:
             self._left, self._left_until = left, now + min(reset, WINDOW_S)
@@ -110,7 +111,8 @@ class Limiter:
 class Fault:
     """Why a try brought no answer.
 
-    :param reason: code; :param message: one sentence
+    :param reason: code
+    :param message: one sentence
     :param retryable: another try may go better
     :param retry_after: seconds that the endpoint asks to wait
     :param final: no question will fare better: the contestant is asked no more
@@ -129,7 +131,9 @@ class Fault:
 class Backoff:
     """Pauses that grow, with jitter: those who failed together shall not come back together.
 
-    :param first_s, factor, longest_s: of the pause before jitter; jitter takes away up to half
+    :param first_s: of the pause before jitter; jitter takes away up to half
+    :param factor: as ``first_s``
+    :param longest_s: as ``first_s``
     """
 
     first_s: float = 0.5
@@ -152,7 +156,8 @@ class Backoff:
 class Patience:
     """How long one question is tried.
 
-    :param tries: requests at most; :param deadline_s: from the first one
+    :param tries: requests at most
+    :param deadline_s: from the first one
     """
 
     tries: int
@@ -182,52 +187,8 @@ class Streak:
         self._length = 0
 
     def away(self) -> bool:
-        """Another one. :returns: whether it is time to give up"""
+        """Another one.
+
+        :returns: whether it is time to give up"""
         self._length += 1
         return self._length >= self.limit
-
-
-# -- what headers say -----------------------------------------------------------------------------------
-
-_PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|us|µs|s|m|h|d)")
-_UNIT: Final = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
-
-
-def duration(header: str | None) -> float | None:
-    """Seconds of ``6m0s``, ``20ms``, ``1.5s`` or plain ``12``; ``None`` for anything else."""
-    text = (header or "").strip()
-    plain = _number(text)
-    if plain is not None:
-        return max(0.0, plain)
-    parts = _PART.findall(text)
-    if not parts or "".join(n + u for n, u in parts) != text:
-        return None
-    return sum(float(n) * _UNIT[u] for n, u in parts)
-
-
-def retry_after(headers: Mapping[str, str], wall_now: float) -> float | None:
-    """Seconds of ``retry-after-ms`` or ``Retry-After``, which holds seconds or a date (RFC 9110 §10.2.3).
-
-    :param wall_now: seconds since 1970
-    """
-    ms = _number(headers.get("retry-after-ms"))
-    if ms is not None:
-        return max(0.0, ms / 1e3)
-    text = (headers.get("retry-after") or "").strip()
-    if not text:
-        return None
-    seconds = duration(text)
-    if seconds is not None:
-        return seconds
-    try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - wall_now)
-    except (ValueError, OverflowError):
-        return None
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        value = float(text or "")
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None

@@ -46,7 +46,9 @@ _CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-
 
 @dataclass(frozen=True, slots=True)
 class Folded:
-    """A text in two parts. :param rest: folded away; empty of a short text"""
+    """A text in two parts.
+
+    :param rest: folded away; empty of a short text"""
 
     head: str
     rest: str

@@ -53,7 +53,9 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question with what became of it. :param answers: contestant's name → answer"""
+    """A question with what became of it.
+
+    :param answers: contestant's name → answer"""
 
     id: str
     prompt: str
@@ -84,7 +86,8 @@ class Sample:
 class Shown:
     """A task on the page.
 
-    :param questions: all that were asked; :param samples: those that are shown, in the order of asking
+    :param questions: all that were asked
+    :param samples: those that are shown, in the order of asking
     :param states: place → contestant's name → how all its questions ended
     """
 
@@ -205,7 +208,8 @@ def spaced(pictures: Sequence[bytes], most: int) -> list[bytes]:
 def picture(raw: bytes, side: int = SIDE) -> Picture:
     """A picture small enough for a page. A small PNG stays as it is; other files lose what cameras write into them.
 
-    :param raw: PNG, JPEG or WebP; :param side: longest side in pixels
+    :param raw: PNG, JPEG or WebP
+    :param side: longest side in pixels
     """
     try:
         kind = media_type(raw)

@@ -29,7 +29,9 @@ Cell: TypeAlias = float | int | str | None
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """A solved example before a question. :param images: as in :class:`Question`"""
+    """A solved example before a question.
+
+    :param images: as in :class:`Question`"""
 
     prompt: str
     answer: str
@@ -40,7 +42,8 @@ class Shot:
 class Question:
     """One thing that is asked.
 
-    :param task: name of its task; :param id: unique within the task and the same in every run
+    :param task: name of its task
+    :param id: unique within the task and the same in every run
     :param images: files as they are (PNG, JPEG or WebP), in the order in which they are shown, before the prompt
     :param truth: what a right answer says, where there is one; never sent
     :param system: system message, empty for none
@@ -73,7 +76,8 @@ class Answer:
     :param error: one sentence for people about :attr:`reason`
     :param cut: the answer ends at the token limit (``finish_reason`` ``length``)
     :param latency_s: seconds of the try that was answered, without waiting for limits; ``None`` where not measured
-    :param tokens_in, tokens_out: as the endpoint counted them; ``None`` where it did not say
+    :param tokens_in: as the endpoint counted them; ``None`` where it did not say
+    :param tokens_out: as ``tokens_in``
     :param tries: requests that were sent for it; 0 where nobody was asked
     :param cached: it came from an earlier run
     """
@@ -120,7 +124,8 @@ class Published:
 class Row:
     """A line of a table.
 
-    :param name: a contestant's, or a published row's; :param cells: one for each column
+    :param name: a contestant's, or a published row's
+    :param cells: one for each column
     :param published: it was not run
     """
 
@@ -230,10 +235,14 @@ class Contestant(Protocol):
 class Measures:
     """What was measured of one contestant over some questions.
 
-    :param states: state → questions; :param reasons: reason → questions; :param cut: half answers
-    :param latency_p50_s, latency_p95_s: of answers that came over a wire or were computed; ``None`` without any
+    :param states: state → questions
+    :param reasons: reason → questions
+    :param cut: half answers
+    :param latency_p50_s: of answers that came over a wire or were computed; ``None`` without any
+    :param latency_p95_s: as ``latency_p50_s``
     :param words: median number of words of an answer
-    :param direct, stepwise: shares of answers that state the result at once, and that reason step by step
+    :param direct: shares of answers that state the result at once, and that reason step by step
+    :param stepwise: as ``direct``
     :param cost: in :attr:`currency`, of answered and cut questions at the file's prices; ``None`` without prices
     :param cost_now: the part of it that this run spent (cached answers cost nothing again)
     :param unpriced: answered questions whose tokens the endpoint did not count; they are not in the cost
@@ -261,9 +270,11 @@ class Measures:
 class Entry:
     """A contestant as the report shows it.
 
-    :param model: as the endpoint calls it; :param where: address without credentials, file or package
+    :param model: as the endpoint calls it
+    :param where: address without credentials, file or package
     :param stopped: why it was asked no more (``unauthorized`` …), ``None`` where it was asked to the end
-    :param measures: over all tasks; :param by_task: task → over that task
+    :param measures: over all tasks
+    :param by_task: task → over that task
     """
 
     name: str
@@ -286,7 +297,9 @@ class TaskResult:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A number that differs from the last run. :param before: ``None`` where the last run had no such number"""
+    """A number that differs from the last run.
+
+    :param before: ``None`` where the last run had no such number"""
 
     task: str
     table: str
@@ -300,7 +313,8 @@ class Change:
 class RunResult:
     """Everything a report is written from.
 
-    :param started: UTC, ISO 8601, to the second; :param file: the comparison's file as it was named
+    :param started: UTC, ISO 8601, to the second
+    :param file: the comparison's file as it was named
     :param interrupted: Ctrl-C: unasked questions ended as *failed* with reason ``interrupted``
     :param previous: start of the run that :attr:`changes` are against, ``None`` for the first
     """

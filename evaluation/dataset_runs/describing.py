@@ -41,7 +41,8 @@ class Asker:
     def ask(self, clip: Clip) -> dict[str, Any]:
         """The row of a clip.
 
-        :raises DatasetError: its frames or moments are missing; :raises FaceError: no face at the onset
+        :raises DatasetError: its frames or moments are missing
+        :raises FaceError: no face at the onset
         :raises DescriberError: the describer failed
         """
         began = time.monotonic()
@@ -75,7 +76,8 @@ def evidence_of(clip: Clip, analyzer: Analyzer, recipe: Recipe) -> tuple[Evidenc
     """Motion evidence between a clip's onset and its apex.
 
     :param analyzer: finds the face; reset first
-    :raises DatasetError: its frames or moments are missing; :raises FaceError: no face at the onset
+    :raises DatasetError: its frames or moments are missing
+    :raises FaceError: no face at the onset
     """
     first, second = _pair(clip)
     gray = _gray(first)
@@ -158,7 +160,8 @@ def _said(answer: Description | None) -> dict[str, Any]:
 def analyzer(device: str) -> FaceAnalyzer:
     """The product's analyzer; data sets show one person, so one face is followed.
 
-    :raises ModelMissing: the face models were not pulled; :raises ProviderUnavailable: no such device
+    :raises ModelMissing: the face models were not pulled
+    :raises ProviderUnavailable: no such device
     """
     from mellm.detectors.analyzer import AnalyzerOptions
 

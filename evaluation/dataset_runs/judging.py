@@ -70,7 +70,9 @@ class Video:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """:param iou: least intersection over union; :param long_truth: micro-expressions longer than half a second"""
+    """:param iou: least intersection over union
+
+    :param long_truth: micro-expressions longer than half a second"""
 
     iou: float = 0.5
     long_truth: LongTruth = "keep"
@@ -80,9 +82,12 @@ class Rule:
 class Judged:
     """One recording under one rule, for one kind.
 
-    :param truths, spots: those that count
+    :param truths: those that count
+    :param spots: as ``truths``
     :param pairs: (truth, spot) that match
-    :param unscored: truths with an unknown end; :param set_aside: truths; :param spots_set_aside: spots in them
+    :param unscored: truths with an unknown end
+    :param set_aside: truths
+    :param spots_set_aside: spots in them
     """
 
     video: Video
@@ -139,7 +144,8 @@ def _inside(spot: Spot, truth: Truth) -> bool:
 class Score:
     """All recordings of a group for one kind.
 
-    :param recordings: of them ``failed`` could not be analysed; :param minutes: of media that was
+    :param recordings: of them ``failed`` could not be analysed
+    :param minutes: of media that was
     :param f1_range: 95 %, subjects drawn again; NaN with fewer than two
     :param frames: errors of the moments of matched pairs in frames, ``None`` where rates differ or nothing matches
     :param ms: the same in milliseconds
@@ -227,8 +233,10 @@ def _said(spot: Spot, scale: float = 1) -> Moments:
 class Choice:
     """A threshold and where it comes from.
 
-    :param tested: what it is used on; :param chosen_on: in words, what it was chosen on
-    :param recordings: how many of them; :param f1: F1 there, ``None`` where nothing was chosen
+    :param tested: what it is used on
+    :param chosen_on: in words, what it was chosen on
+    :param recordings: how many of them
+    :param f1: F1 there, ``None`` where nothing was chosen
     """
 
     tested: str

@@ -39,7 +39,9 @@ SIDES: Final = {"L": "left", "R": "right"}
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """:param clip: key of the clip it is about; :param truth: as the challenge writes it"""
+    """:param clip: key of the clip it is about
+
+    :param truth: as the challenge writes it"""
 
     clip: str
     question: str
@@ -143,7 +145,8 @@ def read(path: Path, clips: Sequence[Clip]) -> tuple[list[Question], int]:
     """Questions of a file in the challenge's form: JSON lines with ``subject``, ``filename``, ``question``, ``answer``.
 
     :returns: questions about clips that are there, and how many are about others
-    :raises SourceNotFound: there is no such file; :raises RowError: a line is no question with an answer
+    :raises SourceNotFound: there is no such file
+    :raises RowError: a line is no question with an answer
     """
     known = {(_digits(c.subject), c.id.split("~")[0].casefold()): key_of(c) for c in clips}
     try:

@@ -33,8 +33,10 @@ ALL: Final = "all together"
 class Answered:
     """One clip with both sides.
 
-    :param coarse: true class, ``None`` where it has none; :param fine: annotated emotion
-    :param state: ``described``, ``abstained`` or ``failed``; :param reason: why not, or the error's code
+    :param coarse: true class, ``None`` where it has none
+    :param fine: annotated emotion
+    :param state: ``described``, ``abstained`` or ``failed``
+    :param reason: why not, or the error's code
     """
 
     dataset: str
@@ -53,7 +55,9 @@ class Answered:
 class Weighing:
     """Weights of the classes and where they come from.
 
-    :param tested: what they are used on; :param chosen_on: in words; :param uf1: there, ``None`` if nothing was chosen
+    :param tested: what they are used on
+    :param chosen_on: in words
+    :param uf1: there, ``None`` if nothing was chosen
     """
 
     tested: str
@@ -86,7 +90,8 @@ class Scored:
 class Recognition:
     """A finished evaluation.
 
-    :param coarse, fine: data set (and :data:`ALL`) → scores; fine is empty where no answer names a fine class
+    :param coarse: data set (and :data:`ALL`) → scores; fine is empty where no answer names a fine class
+    :param fine: as ``coarse``
     :param matrix: weights chosen on → tested on → UF1; empty unless weights are chosen on several data sets
     """
 

@@ -36,7 +36,8 @@ class Recording:
     def rate(self) -> float:
         """Frames a second.
 
-        :raises RateUnknown: nobody says it; :raises RatesMixed: its clips disagree
+        :raises RateUnknown: nobody says it
+        :raises RatesMixed: its clips disagree
         """
         if self.fps is not None:
             return self.fps

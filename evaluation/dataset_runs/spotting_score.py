@@ -37,7 +37,8 @@ ALL: Final = "all together"
 class Spotting:
     """A finished evaluation.
 
-    :param videos: with the spots of the threshold in use; :param choices: where thresholds come from
+    :param videos: with the spots of the threshold in use
+    :param choices: where thresholds come from
     :param scores: data set (and :data:`ALL`) → kind → score
     :param curve: data set → threshold → score of micro-expressions: shown, never used to choose
     :param matrix: threshold chosen on → tested on → (threshold, score); empty for one data set
@@ -73,7 +74,8 @@ def evaluate(
 ) -> Spotting:
     """Score rows.
 
-    :param levels: key → threshold → spots; :param shipped: the product's threshold
+    :param levels: key → threshold → spots
+    :param shipped: the product's threshold
     :param tune: how folds are made on whose training part the threshold is chosen; ``None`` chooses nothing
     :raises DatasetError: leaving one data set out of one
     """

@@ -19,7 +19,8 @@ from mellm.evaluation.metrics.vqa import VqaScore, vqa_score
 class Understanding:
     """A finished evaluation; keys are data sets and :data:`ALL`.
 
-    :param units: all annotated units; :param known: those that the engine knows
+    :param units: all annotated units
+    :param known: those that the engine knows
     :param unanswered: clips with units that have no description: their set counts as empty
     :param questions: what was asked, with its answer
     """

@@ -21,7 +21,8 @@ class Place:
 
     :param number: the subject's number
     :param name: the cell "Filename"
-    :param subject, code: names of the subject and of the video on disk, where a sheet of the release maps them
+    :param subject: names of the subject and of the video on disk, where a sheet of the release maps them
+    :param code: as ``subject``
     """
 
     number: int

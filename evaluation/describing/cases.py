@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 
 from mellm.detectors.stepmodel import AU0, SPOT_AUS, StepModel
@@ -24,6 +23,7 @@ from mellm.detectors.types import U8
 from mellm.engine.types import Evidence
 from mellm.evaluation.describing.measures import Case
 from mellm.stream.errors import FaceError, UsageError
+from mellm.stream.sources.media import open_container
 from mellm.training.instruct import labels, pairs
 from mellm.training.instruct.pairs import RISE_S, Kind, Pair, UnitTruth
 from mellm.training.mellm import store
@@ -66,7 +66,9 @@ def load(
 ) -> list[Example]:
     """A set.
 
-    :param root: folder of stored pairs; :param clips: folder of rendered videos, :param signals: of their records
+    :param root: folder of stored pairs
+    :param clips: folder of rendered videos
+    :param signals: of their records
     :param model: the spotter whose opinion is asked on ``clips``
     :raises UsageError: there is no such set, or it was not made yet
     """
@@ -141,7 +143,7 @@ def pairs_of_clip(video: Path, seed: int = 0) -> Iterator[Pair]:
     ]
     indices = {round(t * fps) for a, b, _ in wanted for t in (a, b)}
     frames: dict[int, U8] = {}
-    with av.open(str(video)) as container:
+    with open_container(video) as container:
         for i, frame in enumerate(container.decode(video=0)):
             if i in indices:
                 frames[i] = np.asarray(frame.to_ndarray(format="bgr24"), np.uint8)

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from mellm.engine.types import Coarse, Side
-from mellm.evaluation.spotting.stats import LEVEL, Estimate
+from mellm.evaluation.metrics.bootstrap import interval
+from mellm.evaluation.spotting.stats import Estimate
 from mellm.training.instruct import labels
 
 COMMONEST = 12
@@ -39,7 +40,8 @@ class Case:
 class Reading:
     """What a describer said. ``abstained``: nothing was described, for whatever reason.
 
-    :param parsed: the answer could be read; :param named: units that the text names, ``None`` where text is not
+    :param parsed: the answer could be read
+    :param named: units that the text names, ``None`` where text is not
         the model's own
     """
 
@@ -54,11 +56,18 @@ class Reading:
 class Scores:
     """Of one describer on one set.
 
-    :param f1, precision, recall: units, micro-averaged over expressions above the floor; silence names no unit
-    :param sides: share of right sides among right units; :param coarse: UF1; :param ceiling: the best that perfect
-        units allow; :param abstains: share of pairs without expression that are not described; :param talk, moving:
+    :param f1: units, micro-averaged over expressions above the floor; silence names no unit
+    :param precision: as ``f1``
+    :param recall: as ``f1``
+    :param sides: share of right sides among right units
+    :param coarse: UF1
+    :param ceiling: the best that perfect
+        units allow
+    :param abstains: share of pairs without expression that are not described
+    :param talk:
         the same of speech, and of all above the floor; :param silent: share of expressions above the floor
         that are not described; :param parsed, consistent: shares of answers
+    :param moving: as ``talk``
     """
 
     f1: Estimate
@@ -174,14 +183,8 @@ def _interval(some: Sequence[Judged], measure: Callable[[Sequence[Judged]], floa
     whole = measure(some)
     if len(groups) < 2:
         return Estimate(whole, 0.0, 1.0)
-    people, rng = list(groups.values()), np.random.default_rng(seed)
-    spread = [
-        measure([j for k in rng.integers(len(people), size=len(people)) for j in people[k]])
-        for _ in range(RESAMPLES)
-    ]
-    tail = 50 * (1 - LEVEL)
-    low, high = np.percentile(spread, [tail, 100 - tail])
-    return Estimate(whole, float(low), float(high))
+    in_order = {f"{k:06}": group for k, group in enumerate(groups.values())}
+    return Estimate(whole, *interval(in_order, measure, draws=RESAMPLES, seed=seed))
 
 
 _NAMED = re.compile(r"AU(\d{1,2})")

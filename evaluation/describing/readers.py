@@ -48,7 +48,8 @@ def nano(folder: Path | None = None, *, constrained: bool = True) -> Reader:
     """The embedded model, several pairs at once. ``folder``: another than the shipped one.
 
     :param constrained: whether it may write canonical answers only
-    :raises ModelMissing: :raises ModelCorrupt: the folder is incomplete or damaged
+    :raises ModelMissing: the folder is incomplete or damaged
+    :raises ModelCorrupt: the folder is incomplete or damaged
     """
     from mellm.engine.describe.local import NanoDescriber
 

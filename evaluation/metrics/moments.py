@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from mellm.evaluation.metrics.counts import mean
+from mellm.evaluation.metrics.counts import Plain, mean
 from mellm.evaluation.metrics.errors import MetricsError
 from mellm.evaluation.metrics.matching import iou
 
@@ -25,14 +25,16 @@ class Moments:
 
 
 @dataclass(frozen=True, slots=True)
-class MomentError:
+class MomentError(Plain):
     """Errors of one kind of moment, predicted minus true, in frames (or in ms after :meth:`MomentErrors.scaled`).
 
     :param count: pairs where both are known; the rest of the fields is about these, 0 where there are none
     :param missing: pairs where the truth is known and nothing was predicted
     :param unknown: pairs where the truth is not known: not scored
     :param bias: mean with sign, positive where the prediction is late
-    :param mae: mean absolute error; :param rmse: root of the mean square; :param p95: 95th percentile of the absolute
+    :param mae: mean absolute error
+    :param rmse: root of the mean square
+    :param p95: 95th percentile of the absolute
     """
 
     count: int
@@ -43,10 +45,6 @@ class MomentError:
     rmse: float
     median: float
     p95: float
-
-    def as_dict(self) -> dict[str, Any]:
-        """As JSON data."""
-        return {name: getattr(self, name) for name in self.__slots__}
 
 
 @dataclass(frozen=True, slots=True)

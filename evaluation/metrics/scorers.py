@@ -27,9 +27,12 @@ Item = TypeVar("Item")
 class Options:
     """What the command line chose.
 
-    :param iou: least overlap of a match; :param fps: turns errors of moments into milliseconds
-    :param parser: of MME responses; :param draws: of the bootstrap, 0 for none
-    :param units: judge these action units only; :param compat: tell what other scorers would have printed
+    :param iou: least overlap of a match
+    :param fps: turns errors of moments into milliseconds
+    :param parser: of MME responses
+    :param draws: of the bootstrap, 0 for none
+    :param units: judge these action units only
+    :param compat: tell what other scorers would have printed
     """
 
     iou: float = 0.5
@@ -45,7 +48,8 @@ class Options:
 class Result:
     """What was found.
 
-    :param values: as JSON data; :param notes: what was odd in the input and how it counted
+    :param values: as JSON data
+    :param notes: what was odd in the input and how it counted
     :param drawn: what the bootstrap drew (``subjects``, ``videos``, ``images``), ``""`` without one
     :param units_drawn: how many of them there are
     :param ranges: name of a score → its 95 % interval, ``None`` where nothing is known
@@ -229,7 +233,7 @@ def vqa(files: Files, options: Options) -> Result:
                 out[f"{name}_uf1_{how}"] = getattr(part, how).uf1
                 out[f"{name}_uar_{how}"] = getattr(part, how).uar
         if s.yes_no:
-            out["yes_no_accuracy"] = s.yes_no.extracted
+            out["yes_no_accuracy"] = s.yes_no.accuracy_extracted
         if s.units:
             out["units_set_f1"], out["units_jaccard"] = s.units.set_f1, s.units.jaccard
         return out

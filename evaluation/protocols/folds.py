@@ -31,7 +31,8 @@ Item = TypeVar("Item")
 class Fold:
     """Places in the sequence that was split.
 
-    :param name: what is tested; :param train: empty where there is nothing else
+    :param name: what is tested
+    :param train: empty where there is nothing else
     """
 
     name: str

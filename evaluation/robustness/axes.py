@@ -18,7 +18,8 @@ class Axis:
     """One kind of damage.
 
     :param levels: without 0, which is every curve's undamaged point, in the order of the curve
-    :param zero: label of the undamaged point; :param better: how many levels come before it
+    :param zero: label of the undamaged point
+    :param better: how many levels come before it
     """
 
     name: str

@@ -34,7 +34,8 @@ ABSTAIN_LEVELS = tuple(round(0.02 * k, 2) for k in range(1, 50))
 class Cell:
     """A threshold from one set, scored on another.
 
-    :param value: F1 of spots, or balanced accuracy of describing; :param more: false alarms a minute of spots;
+    :param value: F1 of spots, or balanced accuracy of describing
+    :param more: false alarms a minute of spots;
         of describing the share of expressions described, and of other pairs left alone
     """
 

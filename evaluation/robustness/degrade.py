@@ -116,7 +116,8 @@ def path(times_s: NDArray[np.float64], level: float, iod: float, seed: int, scal
 
     :param level: standard deviation of the shift along each axis, 1/100 inter-ocular distance; turn and zoom follow
         (:data:`ROLL_PER_SHIFT`, :data:`ZOOM_PER_SHIFT`)
-    :param iod: inter-ocular distance, pixels; :param scale_s: time scale, see :data:`SWAY_S`
+    :param iod: inter-ocular distance, pixels
+    :param scale_s: time scale, see :data:`SWAY_S`
     """
     _at_least_0("motion", level)
     x, y, roll, zoom = (slow_noise(times_s, 4 * seed + k, scale_s) * level for k in range(4))

@@ -43,7 +43,8 @@ class Scene:
     """A pair to be. ``units`` is empty and ``coarse`` ``None`` where there is no expression.
 
     :param at: pictures (H×W×3) at an onset and an apex in seconds
-    :param iod: inter-ocular distance, pixels; :param centre: of the face, pixels
+    :param iod: inter-ocular distance, pixels
+    :param centre: of the face, pixels
     """
 
     id: str
@@ -67,7 +68,8 @@ class Person:
 def people(name: str, count: int) -> list[Person]:
     """The first ``count`` test people of a set; fewer where there are fewer.
 
-    :raises UsageError: no such set; :raises ModelMissing: the folder of photographs is not there
+    :raises UsageError: no such set
+    :raises ModelMissing: the folder of photographs is not there
     """
     if name == "rendered":
         seeds = SPLITS["test"][pairs.FIRST : pairs.FIRST + count]

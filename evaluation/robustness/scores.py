@@ -44,7 +44,8 @@ class Point:
 
     :param values: name → value with its interval; NaN where it is undefined
     :param changes: name → change since the undamaged pictures, with its interval; empty at the undamaged point
-    :param people, items: how many were measured
+    :param people: how many were measured
+    :param items: as ``people``
     """
 
     level: float

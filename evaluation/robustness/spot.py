@@ -22,6 +22,7 @@ from mellm.evaluation.spotting.data import seen_s
 from mellm.evaluation.spotting.measures import judge
 from mellm.stream.errors import SourceCorrupt, UsageError
 from mellm.stream.frames import Frame
+from mellm.stream.sources.media import open_container
 from mellm.training.spotter import records
 from mellm.training.spotter.evaluate import Interval
 from mellm.training.spotter.records import Record
@@ -64,7 +65,7 @@ def load(video: Path) -> Film:
     """
     try:
         truth = json.loads(video.with_suffix(".json").read_text(encoding="utf-8"))
-        with av.open(str(video)) as container:
+        with open_container(video) as container:
             container.streams.video[0].codec_context.thread_count = 1
             pictures = [np.asarray(f.to_ndarray(format="bgr24"), np.uint8) for f in container.decode(video=0)]
         spec = truth["spec"]

@@ -113,11 +113,14 @@ class BaselineOptions:
         median magnitude of the past ten seconds
     :param floor: causal form: 1/100 inter-ocular distance added to that median, so that a face that keeps quite still
         is not held to its own noise
-    :param low_hz, high_hz: pass band; :param strongest: regions whose magnitudes are averaged
+    :param low_hz: pass band
+    :param high_hz: as ``low_hz``
+    :param strongest: regions whose magnitudes are averaged
     :param flank: the interval ends where the curve has fallen to this share of the peak
     :param half_s: half the length of a fixed interval instead; ``None``: the flanks
     :param blink: no spot where the lids move this many times as much as the regions; infinity turns that off
-    :param min_s, max_s: duration gate, in seconds
+    :param min_s: duration gate, in seconds
+    :param max_s: as ``min_s``
     """
 
     level: float = 3.0

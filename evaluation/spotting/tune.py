@@ -48,7 +48,8 @@ BASELINE_GRID: dict[str, tuple[Any, ...]] = {
 class Tuned:
     """What was chosen and what it gives on the validation sets.
 
-    :param before, after: scores by set and, as ``all``, pooled
+    :param before: scores by set and, as ``all``, pooled
+    :param after: as ``before``
     """
 
     options: Any

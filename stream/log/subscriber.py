@@ -23,7 +23,8 @@ from mellm.stream.protocol.events import Filter, Position
 class HubLimits:
     """Bounds on memory.
 
-    :param backlog_events, backlog_bytes: reliable events waiting for one subscriber
+    :param backlog_events: reliable events waiting for one subscriber
+    :param backlog_bytes: as ``backlog_events``
     :param incoming_events: published and not yet handed out; beyond it subscribers reread the journal
     """
 

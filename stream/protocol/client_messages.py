@@ -38,7 +38,8 @@ EXPRESSION_ID: Final = r"[A-Za-z0-9._-]{1,128}"
 class Refused(ProtocolError):
     """A well-formed message whose content cannot be obeyed; the session goes on.
 
-    :param code: stable code for the client; :param ref: the ``id`` of the message, where it had one
+    :param code: stable code for the client
+    :param ref: the ``id`` of the message, where it had one
     """
 
     def __init__(self, code: str, message: str, *, ref: str | None = None) -> None:
@@ -177,7 +178,7 @@ def decode_client(payload: str | bytes) -> ClientMessage:
     """
     message = parse_object(payload)
     ref = message.get("id")
-    if ref is not None and not _is_name(ref):
+    if "id" in message and not _is_name(ref):
         raise Refused("bad_value", f"id must be a string of 1 to {MAX_NAME_CHARS} characters")
     try:
         return _read_client(message, ref)

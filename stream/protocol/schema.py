@@ -23,7 +23,9 @@ DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 class Said:
     """One type of message from the server.
 
-    :param summary: one sentence; :param data: fields of ``data``; :param optional: those that may be missing
+    :param summary: one sentence
+    :param data: fields of ``data``
+    :param optional: those that may be missing
     :param picture: whether it comes as a binary message, the envelope before a picture
     """
 

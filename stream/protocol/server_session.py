@@ -46,7 +46,8 @@ class Send:
 class StartStream:
     """Stop what is being streamed, subscribe, send ``subscribed`` and stream.
 
-    :param wanted: what the client asked for, for the answer; :param granted: what of it may be streamed
+    :param wanted: what the client asked for, for the answer
+    :param granted: what of it may be streamed
     """
 
     wanted: Filter
@@ -136,11 +137,13 @@ Action: TypeAlias = (
 class SessionRules:
     """What the session must know of its server.
 
-    :param hello: data of ``hello``; :param created: makes the data of ``session.created``
+    :param hello: data of ``hello``
+    :param created: makes the data of ``session.created``
     :param authenticate: token → whoever holds it, ``None`` if nobody does
     :param sources: ids that exist now; empty where nobody keeps a list
     :param pushable: ids of sources whose pictures clients may send
-    :param messages_per_s, burst: how fast a client may talk
+    :param messages_per_s: how fast a client may talk
+    :param burst: as ``messages_per_s``
     :param pictures_per_s: how fast it may send pictures
     :param max_errors: refused messages until the session is closed
     """

@@ -7,11 +7,11 @@ import re
 import socket
 import threading
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, Literal, TypeAlias
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from mellm.stream.errors import SourceTimeout, SourceUnreachable, SourceUnsupported
+from mellm.stream.sources.media import find
 
 Scheme: TypeAlias = Literal["path", "camera", "rtsp", "rtsps", "http", "https", "synthetic"]
 
@@ -41,12 +41,15 @@ _METADATA: Final = frozenset(
 _PORTS: Final = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 
 
-def scheme_of(uri: str) -> Scheme:
-    """What kind of address it is.
+def scheme_of(uri: str, *, recording: bool = False) -> Scheme:
+    """What kind of address it is. What is there on disk is a path, whatever its name looks like.
 
+    :param recording: only a recording is expected: ``001`` is a folder, if there is one, and no camera
     :raises SourceUnsupported: for a scheme that is not one of :data:`KNOWN`
     """
-    if re.fullmatch(r"\d{1,3}", uri) or re.fullmatch(r"/dev/(video\d+|v4l/.+)", uri):
+    if re.fullmatch(r"\d{1,3}", uri):
+        return "path" if recording and _exists(uri) else "camera"
+    if re.fullmatch(r"/dev/(video\d+|v4l/.+)", uri):
         return "camera"
     match = _SCHEME.match(uri)
     if match is None or _exists(uri):
@@ -63,8 +66,8 @@ def scheme_of(uri: str) -> Scheme:
 
 def _exists(name: str) -> bool:
     try:
-        return Path(name).exists()
-    except OSError:  # too long for a name
+        return find(name).exists()
+    except (OSError, ValueError):  # too long for a name, or with a zero byte in it
         return False
 
 
@@ -76,7 +79,7 @@ def redact(uri: str) -> str:
     """
     match = _SCHEME.match(uri)
     if match is None or "//" not in uri:
-        return _typo(uri)
+        return uri if _exists(uri) else _typo(uri)
     # by hand: urlsplit gives up on odd hosts, and a secret must not show because of that
     head, _, rest = uri.partition("//")
     cut = min((i for i in map(rest.find, "/?#") if i >= 0), default=len(rest))

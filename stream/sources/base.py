@@ -28,6 +28,9 @@ class SourceOptions:
     :param max_duration_s: recordings that claim to be longer are refused
     :param threads: decoder threads, 0 for as many as there are cores (live sources use one)
     :param mirrored: the picture is a mirror image
+    :param track: the video track to read, as the container numbers it; ``None`` for its default one
+    :param stamps: a table with ``frame`` and ``time_ms``: when the pictures of a folder or raw stream were taken
+    :param accept_guessed_time: read recordings of whose time stamps more than a tenth had to be guessed
     :param camera_size: ``"1280x720"`` to ask a camera for this size
     :param camera_format: ``"mjpeg"`` or a pixel format to ask a camera for
     """
@@ -41,6 +44,9 @@ class SourceOptions:
     max_streams: int = MAX_STREAMS
     threads: int = 0
     mirrored: bool = False
+    track: int | None = None
+    stamps: str = ""
+    accept_guessed_time: bool = False
     camera_size: str = ""
     camera_format: str = ""
 
@@ -63,6 +69,8 @@ class EndReport:
     :param frames: frames delivered
     :param lost: frames that could not be decoded
     :param repaired: stamps that were mended
+    :param guessed: those of them that nothing confirms
+    :param repeated: pictures that are the one before once more
     """
 
     early: bool
@@ -72,6 +80,8 @@ class EndReport:
     frames: int
     lost: int
     repaired: int
+    guessed: int = 0
+    repeated: int = 0
 
 
 class Source(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from fractions import Fraction
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Final
 
 import av
@@ -13,10 +13,14 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from mellm.stream.clock import Clock
-from mellm.stream.errors import SourceCorrupt, SourceError, SourceTooLarge, SourceUnsupported
+from mellm.stream.errors import SourceCorrupt, SourceError, SourceTooLarge
 from mellm.stream.frames import Item, SourceInfo, SourceKind
-from mellm.stream.sources.base import MAX_FPS, Closing, EndReport, SourceOptions
+from mellm.stream.sources import facts, hdr, times
+from mellm.stream.sources.base import Closing, EndReport, SourceOptions
+from mellm.stream.sources.decoding import depth_of, to_8_bits
 from mellm.stream.sources.failures import no_picture
+from mellm.stream.sources.formats import DECODE_ORDER, RAW, WRAPS
+from mellm.stream.sources.headers import jpeg_end
 from mellm.stream.sources.timeline import Timeline
 from mellm.stream.sources.timestamps import WRAP_33_BIT_NS, StampMender
 
@@ -27,20 +31,13 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
     from numpy.typing import NDArray
 
-CODECS: Final = frozenset(
-    (
-        *("h264", "hevc", "mpeg4", "mpeg2video", "msmpeg4v2", "msmpeg4v3", "h263", "theora"),
-        *("vp8", "libvpx", "vp9", "libvpx-vp9", "av1", "libdav1d", "mjpeg", "png", "gif"),
-        *("rawvideo", "ffv1", "huffyuv", "ffvhuff", "prores", "dvvideo"),
-    )
-)
-"""Decoders that may run on untrusted data."""
-
 _RESYNC_NS: Final = 1_000_000_000
 """After damage, pictures are built on wrong ones until a key frame; this long is waited for one."""
 
 _MAX_READ_ERRORS: Final = 16
-_JPEG_END: Final = b"\xff\xd9"
+_JUDGE_EVERY: Final = 250
+_ORDER_LOOK: Final = 32
+"""Packets that are looked at to learn whether stamps come in the order of decoding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +50,8 @@ class Target:
     :param failure: turns an FFmpeg error into ours; its second argument: while opening?
     :param live: ``None`` if that depends on what is found
     :param trouble: what is already known to be wrong with a recording
+    :param whole: no byte of the recording is missing
+    :param fps: rate that the user gives to a stream without time stamps
     """
 
     url: str = field(repr=False)
@@ -63,6 +62,8 @@ class Target:
     format: str | None = None
     live: bool | None = None
     trouble: str = ""
+    whole: bool = False
+    fps: float | None = None
 
 
 class AvSource(Closing):
@@ -80,23 +81,28 @@ class AvSource(Closing):
         self._trouble = target.trouble
         self._container = self._open()
         try:
-            self._stream = self._video_stream()
-            info = self._describe(id)
+            self._stream, remarks = self._video_stream()
+            self._aspect = facts.pixel_aspect(self._stream)
+            self._packets: Iterator[Packet[VideoStream]] = self._container.demux(self._stream)
+            self._times = self._time_line()
+            info = self._describe(id, remarks)
         except BaseException:
             self.close()
             raise
-        self._by_arrival = self._container.format.name in ("mpjpeg", "mjpeg") and info.kind == "http"
-        step = 1e9 / info.declared_fps if info.declared_fps and not self._by_arrival else None
+        step = 1e9 / info.declared_fps if info.declared_fps and info.time_from != "arrival" else None
         mender = StampMender(
             None if step is None else round(step),
-            from_zero=info.live and info.kind != "file",  # a recording's stamps mean something
-            wrap_ns=_wrap_ns(self._container.format.name),
+            # a recording's stamps mean something; its origin is taken off already, where there is one
+            from_zero=self._times.origin_ns is None,
+            wrap_ns=WRAP_33_BIT_NS if self._container.format.name in WRAPS else None,
+            steady=info.time_from == "decode stamps",
         )
         self._timeline = Timeline(info, mender, clock, first_segment)
-        self._packets = self._container.demux(self._stream)
+        self._seen_first: facts.PictureFacts | None = None
         self._reformatter = VideoReformatter()  # a frame's own would be built anew for every frame
         self._ready: deque[Item] = deque()
         self._read_errors = 0
+        self._bits: int | None = None
         self._resync_from: int | None = None
         self._end: EndReport | None = None
 
@@ -153,7 +159,7 @@ class AvSource(Closing):
             # once its time is over, FFmpeg gives whatever error it trips over next
             raise self._target.failure(TimeoutError() if late else error, True) from None
 
-    def _video_stream(self) -> VideoStream:
+    def _video_stream(self) -> tuple[VideoStream, list[str]]:
         streams = self._container.streams
         shown = self._target.shown
         if len(streams) > self._options.max_streams:
@@ -163,13 +169,8 @@ class AvSource(Closing):
             )
         if not streams.video:
             raise self._undecodable() if self._trouble else no_picture(shown, bool(streams.audio))
-        stream = streams.video[0]
+        stream, remarks = facts.choose_track(self._container, self._options.track, shown)
         context = stream.codec_context
-        name = context.name if context is not None else "unknown"  # PyAV has none for a codec it lacks
-        if name not in CODECS:
-            raise SourceUnsupported(
-                f"{shown}: its codec ({name}) is not one that is read", remedy="convert it to H.264 in mp4"
-            )
         self._check_size(context.width, context.height)
         context.options = {
             "err_detect": "explode",  # a concealed error looks like a movement
@@ -180,11 +181,30 @@ class AvSource(Closing):
             stream.thread_type, context.thread_count = "SLICE", self._options.threads or 1
         else:
             stream.thread_type, context.thread_count = "AUTO", self._options.threads
-        return stream
+        return stream, remarks
 
-    def _describe(self, id: str) -> SourceInfo:
+    def _time_line(self) -> times.TimeLine:
+        """Where the times of the pictures come from."""
+        target, options = self._target, self._options
+        name = self._container.format.name
+        if name in ("mpjpeg", "mjpeg") and target.kind == "http":
+            return times.Arrival(self._clock)
+        if target.kind == "file" and (name in RAW or options.stamps):
+            return times.counted(self._stream, target.shown, name, options, target.fps)
+        origin = facts.origin_ns(self._container) if target.kind == "file" or not target.live else None
+        if target.kind == "file" and name not in DECODE_ORDER:
+            looked = list(islice(self._packets, _ORDER_LOOK))
+            self._packets = chain(looked, self._packets)
+            decoding = times.in_decode_order(self._stream, looked)
+        else:
+            decoding = name in DECODE_ORDER
+        scale, said = facts.capture_scale(self._container, self._stream, facts.declared_fps(self._stream))
+        return times.Stamps(origin, scale, decoding=decoding, remark=said)
+
+    def _describe(self, id: str, remarks: list[str]) -> SourceInfo:
         target, context = self._target, self._stream.codec_context
-        duration = _duration_ns(self._container, self._stream)
+        line = self._times
+        duration = None if line.fps else facts.duration_ns(self._container, self._stream)
         live = target.live if target.live is not None else duration is None
         limit = self._options.max_duration_s
         if not (live and target.kind != "file") and duration is not None and duration > limit * 1e9:
@@ -192,17 +212,29 @@ class AvSource(Closing):
                 f"{target.shown}: it declares {duration / 3.6e12:.1f} hours, more than {limit / 3600:g}",
                 remedy="cut it into parts",
             )
+        fps = line.fps or facts.declared_fps(self._stream)
+        if target.fps is not None and line.time_from != "--fps" and target.kind == "file":
+            remarks.append("it has time stamps of its own: --fps is not used")
+        wide, high = facts.square_size(context.width, context.height, self._aspect, self._options.max_pixels)
         return SourceInfo(
             id=id,
             uri_redacted=target.shown,
             kind=target.kind,
-            width=context.width,
-            height=context.height,
-            declared_fps=_declared_fps(self._stream),
+            width=wide,
+            height=high,
+            declared_fps=None if fps is None else round(fps * line.scale, 6),
             live=live,
             codec=context.name,
-            declared_duration_ns=None if live and target.kind != "file" else duration,
+            declared_duration_ns=None
+            if duration is None or (live and target.kind != "file")
+            else round(duration / line.scale),
             mirrored=self._options.mirrored,
+            pixel_aspect=round(float(self._aspect), 6),
+            track=self._stream.index,
+            origin_ns=line.origin_ns or 0,
+            time_scale=round(line.scale, 6),
+            time_from=line.time_from,
+            remarks=(*remarks, *filter(None, [line.remark])),
         )
 
     def _check_size(self, width: int, height: int) -> None:
@@ -236,35 +268,67 @@ class AvSource(Closing):
             return packet
 
     def _decode(self, packet: Packet[VideoStream]) -> Iterator[Item]:
-        if self._half_jpeg(packet):
-            self._timeline.lose()
-            return
         try:
-            frames = self._stream.decode(packet)
+            frames = self._stream.decode(_without_padding(packet, self._stream))
         except (av.FFmpegError, ValueError):
             if packet.size:  # the empty packet at the end only drains the decoder
-                self._timeline.lose()
+                self._lose()
                 self._resync_from = self._resync_from if self._resync_from is not None else -1
             return
-        arrived = self._clock.now_ns() if self._by_arrival else None
         for frame in frames:
-            yield from self._take(frame, arrived)
+            yield from self._take(frame)
 
-    def _take(self, frame: VideoFrame, arrived_ns: int | None) -> Iterator[Item]:
-        raw = arrived_ns if arrived_ns is not None else _stamp_ns(frame, self._stream.time_base)
+    def _lose(self) -> None:
+        self._times.lost()
+        self._timeline.lose()
+
+    def _take(self, frame: VideoFrame) -> Iterator[Item]:
+        raw = self._times.of(frame, self._stream.time_base)
         if frame.is_corrupt or not self._resynced(frame, raw):
             self._timeline.lose()
             return
         self._check_size(frame.width, frame.height)
+        seen = facts.picture_facts(frame)
+        if seen != self._seen_first:
+            self._seen_first = seen
+            self._timeline.tell(*facts.picture_remarks(seen, self._aspect))
         try:
-            image = np.asarray(self._reformatter.reformat(frame, format="bgr24").to_ndarray(), np.uint8)
+            image = self._pixels(frame, seen)
         except (av.FFmpegError, ValueError):
             self._timeline.lose()
             return
-        rotation = round(frame.rotation / 90) * 90 % 360
         yield from self._timeline.place(
-            _turned(image, rotation), raw, rotation=rotation, layout=frame.format.name
+            seen.orientation.apply(image),
+            raw,
+            rotation=seen.orientation.rotation,
+            flipped=seen.orientation.flipped,
+            layout=frame.format.name,
+            lasts_ns=self._times.lasts(frame, self._stream.time_base),
         )
+        if self._target.kind == "file" and self._timeline.frames % _JUDGE_EVERY == 0:
+            self._judge_time()
+
+    def _pixels(self, frame: VideoFrame, seen: facts.PictureFacts) -> NDArray[np.uint8]:
+        """H×W×3 BGR with square pixels, as stored otherwise."""
+        size = facts.square_size(frame.width, frame.height, self._aspect, self._options.max_pixels)
+        wide, high = (None, None) if size == (frame.width, frame.height) else size
+        kind = "bgr48le" if seen.hdr or _deep_gray(frame) else "bgr24"
+        made = self._reformatter.reformat(
+            frame, format=kind, width=wide, height=high, interpolation="BICUBIC" if wide else None
+        ).to_ndarray()
+        if kind == "bgr24":
+            return np.asarray(made, np.uint8)
+        if seen.hdr:
+            return hdr.to_usual(np.asarray(made, np.uint16), seen.hdr)
+        if self._bits is None:
+            self._bits = depth_of(np.asarray(made, np.uint16))
+            if self._bits < 16:
+                self._timeline.tell(f"16-bit pictures of which {self._bits} bits are used: scaled by those")
+        return to_8_bits(np.asarray(made, np.uint16), self._bits)
+
+    def _judge_time(self) -> None:
+        if self._target.kind == "file" and not self._options.accept_guessed_time:
+            self._timeline.judge_time(self._target.shown)
 
     def _resynced(self, frame: VideoFrame, raw_ns: int | None) -> bool:
         """Whether the picture no longer builds on a damaged one."""
@@ -278,12 +342,6 @@ class AvSource(Closing):
             return True
         return False
 
-    def _half_jpeg(self, packet: Packet[VideoStream]) -> bool:
-        """FFmpeg decodes half a JPEG into half a picture and grey, without an error."""
-        if self._stream.codec_context.name != "mjpeg" or not packet.size:
-            return False
-        return _JPEG_END not in bytes(memoryview(packet)[-4096:])
-
     def _finish(self) -> None:
         self._ready.extend(self._timeline.tail())
         # a file without pictures is broken however it is played; a stream may merely have been lost
@@ -291,7 +349,8 @@ class AvSource(Closing):
             if self._timeline.lost or self._trouble:
                 raise self._undecodable()
             raise no_picture(self._target.shown, False)
-        self._end = self._timeline.report(self._trouble)
+        self._judge_time()
+        self._end = self._timeline.report(self._trouble, whole=self._target.whole)
 
     def _undecodable(self) -> SourceCorrupt:
         why = f" ({self._trouble})" if self._trouble else ""
@@ -301,40 +360,17 @@ class AvSource(Closing):
         )
 
 
-def _turned(image: NDArray[np.uint8], rotation: int) -> NDArray[np.uint8]:
-    """Rotate counter-clockwise by a multiple of 90°."""
-    return np.ascontiguousarray(np.rot90(image, rotation // 90)) if rotation else image
+def _without_padding(packet: Packet[VideoStream], stream: VideoStream) -> Packet[VideoStream]:
+    """A JPEG whose camera left the end marker out and filled up with zeros, which would be decoded as pixels."""
+    if stream.codec_context.name != "mjpeg" or not packet.size:
+        return packet
+    data = bytes(memoryview(packet))
+    if not data.endswith(b"\0") or jpeg_end(data) is not None:
+        return packet
+    packet.update(data.rstrip(b"\0") or data[:1])
+    return packet
 
 
-def _stamp_ns(frame: VideoFrame, time_base: Fraction | None) -> int | None:
-    base = frame.time_base or time_base
-    if frame.pts is None or not base:
-        return None
-    # integers all the way: a float is too coarse for stamps that count from 1970
-    return (2 * frame.pts * base.numerator * 1_000_000_000 + base.denominator) // (2 * base.denominator)
-
-
-def _declared_fps(stream: VideoStream) -> float | None:
-    rate = stream.average_rate or stream.guessed_rate
-    return round(float(rate), 6) if rate and 0 < rate <= MAX_FPS else None
-
-
-def _duration_ns(container: InputContainer, stream: VideoStream) -> int | None:
-    """Of the video track, else of the whole recording."""
-    if stream.duration and stream.time_base:
-        return round(stream.duration * stream.time_base * 1_000_000_000)
-    tag = stream.metadata.get("DURATION", "")  # Matroska keeps the track's own duration as text
-    parts = tag.split(":")
-    if len(parts) == 3:
-        try:
-            end = round((int(parts[0]) * 3600 + int(parts[1]) * 60 + float(parts[2])) * 1e9)
-        except ValueError:
-            end = 0
-        if end > 0:
-            return end
-    return container.duration * 1000 if container.duration and container.duration > 0 else None
-
-
-def _wrap_ns(name: str) -> int | None:
-    """Only MPEG-TS counts in 33 bits; RTP's 32 bits are unwrapped by FFmpeg."""
-    return WRAP_33_BIT_NS if name in ("mpegts", "rtsp", "mpeg") else None
+def _deep_gray(frame: VideoFrame) -> bool:
+    """Samples of 16 bits, of which cameras fill 10 to 14; formats of 10 or 12 bits say so themselves."""
+    return frame.format.name.startswith(("gray16", "rgb48", "bgr48", "gbrp16"))

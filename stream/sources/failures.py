@@ -19,9 +19,20 @@ from mellm.stream.errors import (
     SourceUnreachable,
     SourceUnsupported,
 )
+from mellm.stream.sources.formats import SUFFIXES
 
-VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".avi", ".webm", ".gif")
-_MAGIC = ((4, b"ftyp"), (0, b"\x1aE\xdf\xa3"), (0, b"RIFF"), (0, b"GIF8"), (4, b"moov"), (4, b"mdat"))
+_MAGIC = (
+    (4, b"ftyp"),
+    (0, b"\x1aE\xdf\xa3"),
+    (0, b"RIFF"),
+    (0, b"GIF8"),
+    (4, b"moov"),
+    (4, b"mdat"),
+    (0, b"FLV\1"),
+    (0, b"OggS"),
+    (0, b"0&\xb2u"),
+    (0, b"YUV4MPEG2"),
+)
 
 
 def file_failure(error: Exception, shown: str, head: bytes) -> SourceError:
@@ -39,7 +50,7 @@ def file_failure(error: Exception, shown: str, head: bytes) -> SourceError:
             remedy="copy or record it again; a cut-off mp4 needs a repair tool",
         )
     return SourceUnsupported(
-        f"{shown}: not a video that can be read", remedy=f"use one of {', '.join(VIDEO_SUFFIXES)}"
+        f"{shown}: not a video that can be read", remedy=f"use one of {', '.join(SUFFIXES)}"
     )
 
 

@@ -35,6 +35,35 @@ def picture_size(head: bytes) -> tuple[int, int] | None:
     return None
 
 
+def jpeg_end(data: bytes) -> int | None:
+    """Bytes of a JPEG up to and with its end marker, ``None`` where there is none; a thumbnail's does not count."""
+    at = 2
+    while at + 4 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker == 0xFF:  # filling
+            at += 1
+            continue
+        at += 2 + int(struct.unpack_from(">H", data, at + 2)[0])
+        if marker == 0xDA:  # behind it, pixels: an end marker cannot stand in them by chance
+            end = data.find(b"\xff\xd9", at)
+            return None if end < 0 else end + 2
+    return None
+
+
+def significant_bits(head: bytes) -> int | None:
+    """Bits of a 16-bit PNG's samples that the camera filled, from its ``sBIT`` chunk; ``None`` where it has none."""
+    at = 8
+    while head.startswith(b"\x89PNG") and at + 9 <= len(head):
+        (length,) = struct.unpack_from(">I", head, at)
+        kind = head[at + 4 : at + 8]
+        if kind == b"sBIT" and length:
+            return int(head[at + 8])
+        if kind == b"IDAT":
+            break
+        at += 12 + int(length)
+    return None
+
+
 def _jpeg(head: bytes) -> tuple[int, int] | None:
     at = 2
     while at + 9 <= len(head):

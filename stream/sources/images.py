@@ -2,41 +2,40 @@
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from mellm.stream.clock import Clock
 from mellm.stream.errors import SourceEmpty, SourceTooLarge, SourceUnauthorized, UsageError
-from mellm.stream.frames import Item, SourceInfo
+from mellm.stream.frames import Item, SourceInfo, TimeFrom
 from mellm.stream.sources.base import MAX_FPS, Closing, EndReport, SourceOptions
-from mellm.stream.sources.headers import HEAD_BYTES, picture_size
+from mellm.stream.sources.decoding import decode_deep, depth_of, to_8_bits
+from mellm.stream.sources.headers import HEAD_BYTES, picture_size, significant_bits
+from mellm.stream.sources.numbering import Series, series_of
+from mellm.stream.sources.stamps import StampTable, read_stamps
 from mellm.stream.sources.timeline import Timeline
 from mellm.stream.sources.timestamps import StampMender
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 SUFFIXES: Final = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm"))
 
 
-def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
-    """Sort key by which ``img2`` comes before ``img10``."""
-    parts = re.split(r"(\d+)", name.lower())
-    return tuple((0, int(p), "") if p.isdecimal() else (1, 0, p) for p in parts if p)
+_SAMPLED: Final = 16
+"""Pictures that are looked at to learn how many bits a camera fills."""
 
 
 class ImageFolder(Closing):
-    """A :class:`~mellm.stream.sources.base.Source` on a folder; file ``k`` in natural order is shown at ``k / fps``.
+    """A :class:`~stream.sources.base.Source` on a folder. The number in a file's name is its time, in frames.
 
-    A file that cannot be decoded is a gap; the others keep their times.
+    The first picture is at 0; numbers that are missing are a gap, and so is a file that cannot be decoded.
+    A table of times (:attr:`SourceOptions.stamps`) goes before both.
 
-    :raises UsageError: no frame rate was given
+    :raises UsageError: neither a frame rate nor times were given, or the names are of several series
     :raises SourceEmpty: the folder holds no pictures
     :raises SourceTooLarge: the first picture is over the bound
     """
@@ -52,35 +51,46 @@ class ImageFolder(Closing):
         clock: Clock,
         first_segment: int = 0,
     ) -> None:
-        if fps is None:
-            raise UsageError(f"{path}: pictures in a folder carry no time", remedy="give --fps")
-        if not 0 < fps <= MAX_FPS:
+        if fps is None and not options.stamps:
+            raise UsageError(
+                f"{path}: pictures in a folder carry no time",
+                remedy="give their rate with --fps, or their times with --stamps FILE",
+            )
+        if fps is not None and not 0 < fps <= MAX_FPS:
             raise UsageError(f"{path}: {fps} frames a second", remedy=f"give --fps from 1 to {MAX_FPS:g}")
         self._path = path
         self._options = options
-        self._period = Fraction(1_000_000_000) / Fraction(fps).limit_denominator(1_000_000)
-        self._files = self._list()
-        if not self._files:
+        files = self._list()
+        if not files:
             raise SourceEmpty(
                 f"{path}: no pictures in this folder", remedy=f"it needs {', '.join(sorted(SUFFIXES))}"
             )
+        self._series = series_of(path, files)
+        self._files = self._series.files
+        self._times = self._times_ns(fps)
         self._next = 0
         self._end: EndReport | None = None
         self._ready: deque[Item] = deque()
         width, height = self._first_size()
+        steps = sorted(b - a for a, b in pairwise(self._times))
+        step = steps[len(steps) // 2] if steps else round(1e9 / fps) if fps else 33_333_333
+        self._bits, depth = self._depth()
+        numbered: TimeFrom = "file numbers" if self._series.numbered else "--fps"
         info = SourceInfo(
             id=id,
             uri_redacted=path,
             kind="images",
             width=width,
             height=height,
-            declared_fps=float(fps),
+            declared_fps=float(fps) if fps is not None else round(1e9 / step, 3),
             live=live,
             codec=self._files[0].suffix[1:].lower(),
-            declared_duration_ns=round(len(self._files) * self._period),
+            declared_duration_ns=self._times[-1] + step,
             mirrored=options.mirrored,
+            time_from="--stamps" if options.stamps else numbered,
+            remarks=tuple(r for r in (*self._series.remarks, depth) if r),
         )
-        mender = StampMender(round(self._period), wrap_ns=None)
+        mender = StampMender(step, wrap_ns=None)
         self._timeline = Timeline(info, mender, clock, first_segment)
 
     @property
@@ -110,12 +120,14 @@ class ImageFolder(Closing):
             if self._next >= len(self._files):
                 self._finish()
                 continue
-            number, self._next = self._next, self._next + 1
-            image = self._load(self._files[number])
+            at, self._next = self._next, self._next + 1
+            image = self._load(self._files[at])
+            if at and self._series.numbered:
+                self._timeline.skip(self._series.numbers[at] - self._series.numbers[at - 1] - self._stride)
             if image is None:
                 self._timeline.lose()
             else:
-                self._ready.extend(self._timeline.place(image, round(number * self._period)))
+                self._ready.extend(self._timeline.place(image, self._times[at]))
         return self._ready.popleft()
 
     def _finish(self) -> None:
@@ -127,12 +139,63 @@ class ImageFolder(Closing):
         self._ready.extend(self._timeline.tail())
         self._end = self._timeline.report()
 
+    def _times_ns(self, fps: float | None) -> list[int]:
+        """Media time of each picture, nanoseconds, the first at 0."""
+        numbers = self._series.numbers
+        gaps = [b - a for a, b in pairwise(numbers)]
+        self._stride = min(gaps, default=1)
+        if not self._options.stamps:
+            assert fps is not None
+            period = Fraction(1_000_000_000) / Fraction(fps).limit_denominator(1_000_000)
+            return [round((n - numbers[0]) * period) for n in numbers]
+        table = read_stamps(self._options.stamps)
+        times = [self._stamp(table, file, n) for file, n in zip(self._files, numbers, strict=True)]
+        order = sorted(range(len(times)), key=times.__getitem__)
+        self._files = tuple(self._files[i] for i in order)
+        ordered = [times[i] for i in order]
+        # the table says when pictures were taken: numbers say nothing more
+        self._series = Series(self._files, tuple(range(len(ordered))), False)
+        return [at - ordered[0] for at in ordered]
+
+    def _stamp(self, table: StampTable, file: Path, number: int) -> int:
+        for known in (table.by_name.get(file.name), table.by_name.get(file.stem)):
+            if known is not None:
+                return known
+        at = table.by_number.get(number if self._series.numbered else number + table.first)
+        if at is None:
+            raise UsageError(
+                f"{table.path} has no time for {file.name}",
+                remedy="give a line for each picture: its number or its name, and time_ms",
+            )
+        return at
+
+    def _depth(self) -> tuple[int | None, str]:
+        """How many bits the camera fills, the same for all pictures, and what to say about it."""
+        top, said = 0, None
+        for file in self._files[:: max(1, len(self._files) // _SAMPLED)]:
+            try:
+                data = file.read_bytes()
+            except OSError:
+                continue
+            size = picture_size(data[:HEAD_BYTES])
+            image = None if size is None or self._too_large(size) else decode_deep(data)
+            if image is None or image.dtype == np.uint8:
+                if image is not None:
+                    return None, ""
+                continue
+            said = said or significant_bits(data[:HEAD_BYTES])
+            top = max(top, depth_of(image))
+        bits = said or top
+        if not bits:
+            return None, ""
+        return bits, "" if bits == 16 else f"16-bit pictures of which {bits} bits are used: scaled by those"
+
     def _list(self) -> list[Path]:
         try:
             found = [p for p in Path(self._path).iterdir() if p.suffix.lower() in SUFFIXES and p.is_file()]
         except PermissionError:
             raise SourceUnauthorized(f"{self._path}: may not be read", remedy="check permissions") from None
-        return sorted((p for p in found if not p.name.startswith(".")), key=lambda p: natural_key(p.name))
+        return [p for p in found if not p.name.startswith(".")]
 
     def _first_size(self) -> tuple[int, int]:
         with self._files[0].open("rb") as file:
@@ -156,8 +219,5 @@ class ImageFolder(Closing):
         size = picture_size(data[:HEAD_BYTES])
         if size is None or self._too_large(size):
             return None
-        try:
-            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-        except cv2.error:
-            return None
-        return None if image is None else np.asarray(image, np.uint8)
+        image = decode_deep(data)
+        return None if image is None else to_8_bits(image, self._bits)

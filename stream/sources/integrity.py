@@ -23,42 +23,57 @@ def cut_off(path: str | Path) -> bool:
 
     :raises OSError: the file cannot be read
     """
+    return complete(path) is False
+
+
+def complete(path: str | Path) -> bool | None:
+    """Whether no byte is missing at the end; ``None`` where the container does not say.
+
+    :raises OSError: the file cannot be read
+    """
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
         head = file.read(64)
         try:
             if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
-                return _boxes_end(file, size) > size
+                return _boxes_end(file, size)
             if head.startswith(b"RIFF"):
-                return _riff_end(file, size) > size
+                return _riff_end(file, size) <= size
             if head.startswith(_EBML):
-                return _segment_end(head) > size
+                end = _segment_end(head)
+                return None if not end else end <= size
             if head.startswith(b"GIF8"):
                 file.seek(max(0, size - 64))
-                return not file.read().rstrip(b"\0").endswith(_GIF_TRAILER)
+                return file.read().rstrip(b"\0").endswith(_GIF_TRAILER)
         except (struct.error, IndexError):
-            return True  # it stops inside a header
-    return False
+            return False  # it stops inside a header
+    return None
 
 
-def _boxes_end(file: BinaryIO, size: int) -> int:
-    """Where the last top-level box of an MP4 ends (ISO 14496-12 §4.2)."""
+def _boxes_end(file: BinaryIO, size: int) -> bool | None:
+    """Whether the last top-level box of an MP4 ends inside the file (ISO 14496-12 §4.2).
+
+    A file in fragments may end behind any of them, and does not say how many there are.
+    """
     at = 0
+    fragments = False
     for _ in range(_MAX_BOXES):
         if at >= size:
             break
         file.seek(at)
         length: int
         (length,) = struct.unpack(">I", file.read(4))
-        file.read(4)
+        fragments = file.read(4) == b"moof" or fragments
         if length == 1:
             (length,) = struct.unpack(">Q", file.read(8))
-        if length == 0:  # up to the end of the file
-            return size
+        if length == 0:  # up to the end of the file, wherever that is
+            return None
         if length < 8:  # not a box: zeros or rubbish behind the last one
             break
         at += length
-    return at
+    if at > size:
+        return False
+    return None if fragments else True
 
 
 def _riff_end(file: BinaryIO, size: int) -> int:

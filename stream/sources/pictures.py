@@ -5,9 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import cv2
-import numpy as np
-
 from mellm.stream.errors import (
     SourceCorrupt,
     SourceEmpty,
@@ -17,17 +14,16 @@ from mellm.stream.errors import (
     SourceUnsupported,
 )
 from mellm.stream.sources.base import MAX_PIXELS
+from mellm.stream.sources.decoding import decode
 from mellm.stream.sources.headers import HEAD_BYTES, picture_size
 from mellm.stream.sources.images import SUFFIXES
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 MAX_BYTES: Final = 1 << 26
 """More than :data:`MAX_PIXELS` of three 16-bit channels take without compression."""
-
-# decoders fill what is missing of a cut-off file with grey, which would pass for a picture
-_TAILS: Final = ((b"\x89PNG\r\n\x1a\n", b"IEND"), (b"\xff\xd8", b"\xff\xd9"))
 
 
 def read_picture(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
@@ -52,14 +48,10 @@ def read_picture(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> NDArray[n
         raise SourceTooLarge(
             f"{path}: {width}×{height} pixels, more than {max_pixels}", remedy="scale it down"
         )
-    whole = all(tail in data[-4096:] for magic, tail in _TAILS if data.startswith(magic))
-    try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if whole else None
-    except cv2.error:
-        image = None
-    if image is None or not image.size:
+    image = decode(data)
+    if image is None:
         raise SourceCorrupt(f"{path}: the picture is damaged or cut off", remedy="copy or save it again")
-    return np.asarray(image, np.uint8)
+    return image
 
 
 def _bytes(path: str | Path) -> bytes:

@@ -16,7 +16,8 @@ from mellm.stream.sources.opening import open_source
 class ProbeReport:
     """What was seen in a short look.
 
-    :param width, height: of the pictures, after rotation
+    :param width: of the pictures, after rotation
+    :param height: as ``width``
     :param rotation: degrees counter-clockwise that were applied
     :param declared_fps: from the header; ``measured_fps``: from the time stamps
     :param arrival_fps: live sources only, by the machine's clock

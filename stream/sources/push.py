@@ -13,18 +13,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-import cv2
-import numpy as np
-
 from mellm.stream.clock import Clock, MonotonicClock
 from mellm.stream.errors import SourceTooLarge, SourceUnreachable
 from mellm.stream.frames import Item, SourceInfo
 from mellm.stream.sources.base import Closing, EndReport, SourceOptions
+from mellm.stream.sources.decoding import decode
 from mellm.stream.sources.headers import HEAD_BYTES, picture_size
 from mellm.stream.sources.timeline import Timeline
 from mellm.stream.sources.timestamps import StampMender
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 ADDRESS: Final = "push:"
@@ -202,19 +201,14 @@ class PushSource(Closing):
 
     def _decode(self, jpeg: bytes) -> NDArray[np.uint8] | None:
         size = picture_size(jpeg[:HEAD_BYTES])
-        # a cut-off picture would be filled with grey, or with an older picture
-        if size is None or not jpeg.startswith(b"\xff\xd8") or b"\xff\xd9" not in jpeg[-64:]:
+        if size is None or not jpeg.startswith(b"\xff\xd8"):
             return None
         if size[0] * size[1] > self._max_pixels:
             raise SourceTooLarge(
                 f"{ADDRESS}{self._inlet.id}: {size[0]}×{size[1]} pixels, more than {self._max_pixels}",
                 remedy="send smaller pictures",
             )
-        try:
-            image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
-        except cv2.error:
-            return None
-        return None if image is None or not image.size else np.asarray(image, np.uint8)
+        return decode(jpeg)
 
 
 def is_push(uri: str) -> bool:

@@ -3,9 +3,9 @@
 Pure: stamps in, verdicts out; no picture, no clock. What can be wrong with a stamp, and what is done:
 
 ===============================  =============================================================
-missing                          one usual step after the last one; flagged
-repeated, a little backwards     squeezed in just after the last one; flagged
-a clock that stands still        after some repeats, one usual step each; flagged
+missing                          one usual step after the last one; flagged; guessed unless the next stamp agrees
+repeated, a little backwards     squeezed in just after the last one; flagged, guessed
+a clock that stands still        after some repeats, one usual step each; flagged, guessed
 33-bit wrap (MPEG-TS, RTP)       unwrapped; nothing to see
 forward jump                     kept, with a gap before it
 far backwards (a restart)        time goes on one usual step later, in a new segment, gap before it
@@ -51,10 +51,18 @@ class StampMender:
     :param step_ns: usual distance of two frames, from the header; measured as soon as frames arrive
     :param from_zero: the first stamp becomes 0 (cameras and streams count from anywhere)
     :param wrap_ns: where the source's counter starts over, ``None`` if it never does
+    :param steady: the container declares one rate and keeps to it: a missing stamp is one step later, and no guess
+    :ivar repaired: stamps that are not what the source said
+    :ivar guessed: those of them that nothing confirms
     """
 
     def __init__(
-        self, step_ns: int | None = None, *, from_zero: bool = False, wrap_ns: int | None = WRAP_33_BIT_NS
+        self,
+        step_ns: int | None = None,
+        *,
+        from_zero: bool = False,
+        wrap_ns: int | None = WRAP_33_BIT_NS,
+        steady: bool = False,
     ) -> None:
         self._step_ns = step_ns if step_ns and step_ns > 0 else DEFAULT_STEP_NS
         self._from_zero = from_zero
@@ -63,7 +71,10 @@ class StampMender:
         self._offset_ns: int | None = None
         self._last_ns: int | None = None
         self._squeezed = 0
+        self._steady = steady
+        self._filled = 0
         self.repaired = 0
+        self.guessed = 0
 
     @property
     def step_ns(self) -> int:
@@ -77,9 +88,19 @@ class StampMender:
 
     def push(self, raw_ns: int | None) -> Stamp:
         """Judge the next stamp (nanoseconds as the source counts them, ``None`` where it gave none)."""
+        last = self._last_ns
         stamp = self._judge(raw_ns)
         self._last_ns = stamp.pts_ns
         self.repaired += stamp.repaired
+        if raw_ns is None:
+            self._filled += not self._steady
+            self.guessed += not self._steady
+        else:
+            agrees = last is not None and 2 * abs(stamp.pts_ns - last - self.step_ns) <= self.step_ns
+            if agrees and not stamp.repaired:
+                self.guessed -= self._filled
+            self._filled = 0
+            self.guessed += stamp.repaired
         return stamp
 
     def _judge(self, raw_ns: int | None) -> Stamp:

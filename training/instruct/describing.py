@@ -85,7 +85,8 @@ def describe(
 ) -> str | None:  # fmt: skip
     """The description of an expression that can be seen; ``None`` without units or without any class.
 
-    :param emotion: fine label, :param coarse: its class; either may be missing
+    :param emotion: fine label
+    :param coarse: its class; either may be missing
     :param talks: whether the mouth speaks and is seen to move
     """
     units = [(u.au, u.side) for u in reading.units]

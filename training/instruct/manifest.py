@@ -174,7 +174,8 @@ def people(root: Path, split: str) -> list[Callable[[], Iterator[Pair]]]:
 def pairs(rows: Sequence[Row], place: Place | None = None) -> Iterator[Pair]:
     """Pairs of rows.
 
-    :raises SourceError: a picture cannot be read; :raises FaceError: there is no face in an onset picture
+    :raises SourceError: a picture cannot be read
+    :raises FaceError: there is no face in an onset picture
     :raises UsageError: onset and apex differ in size
     """
     for row in rows:

@@ -83,8 +83,11 @@ class Pair:
     :param units: ascending; empty for negatives
     :param peak: true largest regional displacement, 1/100 inter-ocular distance; 0 for negatives
     :param talks: whether the mouth speaks at that moment
-    :param onset, apex: 368×320 uint8 grey standard crops; :param landmarks: 68×2 pixels of the crop, at the onset
-    :param emotion: fine label, ``None`` for negatives or where there is none; :param coarse: its class
+    :param onset: 368×320 uint8 grey standard crops
+    :param apex: as ``onset``
+    :param landmarks: 68×2 pixels of the crop, at the onset
+    :param emotion: fine label, ``None`` for negatives or where there is none
+    :param coarse: its class
     """
 
     id: str

@@ -37,7 +37,8 @@ LEFT_OVER = 0.5
 class Moved:
     """One region of the pair's table.
 
-    :param name: as the table has it; :param size: mean magnitude, pixels, rounded as the table is
+    :param name: as the table has it
+    :param size: mean magnitude, pixels, rounded as the table is
     :param octant: counter-clockwise from the picture's right
     :param vector: mean displacement, 1/100 inter-ocular distance, x to the picture's right, y down
     """
@@ -72,8 +73,10 @@ class UnitReading:
 class Reading:
     """A whole pair.
 
-    :param moved: expressive regions that the map shows, strongest first; :param largest_rest: of the others
-    :param units: annotated units, ascending; :param unexplained: regions above the motion floor, strongest first,
+    :param moved: expressive regions that the map shows, strongest first
+    :param largest_rest: of the others
+    :param units: annotated units, ascending
+    :param unexplained: regions above the motion floor, strongest first,
         whose motion the annotated units do not explain
     """
 

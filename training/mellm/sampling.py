@@ -27,9 +27,13 @@ LEGEND = 0.22
 class SampleOptions:
     """How pairs are chosen and varied.
 
-    :param negatives: share of pairs without an expression; :param above: share of those above the motion floor
-    :param stills: share of photographs; :param mirror: probability; :param gain: range of the change of strength
-    :param overlay: probability that another pair's motion lies over it; :param shift: largest shift, pixels
+    :param negatives: share of pairs without an expression
+    :param above: share of those above the motion floor
+    :param stills: share of photographs
+    :param mirror: probability
+    :param gain: range of the change of strength
+    :param overlay: probability that another pair's motion lies over it
+    :param shift: largest shift, pixels
     :param grain: standard deviation of noise on the vectors
     """
 

@@ -16,7 +16,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import av
 import click
 import cv2
 import numpy as np
@@ -29,6 +28,7 @@ from mellm.engine.evidence import motion_map
 from mellm.engine.facs import action_units as facs
 from mellm.engine.types import RegionMotion, Side
 from mellm.stream.errors import MellmError, UsageError
+from mellm.stream.sources.media import open_container
 from mellm.training.synth.clips import RenderedClip, draw_spec
 from mellm.training.synth.rig import SPLITS, Split, load_rig
 from mellm.training.tools.make_sample import landmarks as find_landmarks
@@ -48,7 +48,8 @@ class Sample:
 
     :param units: the truth; empty for a pair outside of all expressions
     :param peak: true largest regional displacement, 1/100 inter-ocular distance
-    :param motion: ``COUNT``×2 measured, same unit; :param noise: what the head-motion fit left, same unit
+    :param motion: ``COUNT``×2 measured, same unit
+    :param noise: what the head-motion fit left, same unit
     """
 
     person: int
@@ -180,7 +181,7 @@ def clip_samples(video: Path) -> Iterator[Sample]:
     truth = json.loads(beside.read_text(encoding="utf-8"))
     fps, micro = truth["spec"]["fps"], [e for e in truth["expressions"] if e["kind"] == "micro"]
     wanted = {round(e[key] * fps) for e in micro for key in ("onset_s", "apex_s")}
-    with av.open(str(video)) as container:
+    with open_container(video) as container:
         frames = {
             i: np.asarray(frame.to_ndarray(format="bgr24"), np.uint8)
             for i, frame in enumerate(container.decode(video=0))

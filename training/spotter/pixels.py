@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import av
 import numpy as np
 
 from mellm.detectors.analyzer import Analyzer, FaceAnalyzer
@@ -23,6 +22,7 @@ from mellm.detectors.types import Expression
 from mellm.engine.analysis.pipeline import SourcePipeline, Spotted
 from mellm.engine.types import Evidence
 from mellm.stream.frames import Frame
+from mellm.stream.sources.media import open_container
 from mellm.training.spotter.evaluate import Interval, Scores, score
 
 
@@ -78,7 +78,7 @@ class FileClip:
         return cls(path, micro, spec["seconds"], (*groups, *(() if micro else ("without expressions",))))
 
     def frames(self) -> Iterator[Frame]:
-        with av.open(str(self.path)) as container:
+        with open_container(self.path) as container:
             for index, picture in enumerate(container.decode(video=0)):
                 pts_ns = round(picture.time * 1e9)
                 yield Frame(self.name, 0, index, pts_ns, 0, picture.to_ndarray(format="bgr24"))

@@ -49,7 +49,9 @@ head-motion fit rests on, hardly move by themselves."""
 class Traits:
     """What clips say of each region, ``COUNT`` each.
 
-    :param cross, power: sums of seen·true and true·true over 0.3 s; :param steps: that went into them
+    :param cross: sums of seen·true and true·true over 0.3 s
+    :param power: as ``cross``
+    :param steps: that went into them
     :param noise: over 0.1 s where nothing moves; NaN where the clip cannot tell
     """
 

@@ -27,10 +27,13 @@ class SensorLook:
     """Quality of a camera.
 
     :param blur: standard deviation of the optics' spread, pixels
-    :param shot: noise that grows with the root of brightness; :param read: noise of darkness, both in display
+    :param shot: noise that grows with the root of brightness
+    :param read: noise of darkness, both in display
         levels of 255 at mid grey
-    :param flicker: relative amplitude of the lamp's pulsing; :param flicker_hz: as the camera sees it
-    :param wander: slow change of exposure, relative; :param tint: white balance of blue, green, red
+    :param flicker: relative amplitude of the lamp's pulsing
+    :param flicker_hz: as the camera sees it
+    :param wander: slow change of exposure, relative
+    :param tint: white balance of blue, green, red
     :param jpeg: quality of still compression, 0 for none
     """
 

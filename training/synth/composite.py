@@ -9,6 +9,7 @@ noise, light, and a codec come after the warp, so that no seam betrays it.
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -25,8 +26,10 @@ from scipy.interpolate import LinearNDInterpolator
 from mellm.detectors.analyzer import AnalyzerOptions, FaceAnalyzer
 from mellm.detectors.quality import pose as head_pose
 from mellm.detectors.regions import eye_frame
-from mellm.stream.errors import SourceEmpty, UsageError
+from mellm.stream.errors import ModelMissing, SourceEmpty, UsageError
+from mellm.stream.files import replacing
 from mellm.stream.frames import Frame
+from mellm.stream.sources.media import open_container
 from mellm.training.synth.events import Event, Expression
 from mellm.training.synth.rig import BLENDSHAPES, INDEX, Rig, load_rig
 from mellm.training.synth.script import IOD_CM, PROFILES, Profile, Script, draw_micro, random_script
@@ -47,12 +50,29 @@ TURN_LIMIT = 0.12
 """Largest yaw and pitch of a photograph, radians; beyond it a warp shows that it is flat."""
 
 
+def media() -> Path:
+    """Folder of the real pictures and recordings.
+
+    :raises ModelMissing: it is not there
+    """
+    places = [os.environ.get("MELLM_SHARED"), Path(__file__).resolve().parents[3] / "shared" / "data"]
+    for place in places:
+        if place and (Path(place) / "media").is_dir():
+            return Path(place) / "media"
+    raise ModelMissing(
+        "the folder of real pictures and recordings is not here",
+        remedy="set MELLM_SHARED to the folder that holds media/stills, media/videos and media/people",
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Film:
     """How the moved picture is filmed again.
 
-    :param noise: standard deviation of the sensor's noise, grey levels; :param blur: of the optics, pixels
-    :param flicker: relative amplitude of the lamp; :param flicker_hz: its frequency as the camera sees it
+    :param noise: standard deviation of the sensor's noise, grey levels
+    :param blur: of the optics, pixels
+    :param flicker: relative amplitude of the lamp
+    :param flicker_hz: its frequency as the camera sees it
     :param codec: ``h264`` with constant rate factor ``quality``, ``jpeg`` of that quality, or nothing
     """
 
@@ -138,7 +158,7 @@ def _through_h264(pictures: Iterable[U8], crf: int) -> Iterator[U8]:
             out.mux(stream.encode(frame))
         out.mux(stream.encode())
     store.seek(0)
-    with av.open(store) as back:
+    with open_container(store) as back:
         for frame in back.decode(video=0):
             yield frame.to_ndarray(format="bgr24")
 
@@ -168,9 +188,13 @@ def _enlarge(field: F32, shape: tuple[int, ...]) -> F32:
 class StillClip:
     """A photograph that does what a script says.
 
-    :param image: H×W×3 with one frontal face; :param landmarks: its 68 landmarks
-    :param fps: of the clip; :param profile: name in :data:`mellm.training.synth.script.PROFILES`
-    :param face_px: width of the face in the clip, pixels; :param more: events besides those of the profile
+    :param image: H×W×3 with one frontal face
+    :param landmarks: its 68 landmarks
+    :param fps: of the clip
+    :param profile: name in :data:`mellm.training.synth.script.PROFILES`
+    :param face_px: width of the face in the clip, pixels
+    :param more: events besides those of the profile;
+        :param script: what the face does, in the place of what ``profile`` would draw
     """
 
     def __init__(
@@ -185,14 +209,15 @@ class StillClip:
         face_px: float = 220.0,
         film: Film | None = None,
         more: Sequence[Event] = (),
+        script: Script | None = None,
         rig: Rig | None = None,
     ) -> None:
         self.seed, self.seconds, self.fps = seed, seconds, fps
         self.rig = rig or load_rig()
         rng = np.random.default_rng([0x57111, seed])
         self.film = film or draw_film(rng)
-        script = random_script(rng, seconds, PROFILES[profile])
-        self.script = Script(seconds, (*script.events, *more))
+        made = script or random_script(rng, seconds, PROFILES[profile])
+        self.script = Script(seconds, (*made.events, *more))
         self.image, self.landmarks = framed(image, landmarks, face_px)
 
     @property
@@ -304,10 +329,8 @@ def trace(path: Path, cache: Path | None = None) -> Traced:
         raise SourceEmpty(f"no face in {path.name}", remedy="give a recording of one person's face")
     traced = Traced(path, np.array(times), _smoothed(landmarks))
     if kept:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        part = kept.with_name(f".{kept.stem}.part.npz")
-        np.savez_compressed(part, times_s=traced.times_s, landmarks=traced.landmarks)
-        part.replace(kept)
+        with replacing(kept) as part:
+            np.savez_compressed(part, times_s=traced.times_s, landmarks=traced.landmarks)
     return traced
 
 
@@ -323,7 +346,7 @@ def _smoothed(landmarks: F32) -> F32:
 def _decoded(path: Path) -> Iterator[tuple[float, U8]]:
     """Times (s, from the first frame) and pictures."""
     first: float | None = None
-    with av.open(str(path)) as container:
+    with open_container(path) as container:
         for frame in container.decode(video=0):
             first = frame.time if first is None else first
             yield frame.time - first, frame.to_ndarray(format="bgr24")
@@ -333,8 +356,11 @@ def _decoded(path: Path) -> Iterator[tuple[float, U8]]:
 class Remake:
     """How a recording is changed as a whole before it is used for training; the default leaves it as it is.
 
-    :param zoom: of the picture; :param speed: above 1 everything happens faster; :param mirror: left and right
-        change places; :param thin: keep each frame with this probability
+    :param zoom: of the picture
+    :param speed: above 1 everything happens faster
+    :param mirror: left and right
+        change places
+    :param thin: keep each frame with this probability
     """
 
     zoom: float = 1.0
@@ -351,7 +377,8 @@ class VideoClip:
 
     :param traced: the recording and its landmarks
     :param per_min: 0 leaves the recording free of them
-    :param start_s, end_s: stretch of the recording, its own time
+    :param start_s: stretch of the recording, its own time
+    :param end_s: as ``start_s``
     """
 
     def __init__(
@@ -394,6 +421,11 @@ class VideoClip:
     def fps(self) -> float:
         """Median frame rate."""
         return float(1 / np.median(np.diff(self.times)))
+
+    @property
+    def start_s(self) -> float:
+        """Time of the recording at which the clip begins."""
+        return float(self.traced.times_s[self._frames[0]])
 
     @property
     def script(self) -> Script:

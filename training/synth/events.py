@@ -68,7 +68,8 @@ class AuAction:
 class Expression:
     """A micro-expression (up to 0.5 s) or a macro-expression: truth for the spotter.
 
-    :param hold_s: stay at the apex; :param ease: see :func:`mellm.training.synth.envelope.bump`
+    :param hold_s: stay at the apex
+    :param ease: see :func:`mellm.training.synth.envelope.bump`
     """
 
     onset_s: float

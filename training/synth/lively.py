@@ -32,7 +32,9 @@ F64 = NDArray[np.float64]
 class Habit(NamedTuple):
     """A gesture: blendshapes (both sides where the name has none) with weights, and how it is made.
 
-    :param size: coefficient at the peak; :param seconds: whole length; :param per_min: rate in a person who has it
+    :param size: coefficient at the peak
+    :param seconds: whole length
+    :param per_min: rate in a person who has it
     :param common: share of people who have it
     """
 
@@ -85,7 +87,8 @@ def _columns(name: str) -> list[int]:
 class Gesture:
     """Shapes that come and go: a beat, a squint, a pressed lip. Part of life, not truth.
 
-    :param shape: 53 coefficients at the peak; :param nod: pitch at the peak, radians
+    :param shape: 53 coefficients at the peak
+    :param nod: pitch at the peak, radians
     :param ease: see :func:`mellm.training.synth.envelope.bump`
     """
 

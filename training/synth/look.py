@@ -26,9 +26,12 @@ IRIS = np.array([[24, 40, 66], [30, 56, 92], [70, 100, 96], [120, 104, 78], [150
 class Look:
     """What a person's surface looks like, drawn from a seed.
 
-    :param tone: place in :data:`SKIN`, 0 light to 1 dark; :param hair: thickness of hair, cm, 0 shaved
-    :param length: how far hair hangs down behind, cm, 0 short; :param age: strength of folds, 0…1
-    :param beard: 0 none, to 1 full; :param brow: thickness of the brows
+    :param tone: place in :data:`SKIN`, 0 light to 1 dark
+    :param hair: thickness of hair, cm, 0 shaved
+    :param length: how far hair hangs down behind, cm, 0 short
+    :param age: strength of folds, 0…1
+    :param beard: 0 none, to 1 full
+    :param brow: thickness of the brows
     """
 
     seed: int

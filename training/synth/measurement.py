@@ -85,7 +85,8 @@ REGION_NOISE = np.array([_NOISE.get(_entry(name, _NOISE), 1.0) for name in NAMES
 class Camera:
     """One clip's measurement conditions, drawn by :func:`draw`.
 
-    :param fps: native frame rate; :param jitter_s: standard deviation of the error of a time stamp
+    :param fps: native frame rate
+    :param jitter_s: standard deviation of the error of a time stamp
     :param repeat: probability that a frame repeats the one before (frame-rate conversion)
     :param local: COUNT×2×2, local motion → what the flow reports of it: gain, and some of each axis in the other
         (folds and shading move the estimate aside)
@@ -93,12 +94,17 @@ class Camera:
     :param head: share of head motion that the flow reports
     :param parallax: COUNT×2×6, error of a region per unit of head motion: depths are one person's, and skin
         that turns away is seen anew
-    :param white: noise of one frame, per region; :param drift: size of slow noise; :param drift_s: its time
+    :param white: noise of one frame, per region
+    :param drift: size of slow noise
+    :param drift_s: its time
     :param pair: noise of one flow field, per region
-    :param moving: noise per unit of head motion; :param busy: noise per unit of local motion nearby
+    :param moving: noise per unit of head motion
+    :param busy: noise per unit of local motion nearby
     :param blink: spurious motion round the eye per unit of lid motion, COUNT×2
-    :param flicker: amplitude of the lamp's pattern; :param flicker_hz: its alias frequency
-    :param hold: motion below which a codec repeats a block; :param keyframe_s: forced refresh
+    :param flicker: amplitude of the lamp's pattern
+    :param flicker_hz: its alias frequency
+    :param hold: motion below which a codec repeats a block
+    :param keyframe_s: forced refresh
     :param anchor: error of the landmarks that place the fit (IOD, per axis): what stays for the clip, and
         what is drawn anew at every update
     """
@@ -242,7 +248,8 @@ def measure(
 ) -> F32:
     """Features of a face whose regions truly were at ``positions``.
 
-    :param stamps: N frame times (s); :param positions: N×COUNT×2, hundredths of IOD, crop axes
+    :param stamps: N frame times (s)
+    :param positions: N×COUNT×2, hundredths of IOD, crop axes
     :param landmarks: N×68×2, IOD, crop axes; place the head-motion fit
     :param grid: T times (s) at which features are wanted, all at least 0.3 s after the first frame
     :param extra: N×COUNT×2, motion that the flow sees and nobody made, on top of all that ``camera`` does

@@ -41,8 +41,11 @@ IRIS_ANGLE = 0.41
 class Person:
     """Static data of one person; N ≥ V vertices, the first V are the rig's.
 
-    :param neutral: N×3 float32, cm; :param tri: T×3, drawn triangles only; :param layer: per triangle
-    :param uv: N×2; :param occlusion: N, 1 where the whole sky is seen
+    :param neutral: N×3 float32, cm
+    :param tri: T×3, drawn triangles only
+    :param layer: per triangle
+    :param uv: N×2
+    :param occlusion: N, 1 where the whole sky is seen
     :param follows_jaw: N, share of the jaw's motion that added vertices take part in
     :param copies: rig vertices that vertices V … V+len(copies) repeat, with another place in the texture
     :param rest: 53, expression of this person at rest (lids not wide open)

@@ -129,9 +129,11 @@ def shade(
     """Light every covered pixel: linear blue, green, red into ``out`` (H×W×3).
 
     :param layer: per triangle 0 face, 1 head, 2 mouth, 3 eyeball, 4 teeth
-    :param normal: V×3, any length; :param extra: V×4: occlusion (1 open), model position x, y, z
+    :param normal: V×3, any length
+    :param extra: V×4: occlusion (1 open), model position x, y, z
     :param textures: face, head, eye; channels blue, green, red, gloss
-    :param lights: L×6: direction towards the light, colour; :param ambient: 2×3, from above and below
+    :param lights: L×6: direction towards the light, colour
+    :param ambient: 2×3, from above and below
     :param eyes: 2×7: centre, gaze angles (x, y), iris radius (radians), upper lid height; left, right
     """
     face, head, iris = textures
@@ -243,8 +245,10 @@ def develop(
 
     Past the curve, shot noise is nearly even over brightness and read noise grows in the dark.
 
-    :param gain: per channel; :param curve: display level of light in equal steps, its last entry white
-    :param noise: unit noise, same shape; :param sign: 1, or -1 to turn it over
+    :param gain: per channel
+    :param curve: display level of light in equal steps, its last entry white
+    :param noise: unit noise, same shape
+    :param sign: 1, or -1 to turn it over
     """
     last = curve.shape[0] - 1
     for y in range(light.shape[0]):

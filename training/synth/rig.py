@@ -144,7 +144,8 @@ def au_coefficients(au: int, side: Side = "B") -> F64:
 class Camera:
     """A pinhole camera straight before the head, or its limit at infinity.
 
-    :param width: picture width, pixels; :param height: picture height
+    :param width: picture width, pixels
+    :param height: picture height
     :param scale: pixels per centimetre at the depth of :data:`PIVOT`
     :param centre: pixel that the point straight above :data:`PIVOT`, at the height of ``look_y``, falls on
     :param distance: from :data:`PIVOT` to the camera, cm; infinity is weak perspective
@@ -173,7 +174,9 @@ def camera_for_face(face_width: float, width: int, height: int, distance: float 
 class Rig:
     """The face model. V vertices, T triangles, all arrays read-only.
 
-    :param mean: V×3 float32, cm; :param tri: T×3 int32; :param uv: V×2 float32 in 0…1, v up (face only)
+    :param mean: V×3 float32, cm
+    :param tri: T×3 int32
+    :param uv: V×2 float32 in 0…1, v up (face only)
     :param exp: 53×V×3 float32, displacement of each of :data:`BLENDSHAPES` at coefficient 1, cm
     :param idn: 100×V×3 float32, displacement of one standard deviation of each identity mode, cm
     :param kind: V uint8: face, head and neck, mouth socket, eyeball, iris

@@ -57,13 +57,16 @@ ONE_SIDED = 0.19
 class Profile:
     """How lively a clip is. Ranges are drawn once per clip or event, log-uniformly where both ends are > 0.
 
-    :param micro_per_min: micro-expressions a minute; :param macro_per_min: macro-expressions
+    :param micro_per_min: micro-expressions a minute
+    :param macro_per_min: macro-expressions
     :param peak: largest regional displacement of a micro-expression, hundredths of IOD
     :param macro_peak: the same of a macro-expression
     :param micro_s: shortest and longest micro-expression (durations are log-normal round 0.34 s between)
     :param even: share of action-unit sets drawn evenly instead of by frequency
-    :param talk: probability that the subject talks; :param talk_share: part of the time, when talking
-    :param speech: amplitude of speech; :param beats_per_min: brow beats while talking
+    :param talk: probability that the subject talks
+    :param talk_share: part of the time, when talking
+    :param speech: amplitude of speech
+    :param beats_per_min: brow beats while talking
     :param chew: probability of chewing in a clip without speech
     :param head: amplitude of head motion, 1 is a person who watches a screen
     :param moves_per_min: nods and turns, at ``head`` 1

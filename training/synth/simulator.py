@@ -89,7 +89,8 @@ motion come near to those of real talking video (docs/spotter-training.md)."""
 class SimOptions:
     """What is simulated.
 
-    :param duration_s: of a clip; :param split: whose faces
+    :param duration_s: of a clip
+    :param split: whose faces
     :param hard: share of clips of profile :data:`LIVELY` or :data:`ACTING`; the others are mixed, quiet or still
     :param free: share of clips without any micro-expression
     :param fps: native frame rate of all clips, drawn for each when ``None``
@@ -206,7 +207,9 @@ def face_motion(
 ) -> tuple[F64, F64]:
     """Region positions (N×``COUNT``×2) and landmarks (N×68×2) in the picture, units of the neutral IOD.
 
-    :param neutral: V×3 cm; :param coefficients: N×53; :param poses: N×6
+    :param neutral: V×3 cm
+    :param coefficients: N×53
+    :param poses: N×6
     """
     sites = sites or draw_sites()
     points = neutral[sites.rows] + (coefficients.astype(np.float32) @ sites.exp).reshape(len(poses), -1, 3)

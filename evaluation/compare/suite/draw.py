@@ -15,7 +15,9 @@ PICTURES: Final[Mapping[str, Draw]] = {**perception.PICTURES, **cognition.PICTUR
 
 
 def main(folder: Path = FOLDER) -> int:
-    """Write every picture anew. :returns: how many"""
+    """Write every picture anew.
+
+    :returns: how many"""
     folder.mkdir(parents=True, exist_ok=True)
     for name, draw in PICTURES.items():
         (folder / f"{name}.png").write_bytes(png(draw))

@@ -5,7 +5,7 @@ import pytest
 
 from mellm.engine.export.captions import HOLD_MS, cues, to_srt, to_vtt
 from mellm.engine.results.run_reader import Marker, Run
-from tests.engine.export.made import hold_golden, record
+from tests.engine.export.made import hold_golden, record, typed
 
 
 @pytest.mark.parametrize(("name", "make"), [("talk.vtt", to_vtt), ("talk.srt", to_srt)])
@@ -47,7 +47,7 @@ def test_a_cue_is_never_empty():
     run = Run(
         None,
         {"sources": {}},
-        (record("a" * 16, (5, 5, 5)), record("b" * 16, (5, 5, 5))),
+        typed(record("a" * 16, (5, 5, 5)), record("b" * 16, (5, 5, 5))),
         (),
         (Marker(0, ""),),
     )

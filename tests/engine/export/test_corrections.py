@@ -12,7 +12,7 @@ from mellm.engine.export.eaf import to_eaf
 from mellm.engine.export.tables import to_csv
 from mellm.engine.results.run_reader import Marker, Run, read_run
 from mellm.stream.errors import RunError, UsageError
-from tests.engine.export.made import RECORDS, record, run_folder
+from tests.engine.export.made import RECORDS, record, run_folder, typed
 
 
 def exact(record):
@@ -43,23 +43,23 @@ def test_what_was_exported_is_read_back_exactly(made, tmp_path, suffix, make):
     )
 )
 def test_elan_keeps_intervals_of_any_frame_rate(tmp_path_factory, moments):
-    records = tuple(
-        record(f"{n:016x}", (a, a + b, a + b + c), fps=24000 / 1001) for n, (a, b, c) in enumerate(moments)
+    records = typed(
+        *(record(f"{n:016x}", (a, a + b, a + b + c), fps=24000 / 1001) for n, (a, b, c) in enumerate(moments))
     )
     path = tmp_path_factory.mktemp("eaf") / "x.eaf"
     path.write_text(to_eaf(Run(path, {"sources": {"x": {}}}, records)))
     times = [(i.onset_ms, i.offset_ms) for i in read_corrections(path)]
-    assert sorted(times) == sorted((r["onset_ms"], r["offset_ms"]) for r in records)
+    assert sorted(times) == sorted((r.onset_ms, r.offset_ms) for r in records)
 
 
-def test_a_recording_that_starts_late_is_shifted_and_read_back(made, tmp_path):
+def test_slow_motion_is_written_as_players_count_and_read_back(made, tmp_path):
     path = tmp_path / "talk.eaf"
-    path.write_text(to_eaf(made, start_ms=1400.0))
-    assert 'TIME_VALUE="969"' in path.read_text()  # 2369 ms of media time
+    path.write_text(to_eaf(made, scale=4.0))
+    assert 'TIME_VALUE="9476"' in path.read_text()  # 2369 ms of media time
     assert sorted(map(read, read_corrections(path))) == sorted(map(exact, RECORDS))
     assert read_markers(path)[0].t_ms == 3000
-    path.write_text(path.read_text().replace(">1400<", ">soon<"))
-    with pytest.raises(RunError, match="start_ms is damaged"):
+    path.write_text(path.read_text().replace(">4<", ">soon<"))
+    with pytest.raises(RunError, match="time_scale is damaged"):
         read_corrections(path)
 
 
@@ -120,7 +120,7 @@ def test_tables_of_spreadsheets_are_read(tmp_path, text):
             "</ANNOTATION></TIER></ANNOTATION_DOCUMENT>",
             "a1 of tier 'expression' has no times",
         ),
-        ("a.csv", "start,end\n1,2\n", "no column onset_ms"),
+        ("a.csv", "start,end\n1,2\n", "'start' does not say its unit"),
         ("a.csv", "", "no column onset_ms"),
         ("a.csv", "onset_ms,offset_ms\n1,soon\n", "line 2: 'soon'"),
         ("a.csv", "onset_ms,offset_ms\n1,inf\n", "line 2: 'inf'"),

@@ -41,10 +41,4 @@ def test_codes_that_end_an_expression_have_words():
     ],
 )
 def test_why_there_is_no_description(record, words):
-    assert reasons.undescribed(record) == words
-
-
-def test_what_is_too_large_is_not_counted():
-    assert not reasons.is_counted({"state": "abstained", "reason": "motion_large"})
-    assert reasons.is_counted({"state": "abstained", "reason": "motion_floor"})
-    assert reasons.is_counted({"state": "described", "reason": None})
+    assert reasons.undescribed(record["state"], record["reason"]) == words

@@ -172,8 +172,8 @@ def test_too_long(tmp_path):
 
 
 def test_codec_not_on_the_list(tmp_path):
-    path = make_video(tmp_path / "old.avi", codec="wmv2", pixels="yuv420p")
-    with pytest.raises(SourceUnsupported, match="wmv2"):
+    path = make_video(tmp_path / "old.avi", codec="msvideo1", pixels="rgb555le")
+    with pytest.raises(SourceUnsupported, match="msvideo1"):
         opened(path)
 
 

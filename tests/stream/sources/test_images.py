@@ -6,7 +6,7 @@ import pytest
 
 from mellm.stream.errors import SourceEmpty, SourceTooLarge, UsageError
 from mellm.stream.sources import open_source
-from mellm.stream.sources.images import natural_key
+from mellm.stream.sources.numbering import natural_key
 from tests.stream.videos import drain, jpeg, picture, pts_ms
 
 

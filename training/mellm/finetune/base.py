@@ -107,7 +107,8 @@ def require(*modules: str) -> None:
 def load_processor(folder: Path) -> ProcessorMixin:
     """Tokenizer, picture preparation and chat template.
 
-    :raises ModelCorrupt: they cannot be made of what is in the folder; :raises MissingExtra: they need a library
+    :raises ModelCorrupt: they cannot be made of what is in the folder
+    :raises MissingExtra: they need a library
     """
     from transformers import AutoProcessor
 

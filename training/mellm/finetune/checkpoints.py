@@ -31,8 +31,11 @@ WEIGHTS, OPTIMISER, PROGRESS = "weights.safetensors", "optimiser.pt", "progress.
 class Progress:
     """How far a run has come.
 
-    :param stage: index of the stage it is in; :param step: steps done in it; :param total: steps done in all
-    :param loss: running mean; :param fingerprint: of everything that must be the same to go on
+    :param stage: index of the stage it is in
+    :param step: steps done in it
+    :param total: steps done in all
+    :param loss: running mean
+    :param fingerprint: of everything that must be the same to go on
     """
 
     stage: int

@@ -86,7 +86,8 @@ def open_picture(path: Path, where: str) -> Image:
 class Encoder:
     """Records → tensors.
 
-    :param end_tokens: one of them must close what the assistant says; :param rows: of the model's embedding
+    :param end_tokens: one of them must close what the assistant says
+    :param rows: of the model's embedding
     """
 
     def __init__(
@@ -104,7 +105,8 @@ class Encoder:
     def __call__(self, record: Record) -> dict[str, torch.Tensor]:
         """Tensors of one record, among them ``labels`` (1×T).
 
-        :raises SourceCorrupt: a picture cannot be read; :raises ModelCorrupt: see :func:`pieces`
+        :raises SourceCorrupt: a picture cannot be read
+        :raises ModelCorrupt: see :func:`pieces`
         """
         return self._join(pieces(record, self.processor), record)
 

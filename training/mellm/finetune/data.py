@@ -30,7 +30,8 @@ class Record:
 
     :param where: ``file:line`` for messages to people
     :param messages: in the form chat templates take, ``content`` always a list of parts
-    :param images: absolute paths, one for each image part; :param extra: all other keys of the line
+    :param images: absolute paths, one for each image part
+    :param extra: all other keys of the line
     """
 
     id: str

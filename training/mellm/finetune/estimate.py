@@ -65,7 +65,8 @@ class Shape:
 class Load:
     """What is learnt from. All of them assumptions where no data are at hand.
 
-    :param tokens: of a conversation, pictures included; :param image_tokens: of them those of pictures
+    :param tokens: of a conversation, pictures included
+    :param image_tokens: of them those of pictures
     :param learnt: of them those that the assistant says
     """
 

@@ -36,7 +36,9 @@ _NAMED = re.compile("|".join(re.escape(name) for name in sorted(_NAMES, key=lamb
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What an answer says. :param readable: whether it says anything of what it was asked"""
+    """What an answer says.
+
+    :param readable: whether it says anything of what it was asked"""
 
     units: frozenset[int] = frozenset()
     coarse: str | None = None
@@ -63,9 +65,12 @@ class Estimate:
 class Scores:
     """Held-out results.
 
-    :param units: micro-F1 of action units, sides left aside; :param coarse: mean of the F1 of the classes that occur
-    :param abstains: share of abstentions where abstaining is right; :param withheld: where it is wrong
-    :param readable: share of answers that can be read; :param exact: share of answers equal to the reference, by task
+    :param units: micro-F1 of action units, sides left aside
+    :param coarse: mean of the F1 of the classes that occur
+    :param abstains: share of abstentions where abstaining is right
+    :param withheld: where it is wrong
+    :param readable: share of answers that can be read
+    :param exact: share of answers equal to the reference, by task
     """
 
     records: int

@@ -46,7 +46,9 @@ def write(
 ) -> None:
     """Write the model folder, whole or not at all. The model is merged in place.
 
-    :param dtype: the weights are stored in it; :param texts: further files; :param adapter: keep the adapters as they
+    :param dtype: the weights are stored in it
+    :param texts: further files
+    :param adapter: keep the adapters as they
         are as well, in the folder ``adapter``
     :raises RunError: it cannot be written; an older model at ``folder`` is still there
     """

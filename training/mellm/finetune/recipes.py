@@ -17,7 +17,8 @@ FOLDER = Path(__file__).resolve().parents[1] / "recipes"
 class Recipe:
     """A recipe.
 
-    :param origin: who published it, or that it is ours; :param reasons: why the values are what they are, and which of
+    :param origin: who published it, or that it is ours
+    :param reasons: why the values are what they are, and which of
         them the publication does not give
     :param base: the published model it was made for
     :param settings: keys of :class:`mellm.training.mellm.finetune.config.Config`

@@ -22,12 +22,13 @@ import torch
 from torch import nn
 
 from mellm.stream.errors import ModelOutputInvalid, ProviderUnavailable, RunError, UsageError
+from mellm.stream.signals import until_signal
 from mellm.training.mellm.finetune import base, checkpoints, parallel, strategies
 from mellm.training.mellm.finetune.checkpoints import Progress, Saved
 from mellm.training.mellm.finetune.collate import IGNORE, Encoder, collate
 from mellm.training.mellm.finetune.config import Config, Stage
 from mellm.training.mellm.finetune.data import Record, check_subjects, digest, read
-from mellm.training.mellm.finetune.schedule import heeding, seed_of, share_of_rate
+from mellm.training.mellm.finetune.schedule import seed_of, share_of_rate
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, ProcessorMixin
@@ -43,7 +44,10 @@ MEMORY = 0.95
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What a run learns from. :param left_out: records that were too long; :param tokens: of those that were not"""
+    """What a run learns from.
+
+    :param left_out: records that were too long
+    :param tokens: of those that were not"""
 
     train: list[Record]
     held_out: list[Record]
@@ -61,8 +65,13 @@ class Interrupted(RunError):
 class Trainer:
     """A base model, its material, and a run folder.
 
-    :raises ModelMissing: :raises ModelCorrupt: :raises UsageError: :raises MissingExtra: the base cannot be used
-    :raises SourceNotFound: :raises SourceCorrupt: :raises SourceEmpty: the data cannot be used
+    :raises ModelMissing: the base cannot be used
+    :raises ModelCorrupt: the base cannot be used
+    :raises UsageError: the base cannot be used
+    :raises MissingExtra: the base cannot be used
+    :raises SourceNotFound: the data cannot be used
+    :raises SourceCorrupt: the data cannot be used
+    :raises SourceEmpty: the data cannot be used
     """
 
     def __init__(self, config: Config, told: Told | None = None) -> None:
@@ -122,7 +131,8 @@ class Trainer:
     def fit(self, resume: bool = False) -> None:
         """Run the stages that are not done yet.
 
-        :raises RunError: the folder holds another run, or cannot be written; :raises Interrupted: by a signal
+        :raises RunError: the folder holds another run, or cannot be written
+        :raises Interrupted: by a signal
         :raises ConfigError: the checkpoint to go on from is of other settings
         """
         with self.world.together("the beginning"):
@@ -131,7 +141,7 @@ class Trainer:
         at, done = (saved.progress.stage, saved.progress.step) if saved else (0, 0)
         if saved is not None:
             parallel.give_weights(self.model, saved.weights(), self.world)
-        with heeding(self._stop):
+        with until_signal(lambda: log.info("stopping after this step"), self._stop):
             for index in range(at, len(stages)):
                 begun = saved if index == at else None
                 self._stage(index, stages[index], done if index == at else 0, begun)
