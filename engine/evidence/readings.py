@@ -39,7 +39,7 @@ JPEG: Final = 80
 """Quality of the compression, of 100."""
 
 
-class Shown(NamedTuple):
+class ChangedPair(NamedTuple):
     """Two pictures and the landmarks of the first. ``mirrored``: left and right changed places."""
 
     name: str
@@ -49,22 +49,24 @@ class Shown(NamedTuple):
     mirrored: bool = False
 
 
-def changes(pair: FacePair) -> Iterator[Shown]:
+def changes(pair: FacePair) -> Iterator[ChangedPair]:
     """The pair under each change; those of time are left out where the frame beside it is not known."""
     onset, apex, points = pair.onset_gray, pair.apex_gray, pair.landmarks
     for name, near in zip(
         ("onset one frame earlier", "onset one frame later"), pair.near_onset, strict=False
     ):
-        yield Shown(name, near, apex, points)
+        yield ChangedPair(name, near, apex, points)
     for name, near in zip(("apex one frame earlier", "apex one frame later"), pair.near_apex, strict=False):
-        yield Shown(name, onset, near, points)
+        yield ChangedPair(name, onset, near, points)
     slip = np.array([SLIP, -SLIP], np.float32) * np.float32(pair.iod)
     slipped = apply(CROP, points) + slip
-    yield Shown("another crop and light", _brighter(_cropped(onset)), _brighter(_cropped(apex)), slipped)
-    yield Shown("compressed", _compressed(onset), _compressed(apex), points)
+    yield ChangedPair(
+        "another crop and light", _brighter(_cropped(onset)), _brighter(_cropped(apex)), slipped
+    )
+    yield ChangedPair("compressed", _compressed(onset), _compressed(apex), points)
     mirror = points[MIRRORED_POINTS]
     mirror[:, 0] = np.float32(onset.shape[1] - 1) - mirror[:, 0]
-    yield Shown("mirrored", _mirror(onset), _mirror(apex), mirror, mirrored=True)
+    yield ChangedPair("mirrored", _mirror(onset), _mirror(apex), mirror, mirrored=True)
 
 
 def changed(pair: FacePair, recipe: Recipe) -> tuple[Evidence, ...]:

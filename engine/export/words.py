@@ -8,8 +8,6 @@ from mellm.engine.results.reasons import reason, undescribed
 
 __all__ = ["agreement", "coarse", "facs", "headline", "probability", "reason", "text"]
 
-__all__ = ["agreement", "coarse", "facs", "headline", "probability", "reason", "text", "undescribed", "units"]
-
 
 def facs(record: ExpressionRecord) -> str:
     """Units in FACS notation, such as ``1+2+R12``; empty where none is named."""
