@@ -91,7 +91,8 @@ class FacePair:
     :param apex_gray: as ``onset_gray``
     :param landmarks: 68×2 float32 at the onset, pixels of the pair
     :param iod: inter-ocular distance, pixels of the pair
-    :param near_onset, near_apex: the frames before and after each, by the same transform; fewer where the history ends
+    :param near_onset: the frames before and after each, by the same transform; fewer where the history ends
+    :param near_apex: as ``near_onset``
     """
 
     onset_gray: U8

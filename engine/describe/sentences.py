@@ -32,8 +32,10 @@ def sentences(
 ) -> str:
     """Put a reading into words.
 
-    :param units: at least one; :param table: regions with their motion, may be empty
-    :param readings: how often the moment was read; :param notes: sentences that follow
+    :param units: at least one
+    :param table: regions with their motion, may be empty
+    :param readings: how often the moment was read
+    :param notes: sentences that follow
     """
     clauses = [_clause(unit, readings) for unit in units]
     moved = clauses[0] if len(clauses) == 1 else f"{', '.join(clauses[:-1])} and {clauses[-1]}"

@@ -135,7 +135,8 @@ class ClipSpec:
 def clips(split: Split, kind: Kind, count: int) -> list[ClipSpec]:
     """Up to ``count`` clips of a kind.
 
-    :raises UsageError: no such kind; :raises ModelMissing: the folder of real pictures is not there
+    :raises UsageError: no such kind
+    :raises ModelMissing: the folder of real pictures is not there
     """
     if kind == "rendered":
         seeds = SPLITS[split][FIRST : FIRST + count]
@@ -204,7 +205,8 @@ def collect(
 ) -> tuple[list[SpotCase], dict[str, Any]]:
     """Run a clip through the product's chain.
 
-    :param traces: folder of landmarks of recordings; :param threshold: the spotter's own if not given
+    :param traces: folder of landmarks of recordings
+    :param threshold: the spotter's own if not given
     :returns: its spots, and facts: seconds with a face, expressions, expressions found
     """
     cv2.setNumThreads(1)
