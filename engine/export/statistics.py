@@ -123,8 +123,8 @@ def judged_rate(run: Run) -> JudgedRate:
         and any(t.known for t in times.values())
     )
     if not known:
-        return JudgedRate(len(run.expressions), 0, sum(t.face_s for t in times.values()), False)
-    said = [record.sensitivity for record in run.expressions]
+        return JudgedRate(len(counted(run.expressions)), 0, sum(t.face_s for t in times.values()), False)
+    said = [record.sensitivity for record in counted(run.expressions)]
     # at the start of a stretch nothing is known yet: such an expression counts
     found = sum(s is None or min(s) <= BAR for s in said)
     return JudgedRate(found, len(said) - found, sum(t.either_s.get(BAR, 0.0) for t in times.values()), True)
@@ -147,6 +147,11 @@ def base_rate(run: Run) -> BaseRate | None:
     part = told["judged" if rate.known else "face"]
     low, high = part["interval"]
     return BaseRate(rate, (part["per_minute"], low, high), told["people"], part["minutes"])
+
+
+def counted(records: Iterable[ExpressionRecord]) -> list[ExpressionRecord]:
+    """Records without those above the motion ceiling: what counts as found."""
+    return [r for r in records if r.is_counted]
 
 
 def emotions(records: Iterable[ExpressionRecord]) -> Counter[str]:
