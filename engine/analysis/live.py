@@ -58,7 +58,8 @@ class LiveEngine:
         self._describer = describer
         self._numbers = itertools.count()
         self._own = Watchdog() if watchdog is None else None
-        vitals = watchdog or self._own or Watchdog()
+        vitals = watchdog or self._own
+        assert vitals is not None
         self._queue = DescribeQueue(
             describer,
             self._described,
