@@ -77,9 +77,9 @@ def spotting(
     """Score spotters side by side on the same clips: F1, false alarms, moments, latency.
 
     \b
-    Test sets:        rendered50 rendered30 stills talking free
+    Test sets:        talking free stills drawn rendered50 rendered30
     More:             rates (frame rates and face widths)
-    Validation sets:  val-rendered val-stills (names that begin with val-)
+    Validation sets:  val-rendered val-stills val-drawn val-talking val-free
 
     The shipped network, --model and --before run beside a training-free baseline in a causal and a whole-video form.
     People of `talking` and `free` are judged by the networks of --folds that never saw them. Sets that are missing are
@@ -119,9 +119,7 @@ def spotting(
 def _networks(model: Path | None, before: Path | None, folds: Path | None) -> list[ModelContender]:
     """The shipped network, another one, an earlier one. Folds go with the newest: the other one if there is one."""
     if folds is not None and not any(folds.glob("fold-*.onnx")):
-        raise ModelMissing(
-            f"no fold-*.onnx in {folds}", remedy="train them with `mellm train spotter --cross-validate`"
-        )
+        raise ModelMissing(f"no fold-*.onnx in {folds}", remedy="train them with `mellm train spotter`")
     given = folds is not None
     if folds is None and any(FOLDS.glob("fold-*.onnx")):
         folds = FOLDS

@@ -22,7 +22,7 @@ from mellm.engine.types import Description, Evidence
 from mellm.stream.capture.runner import RunnerOptions, SourceRunner
 from mellm.stream.errors import DescriberTimeout, SourceNotFound
 from mellm.stream.protocol.schema import document
-from tests import REPO
+from tests import PATIENCE_S, REPO
 from tests.engine.moving import FOUND, chain, sheet, video
 
 
@@ -110,10 +110,10 @@ def test_a_file_played_live_gives_what_offline_gives(tmp_path: Path, recording: 
     runner = SourceRunner(str(recording), id="brows", options=RunnerOptions(policy="live", realtime=True))
     engine = LiveEngine([runner], lambda s: chain(s, scores=True), ScriptedDescriber(), sink)
     engine.start()
-    until = time.monotonic() + 30
+    until = time.monotonic() + PATIENCE_S
     while not engine.finished and time.monotonic() < until:
         time.sleep(0.05)
-    assert engine.drain(10)
+    assert engine.drain(PATIENCE_S)
     counts = engine.sources["brows"].counts()
     engine.stop()
     assert counts.captured == counts.analysed == 96, "nothing was dropped, or this test compares nothing"
