@@ -104,12 +104,14 @@ class Recording:
 class RunResult:
     """How a run ended.
 
+    :param larger: of the expressions, those above the motion ceiling: larger than a micro-expression
     :param failures: one error for each source that could not be analysed to its end
     :param undescribed: why expressions that were spotted in this session have no description, with counts
     """
 
     folder: Path
     expressions: int = 0
+    larger: int = 0
     undescribed: Counter[str] = field(default_factory=Counter)
     failures: list[tuple[str, MellmError]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -189,6 +191,7 @@ def steps(
             _same(recording, summary, run.path)
             watcher.source(recording.id, None, "skipped")
             result.expressions += summary["counts"]["spotted"]
+            result.larger += summary["counts"].get("larger_motions", 0)
             continue
         writer = _Writer(run, recording.id, keep_evidence, watcher)
         queue = DescribeQueue(
@@ -261,6 +264,7 @@ def _one(
     seconds = time.monotonic() - started
     stats = queue.stats()
     result.expressions += stats.submitted
+    result.larger += writer.larger
     result.undescribed.update(stats.dropped)
     summary |= {
         "source": None if info is None else asdict(info),
@@ -269,7 +273,8 @@ def _one(
         "real_time_factor": round(media.seen_ns / 1e9 / seconds, 2) if seconds > 0 else None,
         "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
         "providers": {} if chain is None else chain.providers,
-        "counts": _counts(chain, end, stats.submitted, stats.described, stats.abstained, stats.dropped),
+        "counts": _counts(chain, end, stats.submitted, stats.described, stats.abstained, stats.dropped)
+        | {"larger_motions": writer.larger},
     }
     run.finish_source(recording.id, summary)
     watcher.source(recording.id, info, summary["state"])
@@ -378,7 +383,7 @@ def _take(output: Output, number: int, queue: DescribeQueue, writer: _Writer) ->
     if not isinstance(output, Spotted):
         return number
     expression = output.expression
-    context = DescribeContext(expression.id, output.duration_ms, expression.aus)
+    context = DescribeContext(expression.id, output.duration_ms, expression.aus, score=expression.score)
     queue.submit(Job(number, expression, output.evidence, context))
     return number + 1
 
@@ -424,6 +429,7 @@ class _Writer:
         self._early: dict[int, tuple[Job, Outcome]] = {}
         self._next = 0
         self._problem: MellmError | None = None
+        self.larger = 0
 
     def events(self, found: Iterable[WireEvent]) -> None:
         """Lines of ``events.jsonl``."""
@@ -459,6 +465,7 @@ class _Writer:
         except MellmError as error:
             self._problem = self._problem or error
             return
+        self.larger += not record.is_counted
         self._watcher.expression(record)
 
     def _evidence(self, job: Job) -> str | None:

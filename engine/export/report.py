@@ -21,6 +21,7 @@ CLASSES = (
     ("positive", "positive", "+"),
     ("surprise", "surprise", "!"),
     ("none", "no class", "·"),
+    ("large", "larger than a micro-expression", "×"),
 )
 """Coarse class, its words, and the mark that tells it without colour."""
 
@@ -99,6 +100,8 @@ def _key(record: ExpressionRecord) -> str:
 
 
 def _css(record: ExpressionRecord) -> str:
+    if not record.is_counted:
+        return "large"
     named = words.coarse(record)
     return named if named in MARKS else "none"
 
@@ -141,6 +144,7 @@ def _expression(
         ),
         "text": words.text(record),
         "probabilities": " · ".join(f"{name} {value:.2f}" for name, value in scores.items()),
+        "agreement": words.agreement(record),
         "model": ("" if description is None else description.model)
         + (f" (stood in for {fallback.model}: {words.reason(fallback.reason)})" if fallback else ""),
         "onset": onset,
@@ -166,11 +170,12 @@ def _measures(quality: Mapping[str, Any]) -> str:
 
 def _tiles(run: Run) -> list[dict[str, str]]:
     total_ms = sum(runs.duration_ms(run, source) for source in run.sources)
-    count = len(run.expressions)
-    states = statistics.states(run.expressions)
-    classes = statistics.emotions(run.expressions)
-    why = statistics.why_undescribed(run.expressions)
-    tracks = {(r.source, r.track) for r in run.expressions}
+    found = statistics.counted(run.expressions)
+    count, large = len(found), len(run.expressions) - len(found)
+    states = statistics.states(found)
+    classes = statistics.emotions(found)
+    why = statistics.why_undescribed(found)
+    tracks = {(r.source, r.track) for r in found}
     followed = sum(int(s.get("counts", {}).get("tracks", 0)) for s in run.state["sources"].values())
     rest = count - states["described"]
     tiles = [
@@ -182,6 +187,7 @@ def _tiles(run: Run) -> list[dict[str, str]]:
         ("Expressions", str(count), f"{60_000 * count / total_ms:.1f} a minute" if total_ms else ""),
         ("Described", str(states["described"]), _listed(classes)),
         ("Without description", str(rest), _listed(why)),
+        *([("Larger motions", str(large), "not counted: larger than a micro-expression")] if large else []),
         ("Faces followed", str(followed), f"{len(tracks)} of them with expressions"),
     ]
     return [{"name": name, "value": value, "more": more} for name, value, more in tiles]

@@ -92,7 +92,14 @@ def base_rate(run: Run) -> BaseRate:
     }
     card = json.loads((files("mellm.detectors") / "models" / "spotter.json").read_text(encoding="utf-8"))
     known = own and used == {card["sha256"]}
-    return BaseRate(minutes, len(run.expressions), rate * minutes, low * minutes, high * minutes, known)
+    return BaseRate(
+        minutes, len(counted(run.expressions)), rate * minutes, low * minutes, high * minutes, known
+    )
+
+
+def counted(records: Iterable[ExpressionRecord]) -> list[ExpressionRecord]:
+    """Records without those above the motion ceiling: what counts as found."""
+    return [r for r in records if r.is_counted]
 
 
 def emotions(records: Iterable[ExpressionRecord]) -> Counter[str]:

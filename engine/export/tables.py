@@ -21,8 +21,26 @@ QUALITY = ("verdict", "reasons", "fps", "face_width", "blur", "yaw", "pitch", "o
 COLUMNS = (
     *("input", "source", "segment", "track", "id", "frame"),
     *("onset_ms", "apex_ms", "offset_ms", "duration_ms", "onset_frame", "apex_frame", "offset_frame"),
-    *("score", "state", "reason", "emotion", *COARSE, "action_units", *UNIT_COLUMNS, "other_units"),
-    *("text", "model", "profile", *(f"quality_{name}" for name in QUALITY), "evidence"),
+    *(
+        "score",
+        "state",
+        "reason",
+        "counted",
+        "emotion",
+        *COARSE,
+        "action_units",
+        *UNIT_COLUMNS,
+        "other_units",
+    ),
+    *(
+        "text",
+        "model",
+        "profile",
+        "readings",
+        "agreement",
+        *(f"quality_{name}" for name in QUALITY),
+        "evidence",
+    ),
 )
 
 FORMULA = re.compile(r"^[=+\-@\t\r]")
@@ -32,9 +50,10 @@ FORMULA = re.compile(r"^[=+\-@\t\r]")
 def to_csv(run: Run) -> str:
     """One row for each expression, UTF-8, comma, ``\\n``; the columns are those of :data:`COLUMNS` in every run.
 
-    ``AU01`` … hold the score with which the description names the unit, 0 where it does not name it, and nothing
-    where there is no description. Sides stand in ``action_units`` (``1+2+R12``). ``frame`` is the apex.
-    A text that a spreadsheet would take for a formula gets an apostrophe in front.
+    ``counted`` is false for motion above the ceiling, which is larger than a micro-expression. ``AU01`` … hold the
+    score with which the description names the unit, 0 where it does not name it, and nothing where there is no
+    description. Sides stand in ``action_units`` (``1+2+R12``). ``frame`` is the apex. A text that a spreadsheet would
+    take for a formula gets an apostrophe in front.
     """
     out = io.StringIO()
     writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
@@ -60,11 +79,14 @@ def _row(record: ExpressionRecord, name: str) -> dict[str, Any]:
         "input": name,
         "frame": record.apex_frame,
         "duration_ms": record.duration_ms,
+        "counted": record.is_counted,
         "emotion": words.coarse(record),
         "action_units": words.facs(record),
         "text": words.text(record),
         "model": None if description is None else description.model,
         "profile": None if description is None else description.profile,
+        "readings": None if description is None or description.agreement is None else description.readings,
+        "agreement": None if description is None else description.agreement,
         "other_units": "+".join(str(au) for au in scores if au not in UNITS),
     }
     row |= {name: None if emotion is None else emotion.scores.get(name) for name in COARSE}

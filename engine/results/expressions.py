@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeAlias, get_args
 
 from mellm.detectors.expressions import Expression, Quality, Verdict
+from mellm.engine.results.reasons import MOTION_LARGE
 from mellm.engine.types import (
     ActionUnit,
     Coarse,
@@ -96,6 +97,11 @@ class ExpressionRecord:
     def duration_ms(self) -> float:
         """From onset to offset."""
         return round(self.offset_ms - self.onset_ms, 3)
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether it counts as a micro-expression that was found: motion above the ceiling does not."""
+        return self.reason != MOTION_LARGE
 
     @property
     def text(self) -> str:
@@ -242,13 +248,17 @@ def expression_id(source: str, segment: int, track: int, onset: FrameRef, apex: 
 def description_json(description: Description) -> dict[str, Any]:
     """A describer's answer as JSON. ``latency_ms`` is the only field that differs between two equal runs.
 
-    ``fallback`` is there only when a stand-in answered: the model that was to answer and why it did not.
+    ``readings`` (how often the moment was read; beside each unit, how many of them name it) and ``agreement`` are there
+    only where it was read several times, ``fallback`` only when a stand-in answered: the model that was to answer and
+    why it did not.
     """
     emotion, fallback = description.emotion, description.fallback
     return {
         "text": description.text,
         "action_units": [
-            {"au": u.au, "side": u.side, "score": round(u.score, 4)} for u in description.action_units
+            {"au": u.au, "side": u.side, "score": round(u.score, 4)}
+            | ({} if u.readings is None else {"readings": u.readings})
+            for u in description.action_units
         ],
         "emotion": None
         if emotion is None
@@ -256,6 +266,11 @@ def description_json(description: Description) -> dict[str, Any]:
         "model": description.model,
         "profile": description.profile,
         "latency_ms": round(description.latency_ms, 1),
+        **(
+            {}
+            if description.agreement is None
+            else {"readings": description.readings, "agreement": round(description.agreement, 4)}
+        ),
         **({} if fallback is None else {"fallback": {"model": fallback.model, "reason": fallback.reason}}),
     }
 
@@ -280,7 +295,7 @@ _DIGITS: Final = {
 }
 _QUALITY: Final = frozenset({"verdict", "reasons", *_DIGITS})
 _DESCRIPTION: Final = frozenset(
-    {"text", "action_units", "emotion", "model", "profile", "latency_ms", "fallback"}
+    {"text", "action_units", "emotion", "model", "profile", "latency_ms", "fallback", "readings", "agreement"}
 )
 _EXACT: Final = frozenset({"onset_ns", "apex_ns", "offset_ns", "t_ns", "t_ms"})
 """What an event has beside the line."""
@@ -378,7 +393,12 @@ def _description(found: Json) -> Description:
     return Description(
         text=str(found.get("text") or ""),
         action_units=tuple(
-            ActionUnit(int(u["au"]), _among(u["side"], get_args(Side)), _finite(u["score"], "score"))
+            ActionUnit(
+                int(u["au"]),
+                _among(u["side"], get_args(Side)),
+                _finite(u["score"], "score"),
+                None if u.get("readings") is None else int(u["readings"]),
+            )
             for u in found.get("action_units") or ()
         ),
         emotion=None
@@ -391,5 +411,7 @@ def _description(found: Json) -> Description:
         profile=str(found.get("profile") or ""),
         prompt_version="",
         latency_ms=_finite(found.get("latency_ms", 0.0), "latency_ms"),
+        readings=int(found.get("readings", 1)),
+        agreement=None if found.get("agreement") is None else _finite(found["agreement"], "agreement"),
         fallback=None if fallback is None else Fallback(str(fallback["model"]), str(fallback["reason"])),
     )

@@ -159,3 +159,20 @@ def test_records_are_read_without_numpy() -> None:
         "sys.exit(bool({'numpy', 'cv2', 'pydantic', 'websockets'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_what_is_too_large_is_not_counted():
+    record = ExpressionRecord.of(EXPRESSION)
+    assert record.ended(Outcome("abstained", "motion_floor", None)).is_counted
+    assert not record.ended(Outcome("abstained", "motion_large", None)).is_counted
+
+
+def test_how_often_a_moment_was_read_survives_the_file():
+    units = (ActionUnit(4, "both", 0.9, 7), ActionUnit(7, "left", 0.6, 5))
+    told = replace(DESCRIPTION, action_units=units, readings=8, agreement=0.8125)
+    line = ExpressionRecord.of(EXPRESSION).ended(Outcome("described", None, told)).to_json()
+    assert line["description"]["action_units"][0] == {"au": 4, "side": "both", "score": 0.9, "readings": 7}
+    assert (line["description"]["readings"], line["description"]["agreement"]) == (8, 0.8125)
+    back = ExpressionRecord.from_json(line)
+    assert back.description.action_units == units
+    assert back.to_json() == line
