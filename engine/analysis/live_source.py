@@ -48,6 +48,8 @@ LIMIT_S: Final = 2.5
 ABANDON_S: Final = 10.0
 """A frame that takes longer is given up, and its thread with it."""
 
+LOADING_S: Final = 30.0
+
 LATENCIES_KEPT: Final = 6000
 """Two minutes of grid steps."""
 
@@ -74,6 +76,7 @@ class LiveSource:
     :param make_pipeline: a fresh chain; called again after each death
     :param sink: gets what may be late or lost; everything else goes through ``teller``
     :param on_frame: sees each frame before it is analysed, on this source's thread
+    :param on_loaded: called there when the networks have been loaded
     :ivar failure: why it has ended for good, if it was an error
     """
 
@@ -85,6 +88,7 @@ class LiveSource:
         teller: Teller,
         vitals: Vitals,
         on_frame: Callable[[Frame], None] | None = None,
+        on_loaded: Callable[[], None] = lambda: None,
     ) -> None:
         self._runner = runner
         self._make_chain = make_pipeline
@@ -92,6 +96,7 @@ class LiveSource:
         self._teller = teller
         self._vitals = vitals
         self._on_frame = on_frame
+        self._on_loaded = on_loaded
         self._worker = Worker(
             runner.id,
             self._analyse,
@@ -187,6 +192,8 @@ class LiveSource:
             self.failure = error  # somebody waits for it: it is not tried again
             logger.error("%s: %s", self._runner.id, error)
             return self._end()
+        turn.beat(LOADING_S)
+        self._on_loaded()
         turn.beat()
         with self._lock:
             self._chain = chain
