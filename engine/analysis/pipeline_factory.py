@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from mellm.detectors.analyzer import AnalyzerOptions, FaceAnalyzer
@@ -19,7 +20,7 @@ from mellm.engine.analysis.watchdog import Watchdog
 from mellm.engine.config import Settings, SourceSettings
 from mellm.engine.describe import create
 from mellm.engine.describe.base import Describer, Recipe
-from mellm.engine.evidence import motion_map
+from mellm.engine.evidence import motion_map, readings
 from mellm.engine.types import Evidence
 from mellm.stream.capture.runner import RunnerOptions, SourceRunner
 from mellm.stream.frames import Frame
@@ -39,7 +40,7 @@ class PipelineFactory:
     recipe: Recipe = "live"
     spotter: StepModel | None = None
 
-    def make(self, source: str, *, scores: bool = False, mirrored: bool = False) -> SourcePipeline:
+    def make(self, source: str, *, mirrored: bool = False) -> SourcePipeline:
         """A fresh chain.
 
         :raises ModelMissing: the face models were not pulled, or there is no such spotter
@@ -55,7 +56,6 @@ class PipelineFactory:
             analyzer,
             lambda: Spotter(model, options),
             evidence_builder(self.recipe),
-            scores=scores,
             mirrored=mirrored,
             providers={**analyzer.providers, "spotter": _provider(model)},
         )
@@ -110,7 +110,8 @@ def evidence_builder(recipe: Recipe) -> Callable[[FacePair], Evidence]:
     """Onset–apex pair → evidence by one recipe."""
 
     def build(pair: FacePair) -> Evidence:
-        return motion_map.build(pair.onset_gray, pair.apex_gray, pair.landmarks, recipe)
+        made = motion_map.build(pair.onset_gray, pair.apex_gray, pair.landmarks, recipe)
+        return replace(made, again=partial(readings.changed, pair, recipe))
 
     return build
 
@@ -124,6 +125,7 @@ def live_engine(
     watchdog: Watchdog | None = None,
     on_frame: Callable[[Frame], None] | None = None,
     inlets: Mapping[str, PushInlet] | None = None,
+    on_loaded: Callable[[], None] = lambda: None,
 ) -> LiveEngine:
     """A live engine for these sources, not started.
 
@@ -132,6 +134,7 @@ def live_engine(
     :param watchdog: is told that sources go on
     :param on_frame: sees each frame, see :class:`mellm.engine.analysis.live.LiveEngine`
     :param inlets: where clients' pictures arrive, for sources whose address is ``push:``
+    :param on_loaded: called on a source's thread when its networks have been loaded
     """
     describer = describer_of(settings)
     factory = PipelineFactory(settings, describer.recipe)
@@ -157,7 +160,7 @@ def live_engine(
     chosen = settings.describer
     return LiveEngine(
         runners,
-        lambda source: factory.make(source, scores=True, mirrored=source in mirrored),
+        lambda source: factory.make(source, mirrored=source in mirrored),
         describer,
         sink,
         capacity=chosen.capacity,
@@ -166,4 +169,5 @@ def live_engine(
         spool=spool,
         watchdog=watchdog,
         on_frame=on_frame,
+        on_loaded=on_loaded,
     )

@@ -36,7 +36,7 @@ from mellm.engine.server import tokens, tracing
 from mellm.engine.server.catalog import Catalog
 from mellm.engine.server.options import ServerOptions
 from mellm.engine.server.previews import Previews
-from mellm.engine.server.process import systemd
+from mellm.engine.server.process import heap, systemd
 from mellm.engine.server.process.loop import limit_accept_errors
 from mellm.engine.server.process.state_log import StateLog
 from mellm.engine.server.server import Server, serve
@@ -160,7 +160,9 @@ class App:
     async def _start(self, stack: AsyncExitStack) -> None:
         settings, options = self.settings, self.options
         watchdog = stack.enter_context(Watchdog(on_alive=systemd.alive))
-        journal = stack.enter_context(Journal(journal_path(settings), retention=retention(settings)))
+        journal = stack.enter_context(
+            Journal(journal_path(settings), retention=retention(settings), vitals=watchdog)
+        )
         audited = audit_path(settings)
         audit: Audit = log_audit
         if audited is not None:
@@ -196,6 +198,7 @@ class App:
             watchdog=watchdog,
             on_frame=previews,
             inlets=inlets,
+            on_loaded=heap.set_aside,
         )
         made = facts(settings)
         audit("analysis.configured", {**made, "withheld": sorted(withheld)})
