@@ -125,7 +125,9 @@ def analysis(
 
     :param describer: an own one, closed by its owner; by default the one that the settings name
     :param consent: reference by which the run can be found and erased
-    :raises UsageError: :raises RunError: :raises ModelError: see :func:`analyze`
+    :raises UsageError: see :func:`analyze`
+    :raises RunError: see :func:`analyze`
+    :raises ModelError: see :func:`analyze`
     """
     opening = options or SourceOptions()
     own = describer if describer is not None else describer_of(settings)
