@@ -81,11 +81,8 @@ class TestAnalyze:
         second = list(mellm.analyze(str(recording), describer=again, **more))
         assert [x.to_json() for x in second] == [x.to_json() for x in first]
         assert not again.calls
-        assert {path.name for path in out.iterdir()} == {
-            "run.json",
-            "events.jsonl",
-            "expressions.jsonl",
-            "evidence",
+        assert {"run.json", "events.jsonl", "expressions.jsonl", "evidence"} <= {
+            p.name for p in out.iterdir()
         }
 
     def test_a_broken_source_is_raised_after_the_results_of_the_others(self, recording: Path) -> None:
