@@ -137,23 +137,6 @@ def choose(device: str, available: Sequence[str]) -> tuple[str, ...]:
     return tuple(p for p in _PROVIDERS[device] if p in available)
 
 
-def parity(path: Path, device: str, seed: int = 0) -> float:
-    """Largest difference between a device's answers and the CPU's for one random picture.
-
-    Relative to the largest magnitude of each output, so that pixels and probabilities compare.
-
-    :raises ProviderUnavailable: the device is not there
-    """
-    random = np.random.default_rng(seed)
-    other, cpu = session(path, device), session(path, "cpu")
-    shapes = cpu.shapes()
-    inputs = {
-        name: random.random(shape, np.float32) for name, shape in shapes.items() if name.startswith("input")
-    }
-    pairs = zip(other.run(inputs), cpu.run(inputs), strict=True)
-    return max(float(np.abs(a - b).max() / max(1.0, float(np.abs(b).max()))) for a, b in pairs)
-
-
 def _load(runtime: Any, path: Path, providers: Sequence[str], threads: int) -> Session:
     options = runtime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = threads

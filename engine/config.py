@@ -5,34 +5,26 @@ Order of precedence: flags over environment (``MELLM_<SECTION>_<KEY>``) over fil
 
 from __future__ import annotations
 
-import difflib
 import os
-import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import (
     AwareDatetime,
-    BaseModel,
-    ConfigDict,
     Field,
     ValidationError,
     field_validator,
     model_validator,
 )
 
-from mellm.engine.governance.consent import reference
+from mellm.engine.governance.purpose import reference
+from mellm.engine.sections import Section, explain, read_toml
 from mellm.stream.errors import ConfigError
 from mellm.stream.protocol.access import Scope
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class DescriberSettings(_Section):
+class DescriberSettings(Section):
     """Who puts evidence into words, and how long that may take."""
 
     kind: Literal["nano", "rules", "openai", "scripted"] = "nano"
@@ -47,7 +39,7 @@ class DescriberSettings(_Section):
     fallback: Literal["none", "nano", "rules"] = "none"
 
 
-class SpottingSettings(_Section):
+class SpottingSettings(Section):
     """Overrides of the spotter's own defaults; ``None`` keeps what the shipped model card says."""
 
     threshold: float | None = Field(default=None, gt=0, lt=1)
@@ -55,14 +47,14 @@ class SpottingSettings(_Section):
     merge_gap_ms: float | None = Field(default=None, ge=0, le=1000)
 
 
-class FaceSettings(_Section):
+class FaceSettings(Section):
     """How many faces are followed, and on which device networks run."""
 
     max_faces: int = Field(default=4, ge=1, le=16)
     device: Literal["auto", "cpu", "cuda", "tensorrt"] = "auto"
 
 
-class ServerSettings(_Section):
+class ServerSettings(Section):
     """Where clients connect."""
 
     host: str = "127.0.0.1"
@@ -79,7 +71,7 @@ class ServerSettings(_Section):
     evidence_days: float = Field(default=30.0, gt=0, le=36_500)
 
 
-class SourceSettings(_Section):
+class SourceSettings(Section):
     """One camera, stream or recording."""
 
     id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
@@ -98,7 +90,7 @@ class SourceSettings(_Section):
         return None if consent is None else reference(consent)
 
 
-class TokenSettings(_Section):
+class TokenSettings(Section):
     """Who may connect, and what for. The secret itself stands elsewhere."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
@@ -116,7 +108,7 @@ class TokenSettings(_Section):
         return self
 
 
-class Settings(_Section):
+class Settings(Section):
     """Everything that can be set."""
 
     purpose: str | None = None
@@ -159,7 +151,7 @@ def load(path: Path | None = None, flags: Mapping[str, Any] | None = None) -> Se
     """
     data: dict[str, Any] = {}
     if path is not None:
-        data = _read(path)
+        data = read_toml(path)
     given = {key: value for key, value in (flags or {}).items() if value is not None}
     for key, value in {**_environment(), **given}.items():
         at = data
@@ -172,20 +164,7 @@ def load(path: Path | None = None, flags: Mapping[str, Any] | None = None) -> Se
     try:
         return Settings.model_validate(data)
     except ValidationError as error:
-        raise _explain(error, path) from error
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"configuration {path} cannot be read ({error.strerror})") from error
-    if len(raw) > 1 << 20:
-        raise ConfigError(f"configuration {path} is larger than 1 MiB")
-    try:
-        return tomllib.loads(raw.decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"configuration {path} is not TOML: {error}") from error
+        raise explain(error, Settings, path) from error
 
 
 def _environment() -> dict[str, str]:
@@ -201,35 +180,4 @@ def _environment() -> dict[str, str]:
 
 
 def _is_section(annotation: object) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, _Section)
-
-
-def _explain(error: ValidationError, path: Path | None) -> ConfigError:
-    """One problem as one sentence that names the key: an unknown one first, since it often is what is missing."""
-    problems = error.errors(include_url=False)
-    first = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
-    key = ".".join(str(part) for part in first["loc"]) or "settings"
-    where = f" in {path}" if path else ""
-    if first["type"] == "extra_forbidden":
-        known = _known_keys(first["loc"])
-        near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
-        remedy = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
-        return ConfigError(f"unknown key {key!r}{where}", remedy=remedy)
-    said = re.sub(r"^Value error, ", "", first["msg"])
-    given = repr(first.get("input"))
-    return ConfigError(f"{key}{where}: {said[0].lower()}{said[1:]} (got {given[:80]})")
-
-
-_LISTS: dict[int | str, type[BaseModel]] = {"sources": SourceSettings, "tokens": TokenSettings}
-
-
-def _known_keys(loc: tuple[int | str, ...]) -> list[str]:
-    model: type[BaseModel] = Settings
-    for part in loc[:-1]:
-        if part in _LISTS:
-            model = _LISTS[part]
-        elif isinstance(part, str) and part in model.model_fields:
-            annotation = model.model_fields[part].annotation
-            assert isinstance(annotation, type)
-            model = annotation
-    return sorted(model.model_fields)
+    return isinstance(annotation, type) and issubclass(annotation, Section)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from mellm.stream.errors import UsageError
+from mellm.stream.files import write
 
 END = "<!-- end of results -->"
 
@@ -27,6 +27,4 @@ def marked(page: Path, begin: str, end: str = END) -> tuple[str, str]:
 def put(page: Path, text: str, begin: str, end: str = END) -> None:
     """Put ``text`` into the place; the page is replaced whole."""
     before, after = marked(page, begin, end)
-    part = page.with_suffix(".part")
-    part.write_text(f"{before}{begin}\n\n{text}\n{end}{after}", encoding="utf-8")
-    os.replace(part, page)
+    write(page, f"{before}{begin}\n\n{text}\n{end}{after}")

@@ -69,3 +69,18 @@ class ManualClock:
             if self.now_ns() >= deadline:
                 return event.is_set()
         return True
+
+
+def clock(milliseconds: float, decimals: int = 3, *, hours: bool = False, mark: str = ".") -> str:
+    """Media time as ``mm:ss.mmm``, or ``h:mm:ss.mmm`` after an hour.
+
+    :param decimals: of seconds
+    :param hours: show them always, with two digits, as captions want it
+    :param mark: before the decimals
+    """
+    unit = 10**decimals
+    whole, rest = divmod(round(milliseconds * unit / 1000), unit)
+    minutes, seconds = divmod(whole, 60)
+    above, minutes = divmod(minutes, 60)
+    tail = f"{minutes:02d}:{seconds:02d}" + (f"{mark}{rest:0{decimals}d}" if decimals else "")
+    return f"{above:02d}:{tail}" if hours else f"{above}:{tail}" if above else tail

@@ -7,82 +7,63 @@ picture that cannot be used · 4 models or devices · 5 the describer's endpoint
 
 from __future__ import annotations
 
-import difflib
-import importlib
 import os
 import sys
 
 import click
 
-from mellm.stream.errors import MellmError, UsageError
+from mellm.clients.cli.lazy import LazyGroup, Verb
+from mellm.stream.errors import MellmError
 
-# name → (module, one line of help): `mellm --help` must not import numpy, so verbs load when they are called
-VERBS: dict[str, tuple[str, str]] = {
-    "demo": (
-        "mellm.clients.cli.demo",
+# `mellm --help` must not import numpy, so verbs load when they are called
+VERBS = {
+    "demo": Verb(
+        "mellm.clients.cli.demo:demo",
         "Analyse the sample that ships with the project and score it against its truth.",
     ),
-    "analyze": ("mellm.clients.cli.analyze", "Analyse recordings into a run folder."),
-    "watch": ("mellm.clients.cli.watch", "Follow one source in the terminal."),
-    "serve": ("mellm.clients.cli.serve", "Follow sources and push results to WebSocket clients."),
-    "listen": ("mellm.clients.cli.listen", "Show events from a server."),
-    "export": (
-        "mellm.clients.cli.export",
-        "Write a run as CSV, JSON lines, ELAN, WebVTT, SubRip or a report.",
+    "analyze": Verb("mellm.clients.cli.analyze:analyze", "Analyse recordings into a run folder."),
+    "watch": Verb("mellm.clients.cli.watch:watch", "Follow one source in the terminal."),
+    "serve": Verb("mellm.clients.cli.serve:serve", "Follow sources and push results to WebSocket clients."),
+    "listen": Verb("mellm.clients.cli.listen:listen", "Show events from a server."),
+    "export": Verb(
+        "mellm.clients.cli.export:export", "Write a run as CSV, JSON lines, ELAN, WebVTT, SubRip or a report."
     ),
-    "annotate": (
-        "mellm.clients.cli.annotate",
+    "annotate": Verb(
+        "mellm.clients.cli.annotate:annotate",
         "Burn boxes, captions and motion maps into a copy of a recording.",
     ),
-    "replay": ("mellm.clients.cli.replay", "Print the events of a run once more, at any pace."),
-    "probe": ("mellm.clients.cli.probe", "Show what a source delivers: codec, size, rates, gaps."),
-    "describe": ("mellm.clients.cli.pair", "Describe one onset–apex pair of pictures."),
-    "flowmap": ("mellm.clients.cli.pair", "Draw the motion map of one onset–apex pair of pictures."),
-    "models": ("mellm.clients.cli.models", "Pull, list and verify the models."),
-    "dataset": ("mellm.clients.cli.dataset", "Build and check instruction data (extra `train`)."),
-    "train": ("mellm.clients.cli.train", "Train the spotter on synthetic faces (extra `train`)."),
-    "eval": ("mellm.clients.cli.evaluate", "Measure spotters against known truth (extras `train`, `eval`)."),
-    "compare": (
-        "mellm.clients.cli.compare",
-        "Put the same questions to many multimodal models, side by side (extra `eval`).",
+    "replay": Verb("mellm.clients.cli.replay:replay", "Print the events of a run once more, at any pace."),
+    "probe": Verb("mellm.clients.cli.probe:probe", "Show what a source delivers: codec, size, rates, gaps."),
+    "describe": Verb("mellm.clients.cli.pair:describe", "Describe one onset–apex pair of pictures."),
+    "flowmap": Verb(
+        "mellm.clients.cli.pair:flowmap", "Draw the motion map of one onset–apex pair of pictures."
     ),
-    "schema": ("mellm.clients.cli.schema", "Print the JSON Schema or AsyncAPI document of the protocol."),
-    "purge": ("mellm.clients.cli.purge", "Erase what was found, by source, subject, age or expression."),
-    "audit": ("mellm.clients.cli.audit", "Check the log of who did what."),
-    "bench": ("mellm.clients.cli.bench", "Measure speed and latency on this machine."),
-    "doctor": ("mellm.clients.cli.doctor", "Check this installation."),
+    "models": Verb("mellm.clients.cli.models:models", "Pull, list and verify the models."),
+    "dataset": Verb("mellm.clients.cli.groups:dataset", "Build and check instruction data (extra `train`)."),
+    "train": Verb("mellm.clients.cli.groups:train", "Train the spotter on synthetic faces (extra `train`)."),
+    "eval": Verb(
+        "mellm.clients.cli.groups:evaluate", "Measure spotters against known truth (extras `train`, `eval`)."
+    ),
+    "compare": Verb(
+        "mellm.clients.cli.compare:compare",
+        "Put the same questions to many multimodal models, side by side (extra `eval`).",
+        "eval",
+    ),
+    "schema": Verb(
+        "mellm.clients.cli.schema:schema", "Print the JSON Schema or AsyncAPI document of the protocol."
+    ),
+    "purge": Verb(
+        "mellm.clients.cli.purge:purge", "Erase what was found, by source, subject, age or expression."
+    ),
+    "audit": Verb("mellm.clients.cli.audit:audit", "Check the log of who did what."),
+    "bench": Verb("mellm.clients.cli.bench:bench", "Measure speed and latency on this machine."),
+    "doctor": Verb("mellm.clients.cli.doctor:doctor", "Check this installation."),
 }
-
-_NAMES = {"eval": "evaluate"}  # verbs that are a builtin's name in Python
-
-
-class _Verbs(click.Group):
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(VERBS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in VERBS:
-            return None
-        command = getattr(importlib.import_module(VERBS[cmd_name][0]), _NAMES.get(cmd_name, cmd_name))
-        assert isinstance(command, click.Command)
-        return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in VERBS and not args[0].startswith("-"):
-            near = difflib.get_close_matches(args[0], VERBS, 1)
-            remedy = f"did you mean {near[0]!r}?" if near else "`mellm --help` lists the verbs"
-            raise UsageError(f"unknown command {args[0]!r}", remedy=remedy)
-        return super().resolve_command(ctx, args)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, line) in VERBS.items()])
 
 
 @click.group(
-    cls=_Verbs,
+    cls=LazyGroup,
+    verbs=VERBS,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 done, 1 bug, 2 usage, 3 source, 4 models, 5 describer, 6 server or run folder, "
     "130 interrupted.",

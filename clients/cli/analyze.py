@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mellm.clients.cli.common import (
-    clock,
     counted,
     json_flag,
     make_describer,
@@ -20,11 +19,13 @@ from mellm.clients.cli.common import (
     settings_from,
     source_options,
 )
+from mellm.stream.clock import clock
 from mellm.stream.errors import DescriberError, UsageError
 
 if TYPE_CHECKING:
     from mellm.engine.analysis.offline import RunResult
     from mellm.engine.config import Settings
+    from mellm.engine.results.expressions import ExpressionRecord
     from mellm.engine.results.run_reader import Marker
     from mellm.stream.frames import SourceInfo
 
@@ -98,7 +99,9 @@ def analyze(
     for warning in result.warnings:
         click.echo(f"mellm: warning: {warning}", err=True)
     if len(result.failures) < len(paths):
-        click.echo(f"{counted(result.expressions, 'expression')}; {out}/expressions.jsonl", err=True)
+        more = f" ({counted(result.larger, 'larger motion')} not counted)" if result.larger else ""
+        found = counted(result.expressions - result.larger, "expression")
+        click.echo(f"{found}{more}; {out}/expressions.jsonl", err=True)
         if report:
             _report(out, known, no_faces=no_faces or no_evidence)
     if result.failures:
@@ -149,7 +152,7 @@ def run(
     """
     from mellm.engine.analysis import offline
     from mellm.engine.analysis.pipeline_factory import PipelineFactory
-    from mellm.engine.governance.consent import reference
+    from mellm.engine.governance.purpose import reference
     from mellm.engine.provenance import versions
     from mellm.engine.results.run_folder import RunFolder
     from mellm.stream.sources import SourceOptions
@@ -242,13 +245,13 @@ class Terminal:
             of = f" of {clock(total_ns / 1e6)}" if total_ns else ""
             self._bar.update(self._tasks[source], completed=media_ns, media=clock(media_ns / 1e6) + of)
 
-    def expression(self, record: dict[str, Any]) -> None:
+    def expression(self, record: ExpressionRecord) -> None:
         """One result. Called from a worker's thread, where no error may end the run: :meth:`advance` does."""
         if self._gone:
             return
         try:
             sys.stdout.write(
-                (json.dumps(record, ensure_ascii=False) if self._json else one_line(record)) + "\n"
+                (json.dumps(record.to_json(), ensure_ascii=False) if self._json else one_line(record)) + "\n"
             )
             sys.stdout.flush()
         except BrokenPipeError:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from mellm.clients.cli.common import clock
+from mellm.stream.clock import clock
 from mellm.stream.errors import UsageError
 
 _PATH = click.Path(path_type=Path)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from mellm.stream.clock import clock
+
 if TYPE_CHECKING:
     from mellm.engine.config import Settings
     from mellm.engine.describe import Describer
+    from mellm.engine.results.expressions import ExpressionRecord
+    from mellm.engine.types import Description, State
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -137,46 +141,48 @@ def make_describer(settings: Settings) -> Describer:
     )
 
 
-def clock(milliseconds: float) -> str:
-    """Media time as ``mm:ss.mmm``, or ``h:mm:ss.mmm`` after an hour."""
-    minutes, ms = divmod(round(milliseconds), 60_000)
-    hours, minutes = divmod(minutes, 60)
-    tail = f"{minutes:02d}:{ms // 1000:02d}.{ms % 1000:03d}"
-    return f"{hours}:{tail}" if hours else tail
-
-
 def counted(number: int, thing: str) -> str:
     """``1 expression``, ``2 expressions``."""
     return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
-def units(record: dict[str, Any]) -> str:
-    """``AU1+2 both, AU12 left`` from a record's description."""
-    found = (record.get("description") or {}).get("action_units") or []
+def units(description: Description) -> str:
+    """``AU1+2 both, AU12 left`` of a description."""
     by_side: dict[str, list[str]] = {}
-    for unit in found:
-        by_side.setdefault(unit["side"], []).append(str(unit["au"]))
+    for unit in description.action_units:
+        by_side.setdefault(unit.side, []).append(str(unit.au))
     return ", ".join(f"AU{'+'.join(numbers)} {side}" for side, numbers in by_side.items()) or "no unit"
 
 
-def one_line(record: dict[str, Any], *, source: bool = False) -> str:
+def one_line(record: ExpressionRecord, *, source: bool = False) -> str:
     """An expression for people: when, what, how sure, in words."""
-    parts = [clock(record["apex_ms"])]
+    parts = [clock(record.apex_ms)]
     if source:
-        parts.append(record["source"])
-    parts.append(f"{record['offset_ms'] - record['onset_ms']:.0f} ms")
-    if record.get("state"):
-        parts.append(spoken(record))
+        parts.append(record.source)
+    parts.append(f"{record.duration_ms:.0f} ms")
+    if record.state is not None:
+        parts.append(spoken(record.state, record.reason, record.description))
     return "  ".join(parts)
 
 
-def spoken(record: dict[str, Any]) -> str:
-    """Units, emotion and sentence of a described record; of another one, why there is none."""
-    description = record.get("description")
-    if record["state"] != "described" or not description:
-        return f"{record['state']} ({record['reason']})"
-    parts = [units(record)]
-    emotion = description["emotion"]
-    if emotion:
-        parts.append(f"{emotion['coarse']} {emotion['scores'][emotion['coarse']]:.2f}")
-    return "  ".join([*parts, description["text"]])
+def event_line(data: Mapping[str, Any], *, source: bool = False) -> str:
+    """:func:`one_line` of the data of an ``expression.*`` event, which may come from another version."""
+    from mellm.engine.results.expressions import ExpressionRecord, FieldInvalid
+
+    try:
+        return one_line(ExpressionRecord.from_json(data), source=source)
+    except FieldInvalid as error:
+        return f"{data.get('id')}: an expression that this version cannot read ({error})"
+
+
+def spoken(state: State, reason: str | None, description: Description | None) -> str:
+    """Units, emotion and sentence of what was described; of the rest, why there is none."""
+    from mellm.engine.results.reasons import undescribed
+
+    if state != "described" or description is None:
+        return undescribed(state, reason)
+    parts = [units(description)]
+    emotion = description.emotion
+    if emotion is not None:
+        parts.append(f"{emotion.coarse} {emotion.scores[emotion.coarse]:.2f}")
+    return "  ".join([*parts, description.text])

@@ -28,12 +28,6 @@ def compare(
 
     Exit code 5: an endpoint was asked no more before the end (wrong key, no such model, away); the report is there.
     """
-    from mellm.stream.errors import MissingExtra
+    from mellm.evaluation.compare import cli
 
-    try:
-        from mellm.evaluation.compare import cli
-    except ImportError as error:
-        raise MissingExtra(
-            f"mellm compare needs {error.name}", remedy="pip install 'mellm-live[eval]'"
-        ) from error
     return cli.run(file, out, only=only, dry=dry_run, send=not cached, as_json=as_json)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mellm.clients.cli.common import clock
+from mellm.stream.clock import clock
 
 if TYPE_CHECKING:
     from mellm.engine.results.run_reader import Run

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mellm.clients.cli.common import clock
+from mellm.stream.clock import clock
 
 
 class Happenings:

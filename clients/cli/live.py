@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import signal
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -61,6 +59,7 @@ def build(
     """
     from mellm.engine.analysis.live import LiveEngine
     from mellm.engine.analysis.pipeline_factory import PipelineFactory
+    from mellm.engine.server.process import heap
     from mellm.stream.capture.runner import RunnerOptions, SourceRunner
     from mellm.stream.sources import SourceOptions
 
@@ -97,6 +96,7 @@ def build(
         spool=spool,
         watchdog=watchdog,
         on_frame=on_frame,
+        on_loaded=heap.set_aside,
     )
 
 
@@ -112,21 +112,3 @@ def quietly(*names: str) -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, before, strict=True):
             logger.setLevel(level)
-
-
-@contextmanager
-def until_signal() -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set; a second signal exits at once."""
-    stop = threading.Event()
-
-    def ask(number: int, frame: object) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -142,8 +142,8 @@ def serve(
 
 def _run_server(server: ModelServer, line: ServerCommand, profile: str) -> int:
     """In the foreground: the first signal stops in order, the second at once; nothing is left either way."""
-    from mellm.clients.cli.live import until_signal
     from mellm.stream.errors import ModelError
+    from mellm.stream.signals import until_signal
 
     told = False
     with until_signal() as stop, server:

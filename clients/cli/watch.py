@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 import click
 
 from mellm.clients.cli.common import (
+    event_line,
     json_flag,
-    one_line,
     opening_flags,
     settings_flags,
     settings_from,
@@ -38,9 +39,10 @@ def watch(uri: str, fps: float | None, in_browser: bool, as_json: bool, **flags:
     source = {"id": "watch", "uri": uri, "fps": fps, **source_options(flags)}
     if in_browser:
         return _open(source, as_json, flags)
-    from mellm.clients.cli.live import build, quietly, until_signal
+    from mellm.clients.cli.live import build, quietly
     from mellm.engine.server.process.allocator import tune_malloc
     from mellm.stream.capture.runner import RunnerOptions
+    from mellm.stream.signals import until_signal
 
     tune_malloc()
     settings = settings_from(flags, {"sources": [source]}, purpose="self-use")
@@ -89,7 +91,7 @@ class Printer:
         self._happenings = Happenings()
         self._lock = threading.Lock()
 
-    def publish(self, kind: str, source: str, data: dict[str, Any], t_ns: int | None = None) -> None:
+    def publish(self, kind: str, source: str, data: Mapping[str, Any], t_ns: int | None = None) -> None:
         """See :class:`mellm.engine.analysis.live.Sink`."""
         if self._screen.enabled:
             self._screen.board.observe(kind, source, data)
@@ -97,7 +99,7 @@ class Printer:
             if kind != "score":
                 self._write(json.dumps({"type": kind, "source": source, "data": data}, ensure_ascii=False))
         elif kind.startswith("expression.") and kind != "expression.spotted":
-            self._write(one_line(data))
+            self._write(event_line(data))
         elif kind == "source.ended" and "code" in data:
             pass  # the verb ends with this very error
         elif kind.startswith(("source.", "face.")):

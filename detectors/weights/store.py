@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from mellm.stream.errors import ModelCorrupt, ModelError, ModelMissing
+from mellm.stream.files import write
 
 logger = logging.getLogger(__name__)
 
@@ -276,9 +277,9 @@ def _store(recipe: Recipe, model: bytes) -> None:
     manifest = _manifest() | {recipe.name: {"from": recipe.sha256, "sha256": sha256}}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _write(folder / NOTICE, NOTICE_TEXT.encode())
-        _write(folder / f"{recipe.name}.onnx", model)
-        _write(folder / MANIFEST, json.dumps(manifest, indent=1).encode())
+        write(folder / NOTICE, NOTICE_TEXT.encode())
+        write(folder / f"{recipe.name}.onnx", model)
+        write(folder / MANIFEST, json.dumps(manifest, indent=1).encode())
     except OSError as error:
         raise ModelError(
             f"the cache {folder} cannot be written ({error.strerror})",
@@ -304,12 +305,6 @@ def fingerprint(model: bytes, name: str) -> float:
         stripes = (np.arange(np.prod(shape)).reshape(shape) % 97 / 97).astype(np.float32)
         outputs = loaded.run({"input0": stripes})
     return float(np.mean([np.abs(output).mean() for output in outputs]))
-
-
-def _write(file: Path, data: bytes) -> None:
-    part = file.with_name(f"{file.name}.{os.getpid()}.part")
-    part.write_bytes(data)
-    part.replace(file)
 
 
 def _check(data: bytes, wanted: str, what: str) -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import time
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
@@ -15,6 +13,7 @@ from mellm.engine.describe import profiles
 from mellm.engine.describe.base import DescribeContext, Recipe
 from mellm.engine.describe.breaker import CircuitBreaker, State
 from mellm.engine.describe.parse import Parsed, clean
+from mellm.engine.describe.retry import retry_after
 from mellm.engine.types import Description, Evidence, Usage
 from mellm.stream.errors import (
     AnswerInvalid,
@@ -199,7 +198,7 @@ class OpenAIDescriber:
             return
         said = clean(raw.decode("utf-8", "replace"), 200)
         if status in (408, 429) or status >= 500:
-            pause = _seconds(response.headers.get("Retry-After"))
+            pause = retry_after(response.headers, time.time())
             raise DescriberUnavailable(
                 f"{self._where} answered {status}: {said}",
                 retry_after=pause,
@@ -237,20 +236,6 @@ class OpenAIDescriber:
             usage=Usage(_count(used.get("prompt_tokens")), _count(used.get("completion_tokens"))),
             latency_ms=latency_ms,
         )
-
-
-def _seconds(header: str | None) -> float | None:
-    """``Retry-After``: seconds or a date (RFC 9110 §10.2.3)."""
-    if not header:
-        return None
-    try:
-        seconds = float(header)
-    except ValueError:
-        try:
-            seconds = parsedate_to_datetime(header).timestamp() - time.time()
-        except ValueError:
-            return None
-    return max(0.0, seconds) if math.isfinite(seconds) else None
 
 
 def _count(value: object) -> int:

@@ -8,9 +8,12 @@ its time is not made again.
 
 from __future__ import annotations
 
+import math
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from email.utils import parsedate_to_datetime
 from typing import Final
 
 from mellm.engine.describe.base import DescribeContext, Describer
@@ -57,3 +60,50 @@ def ask(
             if pause is None or clock() + pause >= until:
                 raise
             sleep(pause)
+
+
+# -- what headers say --------------------------------------------------------------------------------------
+
+_PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|us|µs|s|m|h|d)")
+_UNIT: Final = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+
+
+def duration(header: str | None) -> float | None:
+    """Seconds of ``6m0s``, ``20ms``, ``1.5s`` or plain ``12``; ``None`` for anything else."""
+    text = (header or "").strip()
+    plain = number(text)
+    if plain is not None:
+        return max(0.0, plain)
+    parts = _PART.findall(text)
+    if not parts or "".join(n + u for n, u in parts) != text:
+        return None
+    return sum(float(n) * _UNIT[u] for n, u in parts)
+
+
+def retry_after(headers: Mapping[str, str], wall_now: float) -> float | None:
+    """Seconds of ``retry-after-ms`` or ``Retry-After``, which holds seconds or a date (RFC 9110 §10.2.3).
+
+    :param wall_now: seconds since 1970
+    """
+    ms = number(headers.get("retry-after-ms"))
+    if ms is not None:
+        return max(0.0, ms / 1e3)
+    text = (headers.get("retry-after") or "").strip()
+    if not text:
+        return None
+    seconds = duration(text)
+    if seconds is not None:
+        return seconds
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - wall_now)
+    except (ValueError, OverflowError):
+        return None
+
+
+def number(text: str | None) -> float | None:
+    """A finite number of a header; ``None`` for anything else."""
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None

@@ -9,6 +9,7 @@ from mellm.engine.export import captions, eaf
 from mellm.engine.export import tables as table
 from mellm.engine.results.run_reader import Run, time_scale
 from mellm.stream.errors import RunError, UsageError
+from mellm.stream.files import write as write_whole
 
 WHOLE = {"csv": "expressions.csv", "jsonl": "expressions.jsonl", "html": "report.html"}
 """Formats that hold a run's recordings together, with the file's name in a folder."""
@@ -70,10 +71,7 @@ def write(path: Path, text: str) -> None:
 
     :raises RunError: it cannot be written
     """
-    part = path.with_name(path.name + ".part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(text.encode("utf-8", "replace"))
-        part.replace(path)
+        write_whole(path, text)
     except OSError as error:
         raise RunError(f"{path} cannot be written ({error.strerror or error})") from error

@@ -12,14 +12,16 @@ from typing import Any, Final
 from mellm.engine.export import statistics, words
 from mellm.engine.governance.purpose import NOTICE
 from mellm.engine.results import run_reader as runs
-from mellm.engine.results.expressions import DISCLAIMER
+from mellm.engine.results.expressions import DISCLAIMER, ExpressionRecord, quality_json
 from mellm.engine.results.run_reader import Run, Span
+from mellm.stream.clock import clock
 
 CLASSES = (
     ("negative", "negative", "−"),
     ("positive", "positive", "+"),
     ("surprise", "surprise", "!"),
     ("none", "no class", "·"),
+    ("large", "larger than a micro-expression", "×"),
 )
 """Coarse class, its words, and the mark that tells it without colour."""
 
@@ -38,7 +40,7 @@ def to_html(
     run: Run,
     *,
     faces: Pictures | None = None,
-    motion_map: Callable[[Run, Mapping[str, Any]], str | None] = lambda run, record: None,
+    motion_map: Callable[[Run, ExpressionRecord], str | None] = lambda run, record: None,
     face_size: tuple[int, int] = (240, 276),
 ) -> str:
     """The page.
@@ -83,59 +85,52 @@ def to_html(
     )
 
 
-def clock(milliseconds: float, decimals: int = 3) -> str:
-    """Media time as ``mm:ss.mmm``, with hours where there are any."""
-    unit = 10**decimals
-    whole, rest = divmod(round(milliseconds * unit / 1000), unit)
-    minutes, seconds = divmod(whole, 60)
-    hours, minutes = divmod(minutes, 60)
-    tail = f"{minutes:02d}:{seconds:02d}" + (f".{rest:0{decimals}d}" if decimals else "")
-    return f"{hours}:{tail}" if hours else tail
-
-
-def _by_time(run: Run) -> list[Mapping[str, Any]]:
+def _by_time(run: Run) -> list[ExpressionRecord]:
     place = {source: n for n, source in enumerate(run.sources)}
-    return sorted(run.expressions, key=lambda r: (place.get(r["source"], 0), r["onset_ms"], r["track"]))
+    return sorted(run.expressions, key=lambda r: (place.get(r.source, 0), r.onset_ms, r.track))
 
 
 def _name(run: Run, source: str) -> str:
     return PurePath(str(run.state["sources"][source].get("path") or source)).name
 
 
-def _key(record: Mapping[str, Any]) -> str:
+def _key(record: ExpressionRecord) -> str:
     """An anchor; ids are hexadecimal, unless somebody made the run by hand."""
-    return "e-" + "".join(c if c.isascii() and c.isalnum() else "-" for c in str(record["id"]))
+    return "e-" + "".join(c if c.isascii() and c.isalnum() else "-" for c in record.id)
 
 
-def _css(record: Mapping[str, Any]) -> str:
+def _css(record: ExpressionRecord) -> str:
+    if not record.is_counted:
+        return "large"
     named = words.coarse(record)
     return named if named in MARKS else "none"
 
 
 def _expression(
     run: Run,
-    record: Mapping[str, Any],
+    record: ExpressionRecord,
     order: int,
     faces: Pictures,
-    motion_map: Callable[[Run, Mapping[str, Any]], str | None],
+    motion_map: Callable[[Run, ExpressionRecord], str | None],
 ) -> dict[str, Any]:
     share, named = words.probability(record), words.coarse(record)
-    quality = record.get("quality") or {}
-    onset, apex = faces.get(record["id"], ("", ""))
-    scores = ((record.get("description") or {}).get("emotion") or {}).get("scores") or {}
-    described = record.get("state") == "described"
-    fallback = (record.get("description") or {}).get("fallback")
+    quality = {} if record.quality is None else quality_json(record.quality)
+    onset, apex = faces.get(record.id, ("", ""))
+    scores = {} if record.emotion is None else record.emotion.scores
+    described = record.state == "described"
+    description = record.description
+    fallback = None if description is None else description.fallback
     return {
-        "id": record["id"],
+        "id": record.id,
         "key": _key(record),
         "order": order,
-        "at": clock(record["onset_ms"]),
-        "source": record["source"],
-        "track": record["track"],
-        "length": f"{record['offset_ms'] - record['onset_ms']:.0f}",
-        "score": record["score"],
-        "score_text": f"{record['score']:.2f}",
-        "share": f"{100 * min(1.0, max(0.0, record['score'])):.1f}",
+        "at": clock(record.onset_ms),
+        "source": record.source,
+        "track": record.track,
+        "length": f"{record.duration_ms:.0f}",
+        "score": record.score,
+        "score_text": f"{record.score:.2f}",
+        "share": f"{100 * min(1.0, max(0.0, record.score)):.1f}",
         "units": words.facs(record).replace("+", " + ") or ("none named" if described else "–"),
         "class": f"{named} {share:.2f}"
         if named and share is not None
@@ -149,14 +144,15 @@ def _expression(
         ),
         "text": words.text(record),
         "probabilities": " · ".join(f"{name} {value:.2f}" for name, value in scores.items()),
-        "model": (record.get("description") or {}).get("model", "")
-        + (f" (stood in for {fallback['model']}: {words.reason(fallback['reason'])})" if fallback else ""),
+        "agreement": words.agreement(record),
+        "model": ("" if description is None else description.model)
+        + (f" (stood in for {fallback.model}: {words.reason(fallback.reason)})" if fallback else ""),
         "onset": onset,
         "apex": apex,
         "map": motion_map(run, record),
-        "onset_at": clock(record["onset_ms"]),
-        "apex_at": clock(record["apex_ms"]),
-        "offset_at": clock(record["offset_ms"]),
+        "onset_at": clock(record.onset_ms),
+        "apex_at": clock(record.apex_ms),
+        "offset_at": clock(record.offset_ms),
         "measures": _measures(quality),
     }
 
@@ -174,11 +170,12 @@ def _measures(quality: Mapping[str, Any]) -> str:
 
 def _tiles(run: Run) -> list[dict[str, str]]:
     total_ms = sum(runs.duration_ms(run, source) for source in run.sources)
-    count = len(run.expressions)
-    states = statistics.states(run.expressions)
-    classes = statistics.emotions(run.expressions)
-    why = statistics.why_undescribed(run.expressions)
-    tracks = {(r["source"], r["track"]) for r in run.expressions}
+    found = statistics.counted(run.expressions)
+    count, large = len(found), len(run.expressions) - len(found)
+    states = statistics.states(found)
+    classes = statistics.emotions(found)
+    why = statistics.why_undescribed(found)
+    tracks = {(r.source, r.track) for r in found}
     followed = sum(int(s.get("counts", {}).get("tracks", 0)) for s in run.state["sources"].values())
     rest = count - states["described"]
     tiles = [
@@ -190,6 +187,7 @@ def _tiles(run: Run) -> list[dict[str, str]]:
         ("Expressions", str(count), f"{60_000 * count / total_ms:.1f} a minute" if total_ms else ""),
         ("Described", str(states["described"]), _listed(classes)),
         ("Without description", str(rest), _listed(why)),
+        *([("Larger motions", str(large), "not counted: larger than a micro-expression")] if large else []),
         ("Faces followed", str(followed), f"{len(tracks)} of them with expressions"),
     ]
     return [{"name": name, "value": value, "more": more} for name, value, more in tiles]
@@ -204,7 +202,7 @@ def _listed(counts: Mapping[str, int]) -> str:
 def _recording(run: Run, source: str, number: int) -> dict[str, Any]:
     length = max(runs.duration_ms(run, source), 1.0)
     seen = runs.faces(run)
-    tracks = sorted({*seen, *(r["track"] for r in run.expressions)})
+    tracks = sorted({*seen, *(r.track for r in run.expressions)})
     blind = sorted([*runs.gaps(run), *runs.still_pictures(run)], key=lambda s: (s.from_ms, s.to_ms))
     summary = run.state["sources"][source]
     return {
@@ -220,7 +218,7 @@ def _recording(run: Run, source: str, number: int) -> dict[str, Any]:
             {
                 "track": track,
                 "seen": [_bar(s, length) for s in seen.get(track, [])],
-                "marks": [_mark(r, length) for r in run.expressions if r["track"] == track],
+                "marks": [_mark(r, length) for r in run.expressions if r.track == track],
             }
             for track in tracks
         ],
@@ -243,17 +241,17 @@ def _recording(run: Run, source: str, number: int) -> dict[str, Any]:
     }
 
 
-def _mark(record: Mapping[str, Any], length: float) -> dict[str, str]:
-    span = Span(record["onset_ms"], record["offset_ms"], "")
+def _mark(record: ExpressionRecord, length: float) -> dict[str, str]:
+    span = Span(record.onset_ms, record.offset_ms, "")
     return _bar(span, length) | {
         "css": _css(record),
         "mark": MARKS[_css(record)],
         "href": _key(record),
-        "at": clock(record["onset_ms"]),
+        "at": clock(record.onset_ms),
         "said": words.headline(record),
-        "score": f"{record['score']:.2f}",
+        "score": f"{record.score:.2f}",
         # the lowest score that is spotted at all still has to be seen and hit
-        "height": f"{20 + 46 * min(1.0, max(0.0, record['score'])):.0f}",
+        "height": f"{20 + 46 * min(1.0, max(0.0, record.score)):.0f}",
     }
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any, Final
+from typing import Final
 
 from mellm.engine.export import words
 from mellm.engine.facs.action_units import UNITS
+from mellm.engine.results.expressions import ExpressionRecord
 from mellm.engine.results.run_reader import Run, duration_ms
 
 FALSE_PER_MINUTE: Final = (2.9, 1.1, 6.4)
@@ -53,15 +54,15 @@ class BaseRate:
     known: bool
 
 
-def unit_rows(records: Sequence[Mapping[str, Any]]) -> list[UnitRow]:
+def unit_rows(records: Sequence[ExpressionRecord]) -> list[UnitRow]:
     """Units that were named at all, most frequent first."""
-    described = sum(1 for r in records if r.get("state") == "described")
+    described = sum(1 for r in records if r.state == "described")
     sides: dict[int, Counter[str]] = {}
     scores: dict[int, list[float]] = {}
     for record in records:
-        for unit in words.units(record):
-            sides.setdefault(unit["au"], Counter())[unit["side"]] += 1
-            scores.setdefault(unit["au"], []).append(unit["score"])
+        for unit in record.action_units:
+            sides.setdefault(unit.au, Counter())[unit.side] += 1
+            scores.setdefault(unit.au, []).append(unit.score)
     rows = []
     for au, count in ((au, len(s)) for au, s in scores.items()):
         by_side = sides[au]
@@ -91,19 +92,26 @@ def base_rate(run: Run) -> BaseRate:
     }
     card = json.loads((files("mellm.detectors") / "models" / "spotter.json").read_text(encoding="utf-8"))
     known = own and used == {card["sha256"]}
-    return BaseRate(minutes, len(run.expressions), rate * minutes, low * minutes, high * minutes, known)
+    return BaseRate(
+        minutes, len(counted(run.expressions)), rate * minutes, low * minutes, high * minutes, known
+    )
 
 
-def emotions(records: Iterable[Mapping[str, Any]]) -> Counter[str]:
+def counted(records: Iterable[ExpressionRecord]) -> list[ExpressionRecord]:
+    """Records without those above the motion ceiling: what counts as found."""
+    return [r for r in records if r.is_counted]
+
+
+def emotions(records: Iterable[ExpressionRecord]) -> Counter[str]:
     """Coarse class → count, over records whose description gives one."""
     return Counter(c for c in map(words.coarse, records) if c is not None)
 
 
-def states(records: Iterable[Mapping[str, Any]]) -> Counter[str]:
+def states(records: Iterable[ExpressionRecord]) -> Counter[str]:
     """Terminal state → count."""
-    return Counter(str(r.get("state")) for r in records)
+    return Counter(str(r.state) for r in records)
 
 
-def why_undescribed(records: Iterable[Mapping[str, Any]]) -> Counter[str]:
+def why_undescribed(records: Iterable[ExpressionRecord]) -> Counter[str]:
     """Reason in words → count, over records without a description."""
-    return Counter(words.reason(r.get("reason")) for r in records if r.get("state") != "described")
+    return Counter(words.reason(r.reason) for r in records if r.state != "described")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from mellm.engine.governance.purpose import PROHIBITED, Declaration, Purpose
+from mellm.engine.governance.purpose import PROHIBITED, Declaration, Purpose, reference
 from mellm.stream.errors import ConsentMissing, ConsentWithdrawn, UsageError
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 NEEDED_FOR: Final = frozenset({Purpose.RESEARCH, Purpose.CLINICAL}) | PROHIBITED
 """Purposes under which somebody else than the operator is before the camera."""
 
-MAX_CHARS: Final = 200
 _PREFIX: Final = "withdrawn:"
 
 
@@ -37,17 +36,6 @@ def required(declaration: Declaration, chosen: bool | None = None) -> bool:
             remedy="give each source its consent reference; recordings of yourself are the purpose self-use",
         )
     return needed if chosen is None else chosen
-
-
-def reference(text: str) -> str:
-    """A consent reference as it is kept.
-
-    :raises ValueError: if it is none
-    """
-    text = text.strip()
-    if not 0 < len(text) <= MAX_CHARS or not text.isprintable():
-        raise ValueError(f"a consent reference has 1 to {MAX_CHARS} printable characters")
-    return text
 
 
 def withheld(

@@ -30,6 +30,9 @@ class Purpose(enum.StrEnum):
     RECRUITMENT = "recruitment"
 
 
+MAX_REFERENCE: Final = 200
+"""Characters of a consent reference."""
+
 PROHIBITED: Final = frozenset({Purpose.WORKPLACE, Purpose.EDUCATION, Purpose.RECRUITMENT})
 
 NOTICE: Final = (
@@ -98,3 +101,14 @@ quick and thread-safe; facts hold no token and no picture."""
 def log_audit(action: str, facts: Mapping[str, Any]) -> None:
     """The default audit hook: one line in the log ``mellm.engine.governance.purpose``."""
     logger.info("audit %s %s", action, " ".join(f"{key}={value}" for key, value in facts.items()))
+
+
+def reference(text: str) -> str:
+    """A consent reference as it is kept.
+
+    :raises ValueError: if it is none
+    """
+    text = text.strip()
+    if not 0 < len(text) <= MAX_REFERENCE or not text.isprintable():
+        raise ValueError(f"a consent reference has 1 to {MAX_REFERENCE} printable characters")
+    return text

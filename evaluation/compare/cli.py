@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -19,6 +18,8 @@ from mellm.evaluation.compare import comparison, config, dry_run, history, recor
 from mellm.evaluation.compare.cache import Cache
 from mellm.evaluation.compare.runner import Asked, Runner
 from mellm.evaluation.compare.types import Answer, Contestant, Measures, RunResult, Task
+from mellm.evaluation.metrics.table import Table
+from mellm.stream.signals import until_signal
 
 ANSWERS: Final = "answers.sqlite"
 """The cache, in the folder of the report."""
@@ -116,20 +117,13 @@ async def _run(runner: Runner) -> Asked:
     loop = asyncio.get_running_loop()
 
     def interrupted() -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
         click.echo(
             "mellm: stopping; what was answered is kept and scored (Ctrl-C again: leave at once)", err=True
         )
         runner.interrupt()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, interrupted)
-    try:
+    with until_signal(lambda: loop.call_soon_threadsafe(interrupted)):
         return await runner.run()
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
 
 
 def _all(asked: Asked) -> Iterator[Answer]:
@@ -186,26 +180,14 @@ HEADS: Final = (
 
 
 def _tell(results: RunResult, files: Sequence[Path]) -> None:
-    from rich.box import SIMPLE
-    from rich.console import Console
-    from rich.table import Table as Shown
-
-    shown = Shown(box=SIMPLE, padding=(0, 1, 0, 0))
-    for head in HEADS:
-        shown.add_column(head, justify="left" if head == HEADS[0] else "right", no_wrap=True)
-    for entry in results.entries:
-        shown.add_row(
-            entry.name + (f" (stopped: {entry.stopped})" if entry.stopped else ""), *_cells(entry.measures)
-        )
-    console = Console(markup=False, highlight=False)
-    console.width = max(console.width, 112)
-    console.print(shown)
-    for row in results.published:
-        console.print(f"{row.name}: published, not run", soft_wrap=True)
+    rows = [
+        (e.name + (f" (stopped: {e.stopped})" if e.stopped else ""), *_cells(e.measures))
+        for e in results.entries
+    ]
+    notes = [f"{row.name}: published, not run" for row in results.published]
     if results.previous:
-        console.print(f"{len(results.changes)} numbers changed since {results.previous}", soft_wrap=True)
-    for path in files:
-        console.print(str(path), soft_wrap=True)
+        notes.append(f"{len(results.changes)} numbers changed since {results.previous}")
+    Table("", "", HEADS, rows, [*notes, *map(str, files)], right=range(1, len(HEADS))).show()
 
 
 def _cells(m: Measures) -> Iterator[str]:

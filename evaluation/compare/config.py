@@ -5,21 +5,19 @@ Paths are taken from the folder of the file. Keys come from the environment only
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
 import httpx
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
+from mellm.engine.sections import Section, explain, read_toml
 from mellm.engine.server.auth import is_loopback
 from mellm.stream.errors import ConfigError
 
-MAX_BYTES: Final = 1 << 20
 _SECRET: Final = re.compile(
     r"(api[_-]?key|key|token|secret|password|bearer|auth(orization)?|credentials?)", re.IGNORECASE
 )
@@ -29,10 +27,6 @@ _OURS: Final = frozenset(
     {"model", "messages", "stream", "n", "max_tokens", "max_completion_tokens", "temperature"}
 )
 """Keys of a request that have a place of their own in the file, or that would make its answer unreadable."""
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def _base_url(given: str) -> str:
@@ -57,7 +51,7 @@ Variable: TypeAlias = Annotated[str, Field(pattern=r"^[A-Z_][A-Z0-9_]{0,63}$")]
 # -- contestants ----------------------------------------------------------------------------------------
 
 
-class OpenAIContestant(_Section):
+class OpenAIContestant(Section):
     """A model behind an OpenAI-compatible endpoint.
 
     :ivar base_url: up to and including ``/v1`` or what stands for it
@@ -113,7 +107,7 @@ class OpenAIContestant(_Section):
         return self
 
 
-class EmbeddedContestant(_Section):
+class EmbeddedContestant(Section):
     """mellm-nano in this process. It answers questions about micro-expressions only."""
 
     kind: Literal["embedded"]
@@ -122,14 +116,14 @@ class EmbeddedContestant(_Section):
     deadline_s: float = Field(default=60.0, gt=0, le=3600)
 
 
-class RulesContestant(_Section):
+class RulesContestant(Section):
     """The rule-based describer in this process. It answers questions about micro-expressions only."""
 
     kind: Literal["rules"]
     name: Name = "rules"
 
 
-class RecordedContestant(_Section):
+class RecordedContestant(Section):
     """Answers that are there already: models whose endpoints are gone, or that were run elsewhere.
 
     :ivar path: a folder of official MME result files, or a JSONL file of answers
@@ -143,7 +137,7 @@ class RecordedContestant(_Section):
     task: str = ""
 
 
-class PublishedContestant(_Section):
+class PublishedContestant(Section):
     """Scores that somebody published; printed as such, never run.
 
     :ivar model: a row of the task's own list (``Gemini Pro``, ``GPT-4V``, ``Sphinx``); default: the name
@@ -174,7 +168,7 @@ ContestantSettings: TypeAlias = Annotated[
 # -- tasks ----------------------------------------------------------------------------------------------
 
 
-class _TaskSettings(_Section):
+class _TaskSettings(Section):
     limit: int | None = Field(default=None, ge=1)
 
 
@@ -243,7 +237,7 @@ TaskSettings: TypeAlias = Annotated[
 ]
 
 
-class Comparison(_Section):
+class Comparison(Section):
     """The whole file."""
 
     currency: str = Field(default="USD", min_length=1, max_length=8)
@@ -275,7 +269,7 @@ def load(path: Path) -> Comparison:
 
     :raises ConfigError: unreadable file, unknown key (named, with those expected), value out of range, an API key
     """
-    return parse(_read(path), path)
+    return parse(read_toml(path, "comparison"), path)
 
 
 def parse(data: dict[str, Any], path: Path) -> Comparison:
@@ -293,26 +287,18 @@ def parse(data: dict[str, Any], path: Path) -> Comparison:
     try:
         read = Comparison.model_validate(data)
     except ValidationError as error:
-        raise _explain(error, data, path) from error
+        if error.errors()[0]["loc"][-1:] == ("api_key_env",):  # what stands there may be the key itself
+            raise ConfigError(
+                f"an api_key_env in {path} is no name of an environment variable",
+                remedy="write its name in capital letters, such as MY_API_KEY; keys are never written into the file",
+            ) from None
+        raise explain(error, Comparison, path, data) from error
     return read.model_copy(
         update={
             "contestants": tuple(_placed(c, path.parent) for c in read.contestants),
             "tasks": tuple(_placed(t, path.parent) for t in read.tasks),
         }
     )
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"comparison {path} cannot be read ({error.strerror})") from error
-    if len(raw) > MAX_BYTES:
-        raise ConfigError(f"comparison {path} is larger than 1 MiB")
-    try:
-        return tomllib.loads(raw.decode("utf-8-sig"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"comparison {path} is not TOML: {error}") from error
 
 
 def _placed(section: Any, folder: Path) -> Any:
@@ -337,61 +323,3 @@ def _secrets(data: object, where: str = "") -> Iterator[str]:
 
 def _looks_secret(value: str) -> bool:
     return re.fullmatch(r"(sk-|AIza|xai-|gsk_|hf_|Bearer )\S{16,}", value.strip()) is not None
-
-
-def _explain(error: ValidationError, data: dict[str, Any], path: Path) -> ConfigError:
-    """One problem as one sentence that names the key: an unknown one first, since it often is what is missing."""
-    problems = error.errors(include_url=False)
-    first = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
-    model, key = _place(first["loc"], data)
-    where = f" in {path}"
-    if first["type"] == "extra_forbidden":
-        known = sorted(model.model_fields)
-        near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
-        guess = f"did you mean {near[0]!r}? " if near else ""
-        return ConfigError(f"unknown key {key!r}{where}", remedy=f"{guess}expected: {', '.join(known)}")
-    if first["type"].startswith("union_tag"):
-        kinds = KINDS[str(first["loc"][0])]
-        return ConfigError(f"{key}{where} needs a kind", remedy=f"kind = one of {', '.join(kinds)}")
-    if first["type"] == "missing":
-        return ConfigError(f"{key}{where} is missing")
-    said = re.sub(r"^Value error, ", "", first["msg"])
-    given = first.get("input")
-    if key.endswith("api_key_env"):
-        # what stands there may be the key itself
-        return ConfigError(
-            f"{key}{where} is no name of an environment variable",
-            remedy="write its name in capital letters, such as MY_API_KEY; keys are never written into the file",
-        )
-    shown = f" (got {given!r:.80})" if isinstance(given, str | int | float) else ""
-    return ConfigError(f"{key}{where}: {said[0].lower()}{said[1:]}{shown}")
-
-
-_CONTESTANTS: Final[dict[str, type[_Section]]] = {
-    "openai": OpenAIContestant,
-    "embedded": EmbeddedContestant,
-    "rules": RulesContestant,
-    "recorded": RecordedContestant,
-    "published": PublishedContestant,
-}
-_TASKS: Final[dict[str, type[_Section]]] = {
-    "mme": MmeTask,
-    "vqa": VqaTask,
-    "understanding": UnderstandingTask,
-    "qualitative": QualitativeTask,
-}
-KINDS: Final = {"contestants": tuple(_CONTESTANTS), "tasks": tuple(_TASKS)}
-
-
-def _place(loc: tuple[int | str, ...], data: dict[str, Any]) -> tuple[type[_Section], str]:
-    """The model that a problem is in, and its key as people find it: ``contestants[2] (gemini).modle``."""
-    if len(loc) < 2 or not isinstance(loc[1], int):
-        return Comparison, ".".join(map(str, loc)) or "the file"
-    table, number, rest = str(loc[0]), loc[1], loc[2:]
-    entry = data[table][number]
-    name = entry.get("name") if isinstance(entry, dict) else None
-    at = f"{table}[{number + 1}]" + (f" ({name})" if isinstance(name, str) else "")
-    kinds = {"contestants": _CONTESTANTS, "tasks": _TASKS}[table]
-    model = kinds.get(str(rest[0])) if rest else None
-    tail = rest[1:] if model else rest
-    return model or Comparison, ".".join([at, *(str(part) for part in tail)])

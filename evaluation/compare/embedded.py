@@ -42,22 +42,14 @@ class DescriberContestant:
 
     concurrency = 1  # one inference session; two are slower on two busy cores
     stopped: str | None = None
+    where = "this process"
 
     def __init__(self, name: str, kind: Kind, describer: Describer, *, deadline_s: float = 60.0) -> None:
         self.name = name
         self.kind: Kind = kind
+        self.model = f"{describer.name} ({describer.profile})"  # as results of this project name it
         self._describer = describer
         self._deadline_s = deadline_s
-
-    @property
-    def model(self) -> str:
-        """As results of this project name it."""
-        return f"{self._describer.name} ({self._describer.profile})"
-
-    @property
-    def where(self) -> str:
-        """It answers here."""
-        return "this process"
 
     def fingerprint(self, question: Question) -> str | None:
         """``None``: asking again is as quick as looking it up, and never stale."""

@@ -86,6 +86,8 @@ class EndpointContestant:
         self, settings: OpenAIContestant, key: str | None = None, *, time: Time | None = None
     ) -> None:
         self._settings = settings
+        self.name, self.model, self.concurrency = settings.name, settings.model, settings.concurrency
+        self.where = settings.base_url  # the file's check keeps credentials out of it
         self._time = time or Time()
         self._limiter = Limiter(settings.requests_per_minute, settings.tokens_per_minute)
         self._patience = Patience(settings.tries, settings.deadline_s)
@@ -102,26 +104,6 @@ class EndpointContestant:
             trust_env=not is_loopback(url.host),
             verify=_tls(),
         )
-
-    @property
-    def name(self) -> str:
-        """See :class:`mellm.evaluation.compare.types.Contestant`, here and below."""
-        return self._settings.name
-
-    @property
-    def model(self) -> str:
-        """The model's name at the endpoint."""
-        return self._settings.model
-
-    @property
-    def where(self) -> str:
-        """The base URL; the file's check keeps credentials out of it."""
-        return self._settings.base_url
-
-    @property
-    def concurrency(self) -> int:
-        """As the file says."""
-        return self._settings.concurrency
 
     @property
     def stopped(self) -> str | None:

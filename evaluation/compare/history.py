@@ -10,7 +10,6 @@ import hashlib
 import json
 import logging
 import math
-import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any, Final
 
 from mellm.evaluation.compare.types import Answers, Change, Measures, RunResult, Table, TaskResult
 from mellm.stream.errors import RunError
+from mellm.stream.files import append_line, json_lines
 
 logger = logging.getLogger(__name__)
 
@@ -93,20 +93,17 @@ def read(folder: Path) -> tuple[Record, ...]:
     :raises RunError: the file is there and cannot be read
     """
     path = folder / NAME
+    found: list[Record] = []
     try:
-        text = path.read_text("utf-8", errors="replace")
-    except FileNotFoundError:
-        return ()
+        for data, end in json_lines(path):
+            try:
+                found += _records(data)
+            except (ValueError, KeyError, TypeError, AttributeError):
+                logger.warning(
+                    "%s: the line that ends at byte %d is no record of a run: passed over", path, end
+                )
     except OSError as error:
         raise RunError(f"{path} cannot be read ({error.strerror})") from error
-    found: list[Record] = []
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            found += _records(json.loads(line))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            logger.warning("%s, line %d is no record of a run: passed over", path, number)
     return tuple(found)
 
 
@@ -150,21 +147,10 @@ def append(folder: Path, results: RunResult) -> Path:
     path = folder / NAME
     raw = json.dumps(line, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace") + b"\n"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with path.open("ab+") as file:
-            if file.tell() and not _ends_whole(file):
-                raw = b"\n" + raw  # what a kill has cut must not swallow this line too
-            file.write(raw)
-            file.flush()
-            os.fsync(file.fileno())
+        append_line(path, raw, durable=True)
     except OSError as error:
         raise RunError(f"{path} cannot be written ({error.strerror})") from error
     return path
-
-
-def _ends_whole(file: Any) -> bool:
-    file.seek(-1, os.SEEK_END)
-    return bool(file.read(1) == b"\n")
 
 
 def _brief(measures: Measures) -> dict[str, Any]:

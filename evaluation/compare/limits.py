@@ -6,12 +6,12 @@ Times are seconds on any monotonic clock, handed in by the caller.
 from __future__ import annotations
 
 import math
-import re
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import Final
+
+from mellm.engine.describe.retry import duration, number
 
 WINDOW_S: Final = 60.0
 """Limits are per minute: of any 60 s, not of a minute by the clock."""
@@ -82,11 +82,11 @@ class Limiter:
         The reset is the time until the allowance is *whole* again, and it refills all the while: no hold on its
         account is longer than a minute.
         """
-        left = _number(headers.get("x-ratelimit-remaining-requests"))
+        left = number(headers.get("x-ratelimit-remaining-requests"))
         reset = duration(headers.get("x-ratelimit-reset-requests"))
         if left is not None and left < 1 and reset is not None:
             self.hold(now + min(reset, WINDOW_S))
-        left = _number(headers.get("x-ratelimit-remaining-tokens"))
+        left = number(headers.get("x-ratelimit-remaining-tokens"))
         reset = duration(headers.get("x-ratelimit-reset-tokens"))
         if left is not None and reset is not None:
             self._left, self._left_until = left, now + min(reset, WINDOW_S)
@@ -192,49 +192,3 @@ class Streak:
         :returns: whether it is time to give up"""
         self._length += 1
         return self._length >= self.limit
-
-
-# -- what headers say -----------------------------------------------------------------------------------
-
-_PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|us|µs|s|m|h|d)")
-_UNIT: Final = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
-
-
-def duration(header: str | None) -> float | None:
-    """Seconds of ``6m0s``, ``20ms``, ``1.5s`` or plain ``12``; ``None`` for anything else."""
-    text = (header or "").strip()
-    plain = _number(text)
-    if plain is not None:
-        return max(0.0, plain)
-    parts = _PART.findall(text)
-    if not parts or "".join(n + u for n, u in parts) != text:
-        return None
-    return sum(float(n) * _UNIT[u] for n, u in parts)
-
-
-def retry_after(headers: Mapping[str, str], wall_now: float) -> float | None:
-    """Seconds of ``retry-after-ms`` or ``Retry-After``, which holds seconds or a date (RFC 9110 §10.2.3).
-
-    :param wall_now: seconds since 1970
-    """
-    ms = _number(headers.get("retry-after-ms"))
-    if ms is not None:
-        return max(0.0, ms / 1e3)
-    text = (headers.get("retry-after") or "").strip()
-    if not text:
-        return None
-    seconds = duration(text)
-    if seconds is not None:
-        return seconds
-    try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - wall_now)
-    except (ValueError, OverflowError):
-        return None
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        value = float(text or "")
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None

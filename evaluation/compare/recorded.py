@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final, cast, get_args
 
@@ -19,6 +19,7 @@ from mellm.evaluation.compare.types import Answer, Kind, Question, State
 from mellm.evaluation.metrics import mme
 from mellm.evaluation.metrics.errors import MetricsError, RowError
 from mellm.stream.errors import RunError
+from mellm.stream.files import replacing
 
 MAX_LINE: Final = 1 << 20
 _KNOWN: Final = frozenset(
@@ -41,23 +42,9 @@ class RecordedAnswers:
     stopped: str | None = None
 
     def __init__(self, settings: RecordedContestant, find: Callable[[Question], Answer | None]) -> None:
-        self._settings = settings
-        self._find = find
-
-    @property
-    def name(self) -> str:
-        """See :class:`mellm.evaluation.compare.types.Contestant`, here and below."""
-        return self._settings.name
-
-    @property
-    def model(self) -> str:
-        """As the file says."""
-        return self._settings.model or self._settings.name
-
-    @property
-    def where(self) -> str:
-        """Name of the folder or file."""
-        return self._settings.path.name
+        self.name, self.model = settings.name, settings.model or settings.name
+        self.where = settings.path.name
+        self._task, self._find = settings.task, find
 
     def fingerprint(self, question: Question) -> str | None:
         """``None``: it is a record already."""
@@ -68,8 +55,7 @@ class RecordedAnswers:
 
     async def ask(self, question: Question) -> Answer:
         """Look it up."""
-        settings = self._settings
-        found = self._find(question) if settings.task in ("", question.task) else None
+        found = self._find(question) if self._task in ("", question.task) else None
         if found is not None:
             return replace(found, contestant=self.name, task=question.task, question=question.id, cached=True)
         return Answer(
@@ -105,27 +91,15 @@ def save(path: Path, answers: Iterable[Answer]) -> Path:
     :returns: ``path``
     :raises RunError: it cannot be written
     """
-    part = path.with_name(path.name + ".part")
     try:
-        with part.open("w", encoding="utf-8", errors="replace", newline="\n") as file:
-            for a in answers:
-                row = {
-                    "contestant": a.contestant,
-                    "task": a.task,
-                    "id": a.question,
-                    "state": a.state,
-                    "answer": a.text,
-                    "reason": a.reason,
-                    "error": a.error,
-                    "cut": a.cut,
-                    "latency_s": a.latency_s,
-                    "tokens_in": a.tokens_in,
-                    "tokens_out": a.tokens_out,
-                    "tries": a.tries,
-                    "cached": a.cached,
-                }
+        with (
+            replacing(path) as part,
+            part.open("w", encoding="utf-8", errors="replace", newline="\n") as file,
+        ):
+            for answer in answers:
+                row = asdict(answer)
+                row |= {"id": row.pop("question"), "answer": row.pop("text")}
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
-        part.replace(path)
     except OSError as error:
         raise RunError(f"{path} cannot be written ({error.strerror})") from error
     return path

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from mellm.engine.describe.retry import retry_after
 from mellm.engine.describe.words import clean, without_thoughts
-from mellm.evaluation.compare.limits import Fault, retry_after
+from mellm.evaluation.compare.limits import Fault
 
 MAX_TEXT: Final = 100_000
 """Characters of an answer that are kept."""

@@ -5,11 +5,10 @@ Published rows are marked wherever they stand. In CSV, numbers have all their di
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +17,8 @@ from mellm.evaluation.compare import page
 from mellm.evaluation.compare.layout import Grid, change_grid, measure_grid, refusal_grid, score_grid
 from mellm.evaluation.compare.samples import Shown, gather
 from mellm.evaluation.compare.types import RunResult, Table
+from mellm.evaluation.metrics.table import pipes, write_csv
+from mellm.stream import files
 from mellm.stream.errors import RunError
 
 DAGGER: Final = "†"
@@ -40,10 +41,9 @@ def write(results: RunResult, folder: Path) -> list[Path]:
     try:
         (folder / "tables").mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
-            _replace(folder / name, text)
+            files.write(folder / name, text)
         for name, grid in sheets.items():
-            with (folder / name).open("w", newline="", encoding="utf-8", errors="replace") as file:
-                csv.writer(file).writerows([grid.heads, *map(_flat_row, grid.rows)])
+            write_csv(folder / name, grid.heads, grid.rows)
     except OSError as error:
         raise RunError(f"the report cannot be written to {folder} ({error.strerror})") from error
     return [folder / name for name in (*texts, *sheets)]
@@ -149,17 +149,15 @@ def _who(results: RunResult) -> str:
 
 
 def _md_grid(grid: Grid) -> str:
-    lines = [
-        "| "
-        + " | ".join(_md(f"{head} {DAGGER}" if head in grid.published else head) for head in grid.heads)
-        + " |",
-        "|" + "|".join("---" if k in grid.words else "---:" for k in range(len(grid.heads))) + "|",
-    ]
+    heads = [_md(f"{head} {DAGGER}" if head in grid.published else head) for head in grid.heads]
+    rows = []
     for r, row in enumerate(grid.told()):
         name = f"{row[0]} {DAGGER}" if row[0] in grid.published else row[0]
-        cells = [f"**{_md(c)}**" if (r, k) in grid.best else _md(c) for k, c in enumerate((name, *row[1:]))]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "".join(f"\n\n{_md(note)}" for note in grid.notes)
+        rows.append(
+            [f"**{_md(c)}**" if (r, k) in grid.best else _md(c) for k, c in enumerate((name, *row[1:]))]
+        )
+    table = pipes(heads, rows, [k for k in range(len(heads)) if k not in grid.words])
+    return table + "".join(f"\n\n{_md(note)}" for note in grid.notes)
 
 
 def _md(text: str) -> str:
@@ -168,17 +166,6 @@ def _md(text: str) -> str:
 
 
 # -- files ------------------------------------------------------------------------------------------------
-
-
-def _flat_row(row: Iterable[Any]) -> list[Any]:
-    return ["" if cell is None or cell != cell else cell for cell in row]
-
-
-def _replace(path: Path, text: str) -> None:
-    """A reader of the old report never sees half of the new one."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8", errors="replace", newline="\n")
-    part.replace(path)
 
 
 def _file(key: str) -> str:

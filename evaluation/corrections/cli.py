@@ -8,10 +8,10 @@ from pathlib import Path
 import click
 
 from mellm.engine.export.corrections import read_corrections
-from mellm.engine.export.report import clock
 from mellm.engine.results.run_reader import read_run
 from mellm.evaluation.corrections.score import ANCHORING, CorrectionScore, score
 from mellm.evaluation.metrics.moments import NAMES
+from mellm.stream.clock import clock
 
 _PATH = click.Path(path_type=Path)
 
@@ -73,12 +73,6 @@ def _lines(scored: CorrectionScore) -> list[str]:
         lines.append(
             f"{scored.undescribed} kept expressions were coded and have no description: scored as naming nothing"
         )
-    lines += [f"removed        {clock(r['onset_ms'])}  score {r['score']:.2f}" for r in scored.removed]
+    lines += [f"removed        {clock(r.onset_ms)}  score {r.score:.2f}" for r in scored.removed]
     lines += [f"added          {clock(i.onset_ms)}" for i in scored.added]
     return lines
-
-
-def main(arguments: list[str]) -> int:
-    """Run the command; errors are the caller's to print."""
-    code = command.main(arguments, prog_name="mellm eval corrections", standalone_mode=False)
-    return code if isinstance(code, int) else 0

@@ -8,9 +8,9 @@ from typing import Any
 
 from mellm.evaluation.dataset_runs.questions import name_of
 from mellm.evaluation.dataset_runs.recognition import ALL, Recognition, Scored
-from mellm.evaluation.dataset_runs.tables import Cell, Table
 from mellm.evaluation.dataset_runs.understanding import Understanding
 from mellm.evaluation.metrics.recognition import OTHER
+from mellm.evaluation.metrics.table import Cell, Table
 from mellm.evaluation.protocols.composite import CLASSES
 
 Rows = Mapping[str, Mapping[str, Any]]
@@ -181,7 +181,9 @@ def _questions(result: Understanding) -> Table:
                 s = part.extracted
                 body.append((name, kind, s.rows, "UF1", s.uf1, "UAR", s.uar))
         if v.yes_no is not None:
-            body.append((name, "is unit X shown", v.yes_no.rows, "accuracy", v.yes_no.extracted, None, None))
+            body.append(
+                (name, "is unit X shown", v.yes_no.rows, "accuracy", v.yes_no.accuracy_extracted, None, None)
+            )
         if v.units is not None:
             u = v.units
             body.append(

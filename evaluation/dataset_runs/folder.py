@@ -11,11 +11,12 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
+from mellm.stream import files
 from mellm.stream.errors import RunError
 
 FORMAT: Final = 1
@@ -135,38 +136,22 @@ class EvalFolder:
         if not file.exists():
             return
         whole = 0
-        for number, (row, end) in enumerate(_lines(file), 1):
+
+        def wrong(number: int, problem: str) -> RunError:
+            return RunError(f"{file}, line {number}: {problem}", remedy="name another --out")
+
+        for number, (row, end) in enumerate(files.json_lines(file, wrong), 1):
             if "key" not in row or "state" not in row:
-                raise RunError(f"{file}, line {number}: no row of an evaluation", remedy="name another --out")
+                raise wrong(number, "no row of an evaluation")
             dataset = str(row.get("dataset"))
             if dataset in self.stamps and row.get("settings") != self.stamps[dataset]:
                 was, now = row.get("settings"), self.stamps[dataset]
-                raise RunError(
-                    f"{file}, line {number}: a row of other settings ({was}, not {now})",
-                    remedy="name another --out",
-                )
+                raise wrong(number, f"a row of other settings ({was}, not {now})")
             self.rows[row["key"]] = row
             whole = end
         if whole < file.stat().st_size:
             os.truncate(file, whole)  # the last line of a killed run may be cut
         self.found = len(self.rows)
-
-
-def _lines(file: Path) -> Iterator[tuple[Row, int]]:
-    """Whole lines with the place where each ends."""
-    end = 0
-    with file.open("rb") as stream:
-        for number, raw in enumerate(stream, 1):
-            if not raw.endswith(b"\n"):
-                return
-            end += len(raw)
-            try:
-                row = json.loads(raw)
-            except ValueError:
-                row = None
-            if not isinstance(row, dict):
-                raise RunError(f"{file}, line {number}: no JSON object", remedy="name another --out")
-            yield row, end
 
 
 def _compare(
@@ -201,10 +186,7 @@ def _changed(prefix: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> 
 
 
 def _write(file: Path, data: Mapping[str, Any]) -> None:
-    """In one step: a reader sees the old file or the new one."""
-    part = file.with_name(f".{file.name}.part")
-    part.write_text(json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-    part.replace(file)
+    files.write(file, json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def write_json(file: Path, data: Mapping[str, Any]) -> None:

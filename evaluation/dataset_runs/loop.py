@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
 import cv2
@@ -26,6 +25,7 @@ from mellm.stream.errors import (
     ProviderUnavailable,
     RunError,
 )
+from mellm.stream.files import append_line, json_lines
 
 logger = logging.getLogger(__name__)
 
@@ -183,19 +183,9 @@ def _patient(asker: Asker) -> spotter.Reader:
 def _keep(folder: EvalFolder, recording: Recording, levels: Mapping[str, Any]) -> None:
     record = {"key": recording.key, "settings": folder.stamps[recording.dataset], "levels": levels}
     try:
-        with (folder.path / LEVELS_FILE).open("ab") as stream:
-            if stream.tell() and _cut(folder.path / LEVELS_FILE):
-                stream.write(b"\n")
-            stream.write(encoded(record))
+        append_line(folder.path / LEVELS_FILE, encoded(record))
     except OSError as error:
         raise RunError(f"{folder.path / LEVELS_FILE} cannot be written ({error.strerror})") from error
-
-
-def _cut(file: Path) -> bool:
-    """Whether the last line was cut by a kill."""
-    with file.open("rb") as stream:
-        stream.seek(-1, 2)
-        return stream.read(1) != b"\n"
 
 
 def read_levels(folder: EvalFolder) -> dict[str, dict[str, list[list[float]]]]:
@@ -203,15 +193,9 @@ def read_levels(folder: EvalFolder) -> dict[str, dict[str, list[list[float]]]]:
 
     :raises RunError: a recording that is done has none: the file was taken away or damaged
     """
-    import json
-
     out: dict[str, dict[str, list[list[float]]]] = {}
     file = folder.path / LEVELS_FILE
-    for raw in _raw_lines(file):
-        try:
-            record = json.loads(raw)
-        except ValueError:
-            continue  # cut by a kill; the recording was analysed again
+    for record, _ in json_lines(file):  # a line that was cut is passed over: its recording was analysed again
         row = folder.rows.get(record["key"])
         if row is not None and row["settings"] == record["settings"]:
             out[record["key"]] = record["levels"]
@@ -222,9 +206,3 @@ def read_levels(folder: EvalFolder) -> dict[str, dict[str, list[list[float]]]]:
             remedy="name another --out and run again",
         )
     return out
-
-
-def _raw_lines(file: Path) -> Iterable[bytes]:
-    if not file.exists():
-        return []
-    return file.read_bytes().splitlines()

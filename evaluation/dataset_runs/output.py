@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,8 +15,8 @@ from mellm.evaluation.dataset_runs.loop import Done
 from mellm.evaluation.dataset_runs.questions import Question
 from mellm.evaluation.dataset_runs.recognition import Recognition
 from mellm.evaluation.dataset_runs.spotting_score import Spotting
-from mellm.evaluation.dataset_runs.tables import Table
 from mellm.evaluation.dataset_runs.understanding import Understanding
+from mellm.evaluation.metrics.table import Table, write_csv
 from mellm.stream.errors import RunError
 
 REPORT: Final = "report.json"
@@ -172,14 +170,6 @@ def _answers(questions: Sequence[tuple[Question, str | None]], file: Path) -> No
 
 def _csv(file: Path, heads: Sequence[str], body: Sequence[Sequence[Any]]) -> None:
     try:
-        with file.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.writer(stream)
-            writer.writerow(heads)
-            writer.writerows(body)
+        write_csv(file, heads, body)
     except OSError as error:
         raise RunError(f"{file} cannot be written ({error.strerror})") from error
-
-
-def rule_of(result: Spotting) -> dict[str, Any]:
-    """The rule as JSON data."""
-    return asdict(result.rule)

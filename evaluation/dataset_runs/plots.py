@@ -1,35 +1,18 @@
-"""Pictures of an evaluation: light ground, colours that colour-blind people tell apart (Okabe and Ito 2008)."""
+"""Pictures of an evaluation on data sets."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
+from mellm.evaluation.dataset_runs.judging import Score
 from mellm.evaluation.dataset_runs.recognition import Recognition
 from mellm.evaluation.dataset_runs.spotting_score import Spotting
 from mellm.evaluation.dataset_runs.understanding import Understanding
 from mellm.evaluation.metrics.recognition import OTHER
-from mellm.stream.errors import MissingExtra, RunError
+from mellm.evaluation.plotting import COLOURS, INK, MARKERS, save, style
 
-COLOURS: Final = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
-MARKERS: Final = "os^DvP"
-_RC: Final[dict[Any, Any]] = {
-    "axes.axisbelow": True,
-    "axes.edgecolor": "#888888",
-    "axes.grid": True,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlesize": 11,
-    "axes.titleweight": "bold",
-    "figure.facecolor": "white",
-    "font.size": 9.5,
-    "grid.color": "#DDDDDD",
-    "grid.linewidth": 0.7,
-    "legend.frameon": False,
-    "lines.linewidth": 1.8,
-    "savefig.dpi": 130,
-}
 Draw = Callable[[Any], None]
 
 
@@ -65,67 +48,38 @@ def understanding(result: Understanding, out: Path) -> list[Path]:
 
 
 def _write(todo: list[tuple[str, tuple[float, float], Draw]], out: Path) -> list[Path]:
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtra(f"plots need {error.name}", remedy="pip install 'mellm-live[eval]'") from error
     written = []
-    with matplotlib.rc_context(_RC):
+    with style() as new:
         for name, size, draw in todo:
-            figure = Figure(figsize=size, layout="constrained")
+            figure = new(figsize=size)
             draw(figure)
-            path = out / "plots" / f"{name}.png"
-            try:
-                path.parent.mkdir(exist_ok=True)
-                figure.savefig(path)
-            except OSError as error:
-                raise RunError(f"{path} cannot be written ({error.strerror})") from error
-            written.append(path)
+            written.append(save(figure, out / "plots" / f"{name}.png"))
     return written
 
 
-def _precision_recall(figure: Any, result: Spotting) -> None:
+def _micro(figure: Any, result: Spotting, at: Callable[[Score], tuple[float, float]]) -> Any:
+    """A line through the thresholds of each data set, and a ring at the one in use."""
     axes = figure.add_subplot()
     for k, (name, levels) in enumerate(result.curve.items()):
-        points = [
-            (s.spotting.recall, s.spotting.precision)
-            for s in levels.values()
-            if s.spotting.tp + s.spotting.fp
-        ]
-        style = {"color": COLOURS[k % len(COLOURS)], "marker": MARKERS[k % len(MARKERS)]}
-        axes.plot(*zip(*points, strict=True) if points else ([], []), markersize=4, label=name, **style)
-        used = result.scores[name]["micro"].spotting
-        axes.plot(
-            [used.recall], [used.precision], markersize=12, markerfacecolor="none", markeredgewidth=2, **style
-        )
-    axes.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="recall", ylabel="precision", title="Micro-expressions")
+        points = [at(s) for s in levels.values() if s.spotting.tp + s.spotting.fp]
+        look = {"color": COLOURS[k % len(COLOURS)], "marker": MARKERS[k % len(MARKERS)]}
+        axes.plot(*zip(*points, strict=True) if points else ([], []), markersize=4, label=name, **look)
+        x, y = at(result.scores[name]["micro"])
+        axes.plot([x], [y], markersize=12, markerfacecolor="none", markeredgewidth=2, **look)
+    axes.set(ylim=(0, 1.02), title="Micro-expressions")
     axes.legend(title="ring: threshold in use", loc="best")
+    return axes
+
+
+def _precision_recall(figure: Any, result: Spotting) -> None:
+    axes = _micro(figure, result, lambda s: (s.spotting.recall, s.spotting.precision))
+    axes.set(xlim=(0, 1.02), xlabel="recall", ylabel="precision")
 
 
 def _false_alarms(figure: Any, result: Spotting) -> None:
-    axes = figure.add_subplot()
-    for k, (name, levels) in enumerate(result.curve.items()):
-        style = {"color": COLOURS[k % len(COLOURS)], "marker": MARKERS[k % len(MARKERS)]}
-        axes.plot(
-            [s.false_per_minute for s in levels.values()],
-            [s.spotting.recall for s in levels.values()],
-            markersize=4,
-            label=name,
-            **style,
-        )
-        used = result.scores[name]["micro"]
-        axes.plot(
-            [used.false_per_minute],
-            [used.spotting.recall],
-            markersize=12,
-            markerfacecolor="none",
-            markeredgewidth=2,
-            **style,
-        )
-    axes.set(ylim=(0, 1.02), xlabel="false alarms in a minute", ylabel="recall", title="Micro-expressions")
+    axes = _micro(figure, result, lambda s: (s.false_per_minute, s.spotting.recall))
+    axes.set(xlabel="false alarms in a minute", ylabel="recall")
     axes.set_xlim(left=0)
-    axes.legend(title="ring: threshold in use", loc="best")
 
 
 def _moments(figure: Any, result: Spotting) -> None:
@@ -148,10 +102,10 @@ def _moments(figure: Any, result: Spotting) -> None:
             errors,
             bins=15,
             range=(-1.05 * reach, 1.05 * reach),
-            color=[COLOURS[k % 6] for k in range(len(names))],
+            color=[COLOURS[k % len(COLOURS)] for k in range(len(names))],
             label=names,
         )
-        axes.axvline(0, color="#222222", linewidth=1)
+        axes.axvline(0, color=INK, linewidth=1)
         axes.set(title=moment, xlabel="spotted - true, ms")
     panels[0].set_ylabel("matched micro-expressions")
     panels[-1].legend(loc="best")
@@ -173,7 +127,7 @@ def _confusions(figure: Any, result: Recognition) -> None:
                     str(count),
                     ha="center",
                     va="center",
-                    color="white" if shares[y][x] > 0.55 else "#222222",
+                    color="white" if shares[y][x] > 0.55 else INK,
                 )
         axes.set_xticks(range(len(columns)), columns, rotation=20, ha="right")
         axes.set_yticks(range(len(s.classes)), s.classes)
@@ -192,7 +146,7 @@ def _units(figure: Any, result: Understanding) -> None:
             [units.index(u) + (k + 0.5) * width - 0.4 for u in there],
             [score.units[u].shown.f1 for u in there],
             width,
-            color=COLOURS[k % 6],
+            color=COLOURS[k % len(COLOURS)],
             label=name,
         )
     clips = {

@@ -22,8 +22,8 @@ from mellm.engine.analysis.pipeline import SourcePipeline, Spotted
 from mellm.engine.types import Evidence
 from mellm.evaluation.dataset_runs.frames import LabelledFrames
 from mellm.evaluation.dataset_runs.recordings import Recording
-from mellm.evaluation.spotting.contenders import Replay
 from mellm.stream.frames import Frame
+from mellm.training.spotter.replay import Replay
 
 LEVELS: Final = tuple(round(0.05 * k, 2) for k in range(2, 20))
 """Thresholds that every recording is decoded at."""

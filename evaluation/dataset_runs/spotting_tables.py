@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from mellm.evaluation.dataset_runs.judging import Judged, Video, pool
 from mellm.evaluation.dataset_runs.spotting_score import ALL, Spotting
-from mellm.evaluation.dataset_runs.tables import Cell, Table
+from mellm.evaluation.metrics.table import Cell, Table
 
 MICRO_ONLY: Final = (
     "The spotter calls everything it spots a micro-expression, so it spots no macro-expression by design; under "

@@ -97,12 +97,3 @@ def _repaired(repairs: tuple[Repair, ...], everything: bool) -> None:
 def _more(count: int, indent: str = "  ") -> None:
     if count > 0:
         click.echo(f"{indent}… and {count} more (--all)")
-
-
-def main(arguments: list[str]) -> int:
-    """Called by the command line.
-
-    :raises DatasetError: unknown data set or policy, wrong folder, an annotation that cannot be read without guessing
-    """
-    code = run.main(arguments, prog_name="mellm dataset inspect", standalone_mode=False)
-    return code if isinstance(code, int) else 0

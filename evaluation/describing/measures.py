@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from mellm.engine.types import Coarse, Side
-from mellm.evaluation.spotting.stats import LEVEL, Estimate
+from mellm.evaluation.metrics.bootstrap import interval
+from mellm.evaluation.spotting.stats import Estimate
 from mellm.training.instruct import labels
 
 COMMONEST = 12
@@ -182,14 +183,8 @@ def _interval(some: Sequence[Judged], measure: Callable[[Sequence[Judged]], floa
     whole = measure(some)
     if len(groups) < 2:
         return Estimate(whole, 0.0, 1.0)
-    people, rng = list(groups.values()), np.random.default_rng(seed)
-    spread = [
-        measure([j for k in rng.integers(len(people), size=len(people)) for j in people[k]])
-        for _ in range(RESAMPLES)
-    ]
-    tail = 50 * (1 - LEVEL)
-    low, high = np.percentile(spread, [tail, 100 - tail])
-    return Estimate(whole, float(low), float(high))
+    in_order = {f"{k:06}": group for k, group in enumerate(groups.values())}
+    return Estimate(whole, *interval(in_order, measure, draws=RESAMPLES, seed=seed))
 
 
 _NAMED = re.compile(r"AU(\d{1,2})")

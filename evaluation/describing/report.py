@@ -9,6 +9,7 @@ from typing import Any
 from mellm.evaluation.describing.cases import Example
 from mellm.evaluation.describing.measures import Scores, balanced, score
 from mellm.evaluation.describing.readers import Reader
+from mellm.evaluation.metrics.table import pipes
 from mellm.evaluation.spotting.stats import Estimate
 
 BEGIN = "<!-- results: written by mellm eval describing --page -->"
@@ -27,22 +28,19 @@ def compare(examples: Sequence[Example], readers: Mapping[str, Reader]) -> dict[
 
 def table(results: Mapping[str, Mapping[str, Mapping[str, Scores]]]) -> str:
     """Markdown: one row a set and reader. The motion floor only matters where nothing is to be described."""
-    lines = [
-        "| set | reader | unit F1 | precision / recall | sides | coarse UF1 (ceiling, share) "
-        "| abstains, no expression; floor gate off | … above the floor | silent, expression "
-        "| parsed / consistent | pairs |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    heads = ("set", "reader", "unit F1", "precision / recall", "sides", "coarse UF1 (ceiling, share)")
+    heads += ("abstains, no expression; floor gate off", "… above the floor", "silent, expression")
+    heads += ("parsed / consistent", "pairs")
+    rows = []
     for name, readers in results.items():
         for reader, scores in readers.items():
             s, free = scores["gate"], scores["no gate"]
-            lines.append(
-                f"| {name} | {reader} | {_told(s.f1)} | {s.precision:.2f} / {s.recall:.2f} | {s.sides:.2f} "
-                f"| {_told(s.coarse)} ({s.ceiling:.2f}, {s.coarse_share:.0%}) "
-                f"| {_told(s.abstains)}; {free.abstains.value:.2f} | {_told(s.moving)} | {_told(s.silent)} "
-                f"| {free.parsed:.0%} / {free.consistent:.0%} | {s.expressions} + {s.negatives} |"
-            )
-    return "\n".join(lines)
+            found = (_told(s.f1), f"{s.precision:.2f} / {s.recall:.2f}", f"{s.sides:.2f}")
+            coarse = f"{_told(s.coarse)} ({s.ceiling:.2f}, {s.coarse_share:.0%})"
+            none = (f"{_told(s.abstains)}; {free.abstains.value:.2f}", _told(s.moving), _told(s.silent))
+            form = f"{free.parsed:.0%} / {free.consistent:.0%}"
+            rows.append((name, reader, *found, coarse, *none, form, f"{s.expressions} + {s.negatives}"))
+    return pipes(heads, rows)
 
 
 def _told(e: Estimate) -> str:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
-from mellm.evaluation.metrics.counts import Counts, mean
+from mellm.evaluation.metrics.counts import Counts, Plain, mean
 from mellm.evaluation.metrics.errors import MetricsError
 
 
@@ -33,7 +33,7 @@ class UnitScore:
 
 
 @dataclass(frozen=True, slots=True)
-class ActionUnitScore:
+class ActionUnitScore(Plain):
     """Scores of sets of action units.
 
     :param units: unit → score
@@ -44,6 +44,9 @@ class ActionUnitScore:
     :param foreign: predicted unit → clips, for units outside :attr:`units`: no unit's F1 sees them, the sets do
     """
 
+    TOLD: ClassVar = (
+        *("macro_f1", "binary_f1", "jaccard", "set_f1", "exact", "clips", "unparsable", "foreign", "units"),
+    )
     clips: int
     units: Mapping[int, UnitScore]
     jaccard: float
@@ -61,20 +64,6 @@ class ActionUnitScore:
     def binary_f1(self) -> float:
         """Mean over units of the F1 of shown."""
         return mean([score.shown.f1 for score in self.units.values()])
-
-    def as_dict(self) -> dict[str, Any]:
-        """As JSON data."""
-        return {
-            "macro_f1": self.macro_f1,
-            "binary_f1": self.binary_f1,
-            "jaccard": self.jaccard,
-            "set_f1": self.set_f1,
-            "exact": self.exact,
-            "clips": self.clips,
-            "unparsable": self.unparsable,
-            "foreign": {str(unit): count for unit, count in self.foreign.items()},
-            "units": {str(unit): score.as_dict() for unit, score in self.units.items()},
-        }
 
 
 def action_unit_score(

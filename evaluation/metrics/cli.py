@@ -98,9 +98,3 @@ def _plain(kind: str, result: Result) -> dict[str, Any]:
     if result.compat is not None:
         out["compat"] = [printed.as_dict() for printed in result.compat]
     return out
-
-
-def main(arguments: list[str]) -> int:
-    """Run the command; errors are the caller's to print."""
-    code = command.main(arguments, prog_name="mellm eval metrics", standalone_mode=False)
-    return code if isinstance(code, int) else 0

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mellm.evaluation.metrics.counts import Counts, harmonic, mean
+from mellm.evaluation.metrics.counts import Counts, Plain, harmonic, mean
 from mellm.evaluation.metrics.matching import Interval, iou, match
 from mellm.evaluation.metrics.recognition import recognition_score
 from mellm.evaluation.metrics.strs import Row, by_video
@@ -21,7 +21,7 @@ Sides = tuple[Sequence[Interval], Sequence[Interval]]
 
 
 @dataclass(frozen=True, slots=True)
-class Printed:
+class Printed(Plain):
     """What one scorer would print.
 
     :param scorer: program or family, by its repository
@@ -32,10 +32,6 @@ class Printed:
     scorer: str
     values: Mapping[str, float | None]
     why: str
-
-    def as_dict(self) -> dict[str, Any]:
-        """As JSON data."""
-        return {"scorer": self.scorer, "values": dict(self.values), "why": self.why}
 
 
 # --- spotting

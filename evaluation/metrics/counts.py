@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+
+class Plain:
+    """Dataclasses that become JSON data: what :attr:`TOLD` names, every field where it names nothing."""
+
+    __slots__ = ()
+    TOLD: ClassVar[tuple[str, ...]] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON data."""
+        return {name: plain(getattr(self, name)) for name in self.TOLD or [f.name for f in fields(self)]}  # type: ignore[arg-type]
+
+
+def plain(value: Any) -> Any:
+    """As JSON data: what has ``as_dict`` by that, mappings with texts as names, other sequences as lists."""
+    if hasattr(value, "as_dict"):
+        return value.as_dict()
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, tuple | list) else value
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class Counts(Plain):
     """One thing against the rest. Ratios are 0 where they are undefined, never NaN."""
 
+    TOLD: ClassVar = ("tp", "fp", "fn", "precision", "recall", "f1")
     tp: int
     fp: int
     fn: int
@@ -30,17 +51,6 @@ class Counts:
         """2·TP / (2·TP + FP + FN)."""
         whole = 2 * self.tp + self.fp + self.fn
         return 2 * self.tp / whole if whole else 0.0
-
-    def as_dict(self) -> dict[str, Any]:
-        """Counts and ratios as JSON data."""
-        return {
-            "tp": self.tp,
-            "fp": self.fp,
-            "fn": self.fn,
-            "precision": self.precision,
-            "recall": self.recall,
-            "f1": self.f1,
-        }
 
 
 def mean(values: Sequence[float]) -> float:

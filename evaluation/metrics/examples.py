@@ -19,6 +19,7 @@ from mellm.evaluation.metrics.mme import Answer, Pair, mme_score
 from mellm.evaluation.metrics.recognition import recognition_score
 from mellm.evaluation.metrics.spotting import spotting_score
 from mellm.evaluation.metrics.strs import Row, strs_score
+from mellm.evaluation.metrics.table import pipes
 from mellm.evaluation.metrics.vqa import Row as Question
 from mellm.evaluation.metrics.vqa import vqa_score
 
@@ -144,9 +145,7 @@ def markdown(example: Example) -> str:
         *example.given,
         "```",
         "",
-        f"| {' | '.join(heads)} |",
-        f"|{'---|' * len(heads)}",
-        *(f"| {' | '.join(row)} |" for row in rows),
+        pipes(heads, rows),
         "",
     ]
     return "\n".join(lines)

@@ -12,8 +12,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import ClassVar, Final, Literal
 
+from mellm.evaluation.metrics.counts import Plain
 from mellm.evaluation.metrics.errors import MetricsError, RowError
 
 PERCEPTION: Final = (
@@ -111,7 +112,7 @@ PARSERS: Final[Mapping[str, Callable[[str], Reading]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class TaskScore:
+class TaskScore(Plain):
     """One sub-task.
 
     :param images: with two questions each
@@ -120,6 +121,7 @@ class TaskScore:
     :param other: responses read as neither yes nor no
     """
 
+    TOLD: ClassVar = ("acc", "acc_plus", "score", "images", "questions", "other")
     images: int
     right: int
     both: int
@@ -140,22 +142,17 @@ class TaskScore:
         """100·acc + 100·acc+, 0 to 200; guessing gives 75."""
         return 100 * self.acc + 100 * self.acc_plus
 
-    def as_dict(self) -> dict[str, Any]:
-        """As JSON data; acc and acc_plus are shares, score is 0 to 200."""
-        return {
-            "acc": self.acc,
-            "acc_plus": self.acc_plus,
-            "score": self.score,
-            "images": self.images,
-            "questions": 2 * self.images,
-            "other": self.other,
-        }
+    @property
+    def questions(self) -> int:
+        """Two for each image."""
+        return 2 * self.images
 
 
 @dataclass(frozen=True, slots=True)
-class MmeScore:
+class MmeScore(Plain):
     """All sub-tasks under one parser. Sums go over the sub-tasks that are there; :attr:`missing` names the rest."""
 
+    TOLD: ClassVar = ("parser", "perception", "cognition", "total", "complete", "missing", "tasks")
     parser: str
     tasks: Mapping[str, TaskScore] = field(default_factory=dict)
 
@@ -163,6 +160,11 @@ class MmeScore:
     def missing(self) -> tuple[str, ...]:
         """Sub-tasks without a file: sums are then no MME score."""
         return tuple(name for name in TASKS if name not in self.tasks)
+
+    @property
+    def complete(self) -> bool:
+        """Whether no sub-task is missing."""
+        return not self.missing
 
     @property
     def perception(self) -> float:
@@ -178,18 +180,6 @@ class MmeScore:
     def total(self) -> float:
         """Perception and cognition together, at most 2800."""
         return self.perception + self.cognition
-
-    def as_dict(self) -> dict[str, Any]:
-        """As JSON data."""
-        return {
-            "parser": self.parser,
-            "perception": self.perception,
-            "cognition": self.cognition,
-            "total": self.total,
-            "complete": not self.missing,
-            "missing": list(self.missing),
-            "tasks": {name: score.as_dict() for name, score in self.tasks.items()},
-        }
 
 
 def mme_score(rows: Results | Mapping[str, Sequence[Pair]], parser: str = "official") -> MmeScore:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from mellm.evaluation.metrics.counts import mean
+from mellm.evaluation.metrics.counts import Plain, mean
 from mellm.evaluation.metrics.errors import MetricsError
 from mellm.evaluation.metrics.matching import iou
 
@@ -25,7 +25,7 @@ class Moments:
 
 
 @dataclass(frozen=True, slots=True)
-class MomentError:
+class MomentError(Plain):
     """Errors of one kind of moment, predicted minus true, in frames (or in ms after :meth:`MomentErrors.scaled`).
 
     :param count: pairs where both are known; the rest of the fields is about these, 0 where there are none
@@ -45,10 +45,6 @@ class MomentError:
     rmse: float
     median: float
     p95: float
-
-    def as_dict(self) -> dict[str, Any]:
-        """As JSON data."""
-        return {name: getattr(self, name) for name in self.__slots__}
 
 
 @dataclass(frozen=True, slots=True)

@@ -233,7 +233,7 @@ def vqa(files: Files, options: Options) -> Result:
                 out[f"{name}_uf1_{how}"] = getattr(part, how).uf1
                 out[f"{name}_uar_{how}"] = getattr(part, how).uar
         if s.yes_no:
-            out["yes_no_accuracy"] = s.yes_no.extracted
+            out["yes_no_accuracy"] = s.yes_no.accuracy_extracted
         if s.units:
             out["units_set_f1"], out["units_jaccard"] = s.units.set_f1, s.units.jaccard
         return out

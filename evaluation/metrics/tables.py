@@ -7,42 +7,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.box import SIMPLE
-from rich.console import Console
-from rich.table import Table
+
+from mellm.evaluation.metrics.table import WIDTH, Table, told
 
 if TYPE_CHECKING:
     from mellm.evaluation.metrics.compat import Printed
 
-WIDTH = 110
-"""Columns of a table: a pipe is taken to be this wide."""
-
 
 def show(title: str, heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Print one table on standard output; numbers to the right, floats with four digits."""
-    table = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
-    cells = [[told(value) for value in row] for row in rows]
-    numeric = [bool(cells) and all(_is_number(row[k]) for row in cells) for k in range(len(heads))]
-    for head, right in zip(heads, numeric, strict=True):
-        table.add_column(head, justify="right" if right else "left", overflow="fold")
-    for row in cells:
-        table.add_row(*row)
-    console = Console(highlight=False, markup=False)
-    console.width = max(console.width, WIDTH)
-    console.print(table)
-
-
-def told(value: Any) -> str:
-    """A value as people read it."""
-    if isinstance(value, float):
-        return f"{value:.4f}"
-    if isinstance(value, tuple | list) and len(value) == 2 and all(isinstance(v, float) for v in value):
-        return f"[{value[0]:.4f}, {value[1]:.4f}]"
-    return "–" if value is None else str(value)
-
-
-def _is_number(text: str) -> bool:
-    return text == "–" or text.lstrip("-[").replace(".", "", 1)[:1].isdecimal()
+    Table("", title, heads, list(rows), digits=4).show()
 
 
 def result(kind: str, values: Mapping[str, Any], ranges: Mapping[str, Any], drawn: str) -> None:
@@ -61,7 +35,7 @@ def compat(printed: Sequence[Printed]) -> None:
     if not printed:
         click.echo("no other scorer is known for this")
     for one in printed:
-        numbers = "  ".join(f"{name} {told(value)}" for name, value in one.values.items())
+        numbers = "  ".join(f"{name} {told(value, 4)}" for name, value in one.values.items())
         click.echo(f"{one.scorer}: {numbers or 'nothing'}")
         click.echo(textwrap.fill(one.why, WIDTH, initial_indent="  ", subsequent_indent="  "))
 

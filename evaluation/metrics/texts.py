@@ -12,22 +12,18 @@ from functools import cache
 from importlib import metadata
 from typing import Any, Final
 
-from mellm.evaluation.metrics.counts import mean
+from mellm.evaluation.metrics.counts import Plain, mean
 from mellm.evaluation.metrics.errors import MetricsError
 
 ROUGE: Final = ("rouge1", "rougeL")
 
 
 @dataclass(frozen=True, slots=True)
-class TextMeasure:
+class TextMeasure(Plain):
     """One number, 0 to 1, with the variant that it is."""
 
     value: float
     variant: str
-
-    def as_dict(self) -> dict[str, Any]:
-        """As JSON data."""
-        return {"value": self.value, "variant": self.variant}
 
 
 def text_measures(truth: Sequence[str], answers: Sequence[str]) -> dict[str, TextMeasure]:

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, get_args
 
 from mellm.evaluation.datasets.emotions import KNOWN
 from mellm.evaluation.metrics.action_units import ActionUnitScore, action_unit_score
-from mellm.evaluation.metrics.counts import mean
+from mellm.evaluation.metrics.counts import Plain, mean
 from mellm.evaluation.metrics.errors import MetricsError
 from mellm.evaluation.metrics.extraction import extract_label, extract_units, extract_yes_no
 from mellm.evaluation.metrics.recognition import RecognitionScore, recognition_score
@@ -42,34 +42,21 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class ByLabel:
+class ByLabel(Plain):
     """Classes by exact match (blanks and case aside) and by extraction."""
 
     exact: RecognitionScore
     extracted: RecognitionScore
 
-    def as_dict(self) -> dict[str, Any]:
-        """As JSON data."""
-        return {"exact": self.exact.as_dict(), "extracted": self.extracted.as_dict()}
-
 
 @dataclass(frozen=True, slots=True)
-class YesNo:
+class YesNo(Plain):
     """Yes/no questions. Accuracy by exact match and by extraction; ``unparsable`` answers are wrong in both."""
 
+    accuracy_exact: float
+    accuracy_extracted: float
     rows: int
-    exact: float
-    extracted: float
     unparsable: int
-
-    def as_dict(self) -> dict[str, Any]:
-        """As JSON data."""
-        return {
-            "accuracy_exact": self.exact,
-            "accuracy_extracted": self.extracted,
-            "rows": self.rows,
-            "unparsable": self.unparsable,
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,9 +175,9 @@ def _yes_no(rows: Sequence[Row]) -> YesNo | None:
     true = [extract_yes_no(r.truth) for r in rows]
     got = [extract_yes_no(r.answer) for r in rows]
     return YesNo(
-        len(rows),
         mean([float(_plain(r.answer) == t) for r, t in zip(rows, true, strict=True)]),
         mean([float(g is not None and g == t) for g, t in zip(got, true, strict=True)]),
+        len(rows),
         got.count(None),
     )
 

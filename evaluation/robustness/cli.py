@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import click
 
@@ -99,13 +99,3 @@ def robustness(
 
         marks.put(page, text, BEGIN.format(what), END.format(what))
     click.echo(json.dumps([curve.as_dict() for curve in found]) if as_json else text)
-
-
-def main(arguments: list[str]) -> int:
-    """Called by the command line; errors are the caller's to print.
-
-    :raises UsageError: no such axis, or no clips
-    :raises ModelMissing: a model, or the photographs, are not there
-    """
-    code: Any = robustness.main(arguments, prog_name="mellm eval robustness", standalone_mode=False)
-    return code if isinstance(code, int) else 0

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from mellm.evaluation.metrics.table import pipes
+from mellm.evaluation.plotting import COLOURS, save, style
 from mellm.evaluation.robustness import scores
 from mellm.evaluation.robustness.axes import BASE, PHOTOGRAPHED, Axis, What
 from mellm.evaluation.robustness.rows import Rows
@@ -88,14 +90,12 @@ def markdown(found: Sequence[Curve]) -> str:
         parts.append(
             f"**{axis.title}** ({axis.unit}), {some[0].set}: {first.people} people, {first.items} items\n"
         )
-        parts.append("| " + " | ".join(["", axis.unit, *(words[n] for n in names)]) + " |")
-        parts.append("|" + "---|" * (len(names) + 2))
-        for curve in some:
-            for point in curve.points:
-                cells = [_cell(point, name) for name in names]
-                parts.append(
-                    "| " + " | ".join([curve.reader or "spotter", axis.label(point.level), *cells]) + " |"
-                )
+        rows = [
+            [curve.reader or "spotter", axis.label(point.level), *(_cell(point, name) for name in names)]
+            for curve in some
+            for point in curve.points
+        ]
+        parts.append(pipes(["", axis.unit, *(words[n] for n in names)], rows))
         parts.append("")
     return "\n".join(parts)
 
@@ -111,47 +111,37 @@ def _cell(point: Point, name: str) -> str:
 
 def plot(found: Sequence[Curve], path: Path, name: str = "f1") -> Path:
     """A small picture for each axis, a line for each reader and set, 95 % intervals shaded."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     axes = list(dict.fromkeys((c.what, c.axis.name) for c in found))
     across = min(4, len(axes))
     down = -(-len(axes) // across)
-    figure = Figure(figsize=(3.4 * across, 2.7 * down), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
-    colours = {"nano": "#0b5e80", "rules": "#b3471d", "": "#3d6b1f"}
-    for number, (what, axis_name) in enumerate(axes):
-        pane = figure.add_subplot(down, across, number + 1)
-        some = [c for c in found if (c.what, c.axis.name) == (what, axis_name)]
-        for curve in some:
-            xs = range(len(curve.points))
-            values = [p.values[name] for p in curve.points]
-            style = "--" if curve.set == "stills" else "-"
-            label = f"{curve.reader or 'spotter'}, {curve.set}"
-            pane.plot(
-                xs,
-                [v.value for v in values],
-                style,
-                marker="o",
-                ms=3,
-                color=colours[curve.reader],
-                label=label,
-            )
-            pane.fill_between(
-                xs, [v.low for v in values], [v.high for v in values], color=colours[curve.reader], alpha=0.12
-            )
-        pane.set_xticks(
-            range(len(some[0].points)), [some[0].axis.label(p.level) for p in some[0].points], fontsize=7
-        )
-        pane.tick_params(axis="x", rotation=45 if len(some[0].points) > 7 else 0)
-        pane.set_ylim(0, 1)
-        pane.set_title(f"{some[0].axis.title}", fontsize=9)
-        pane.set_xlabel(some[0].axis.unit, fontsize=8)
-        if number % across == 0:
-            pane.set_ylabel("F1 of spots" if what == "spot" else "F1 of action units", fontsize=8)
-        if number == 0:
-            pane.legend(fontsize=7, frameon=False, loc="lower left")
-        pane.grid(alpha=0.25)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, metadata={"Software": None})
-    return path
+    colours = {"nano": COLOURS[0], "rules": COLOURS[1], "": COLOURS[2]}
+    with style() as new:
+        figure = new(figsize=(3.4 * across, 2.7 * down))
+        panes = figure.subplots(down, across, squeeze=False).ravel()
+        for number, (what, axis_name) in enumerate(axes):
+            some = [c for c in found if (c.what, c.axis.name) == (what, axis_name)]
+            _pane(panes[number], some, name, colours)
+            if number % across == 0:
+                panes[number].set_ylabel(
+                    "F1 of spots" if what == "spot" else "F1 of action units", fontsize=8
+                )
+        panes[0].legend(fontsize=7, loc="lower left")
+        for pane in panes[len(axes) :]:
+            pane.set_axis_off()
+        return save(figure, path)
+
+
+def _pane(pane: Any, some: Sequence[Curve], name: str, colours: Mapping[str, str]) -> None:
+    for curve in some:
+        xs, values = range(len(curve.points)), [p.values[name] for p in curve.points]
+        look = {"color": colours[curve.reader], "ls": "--" if curve.set == "stills" else "-"}
+        label = f"{curve.reader or 'spotter'}, {curve.set}"
+        pane.plot(xs, [v.value for v in values], marker="o", ms=3, label=label, **look)
+        lows, highs = [v.low for v in values], [v.high for v in values]
+        pane.fill_between(xs, lows, highs, color=look["color"], alpha=0.12)
+    axis, points = some[0].axis, some[0].points
+    pane.set_xticks(range(len(points)), [axis.label(p.level) for p in points], fontsize=7)
+    pane.tick_params(axis="x", rotation=45 if len(points) > 7 else 0)
+    pane.set_ylim(0, 1)
+    pane.set_title(axis.title, fontsize=9)
+    pane.set_xlabel(axis.unit, fontsize=8)

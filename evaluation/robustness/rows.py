@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from mellm.stream.files import append_line, json_lines
+
 FORMAT = "mellm-robustness/1"
 
 
@@ -40,11 +42,10 @@ class Rows:
     def __init__(self, path: Path, key: str) -> None:
         self.path, self.key = path, key
         self._known: dict[tuple[str, str, str, str, float], Row] = {}
-        if path.exists():
-            for line in path.read_text(encoding="utf-8").splitlines():
-                row = _read(line)
-                if row is not None and row.key == key:
-                    self._known[row.place] = row
+        for data, _ in json_lines(path):
+            row = _row(data)
+            if row is not None and row.key == key:
+                self._known[row.place] = row
 
     def get(self, what: str, set_: str, subject: str, axis: str, level: float) -> Row | None:
         """The row, if it was measured."""
@@ -52,14 +53,8 @@ class Rows:
 
     def add(self, row: Row) -> None:
         """Keep a row, on disk first."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         line = json.dumps({"format": FORMAT, **asdict(row)}, ensure_ascii=False) + "\n"
-        with self.path.open("a+b") as file:
-            if file.tell():
-                file.seek(-1, 2)
-                if file.read(1) != b"\n":  # a run that was killed while writing
-                    file.write(b"\n")
-            file.write(line.encode())
+        append_line(self.path, line.encode())
         self._known[row.place] = row
 
     def where(self, what: str, set_: str, axis: str, level: float) -> list[Row]:
@@ -73,11 +68,8 @@ class Rows:
         return sum(r.cpu_s for r in self._known.values())
 
 
-def _read(line: str) -> Row | None:
+def _row(data: dict[str, Any]) -> Row | None:
     try:
-        data = json.loads(line)
-        if data.pop("format") != FORMAT:
-            return None
-        return Row(**data)
-    except (ValueError, KeyError, TypeError, AttributeError):
+        return Row(**data) if data.pop("format", "") == FORMAT else None
+    except TypeError:
         return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,13 +10,14 @@ from typing import Any, Protocol
 
 from mellm.detectors.spotting import SpottingOptions
 from mellm.detectors.stepmodel import OnnxStepModel, StepModel
-from mellm.detectors.types import F32
 from mellm.evaluation.spotting import baselines
 from mellm.evaluation.spotting.baselines import BaselineOptions, Curve, Form
 from mellm.evaluation.spotting.stats import percentiles
-from mellm.stream.errors import ModelCorrupt, ModelOutputInvalid
+from mellm.stream.errors import ModelCorrupt
 from mellm.training.spotter import records
+from mellm.training.spotter.people import FOLDS
 from mellm.training.spotter.records import Published, Record
+from mellm.training.spotter.replay import Replay
 
 MODEL_LEVELS = tuple(round(0.04 * k, 2) for k in range(1, 25))
 """Thresholds that a model's curve of precision over recall goes through."""
@@ -55,51 +55,6 @@ class Contender(Protocol):
         ...
 
 
-class Replay:
-    """A step model that answers a clip from memory; the first time it asks the true one and keeps the times.
-
-    :ivar step_s: seconds that each step took when it was asked for the first time
-    """
-
-    def __init__(self, model: StepModel) -> None:
-        self._model = model
-        self._rows: list[F32 | None] = []  # None: no valid answer
-        self._next = 0
-        self.step_s: list[float] = []
-
-    def rewind(self) -> None:
-        """The clip begins anew."""
-        self._next = 0
-
-    @property
-    def delay_steps(self) -> int:
-        return self._model.delay_steps
-
-    @property
-    def threshold(self) -> float:
-        return self._model.threshold
-
-    def start(self) -> F32:
-        return self._model.start()
-
-    def step(self, features: F32, state: F32) -> tuple[F32, F32]:
-        """See :class:`mellm.detectors.stepmodel.StepModel`; a replayed state is the one given."""
-        if self._next == len(self._rows):
-            began = time.perf_counter()
-            try:
-                y, state = self._model.step(features, state)
-            except ModelOutputInvalid:
-                self._rows.append(None)
-            else:
-                self._rows.append(y)
-            self.step_s.append(time.perf_counter() - began)
-        known = self._rows[self._next]
-        self._next += 1
-        if known is None:
-            raise ModelOutputInvalid("the network answered this step with no number")
-        return known, state
-
-
 class ModelContender:
     """A network with the product's decoder.
 
@@ -125,14 +80,7 @@ class ModelContender:
         self._trained_on_video = trained_on_video
         self._facts = dict(facts or {})
         self._tapes: dict[int, tuple[Record, Replay]] = {}
-
-    @property
-    def level(self) -> float:
-        return self.options.levels(self._model.threshold)[0]
-
-    @property
-    def levels(self) -> tuple[float, ...]:
-        return MODEL_LEVELS
+        self.level, self.levels = self.options.levels(model.threshold)[0], MODEL_LEVELS
 
     def _fold(self, record: Record) -> StepModel | None:
         return self._folds.get(str(record.facts.get("fold", "")))
@@ -154,7 +102,8 @@ class ModelContender:
         return 1e3 * p50, 1e3 * p95
 
     def seen_in_training(self, record: Record) -> bool:
-        return bool(record.facts.get("fold")) and self._trained_on_video and self._fold(record) is None
+        fold = record.facts.get("fold")
+        return fold in FOLDS and self._trained_on_video and self._fold(record) is None
 
     def facts(self) -> dict[str, Any]:
         told = {k: v for k, v in asdict(self.options).items() if v is not None}
@@ -174,15 +123,8 @@ class BaselineContender:
         self.name = f"baseline ({'causal' if form == 'causal' else 'whole video'})"
         self.causal = form == "causal"
         self.options = options or baselines.TUNED[form]
+        self.level, self.levels = self.options.level, baselines.LEVELS[form]
         self._curves: dict[int, tuple[Record, list[Curve]]] = {}
-
-    @property
-    def level(self) -> float:
-        return self.options.level
-
-    @property
-    def levels(self) -> tuple[float, ...]:
-        return baselines.LEVELS[self.form]
 
     def spots(self, record: Record, level: float | None = None) -> list[Published]:
         if id(record) not in self._curves:
@@ -216,7 +158,7 @@ def load_model(
         if part.version != model.version:
             raise ModelCorrupt(
                 f"{file.name} is version {part.version}, {model.path.name} is {model.version}",
-                remedy="train the folds anew with --cross-validate, or name another folder with --folds",
+                remedy="train the folds anew with `mellm train spotter`, or name another folder with --folds",
             )
         parts[file.stem.removeprefix("fold-")] = part
     facts = {"version": model.version, "sha256": model.sha256, "trained_on": record.get("trained_on", "")}

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mellm.evaluation.metrics.table import pipes
+
 HEAD = (
     "recording",
     "frames",
@@ -101,13 +103,11 @@ def analyse(video: Path, out: Path) -> Row:
 
 def table(rows: Sequence[Row]) -> str:
     """Rows as Markdown, with a last line of sums."""
-    lines = ["| " + " | ".join(HEAD) + " |", "|" + "---|" * len(HEAD)]
-    lines += ["| " + " | ".join(row.cells()) + " |" for row in rows]
     seconds = sum(row.seconds for row in rows)
     found = sum(row.found for row in rows)
     rate = 60 * found / seconds if seconds else 0.0
-    lines.append(f"\n{len(rows)} recordings, {seconds:.0f} s, {found} found, {rate:.1f} a minute.")
-    return "\n".join(lines)
+    table = pipes(HEAD, [row.cells() for row in rows])
+    return f"{table}\n\n{len(rows)} recordings, {seconds:.0f} s, {found} found, {rate:.1f} a minute."
 
 
 def main() -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mellm.evaluation.metrics.table import pipes
 from mellm.evaluation.spotting.measures import Distractor, Part, Recall
 from mellm.evaluation.spotting.stats import Estimate
 
@@ -27,6 +28,7 @@ def markdown(report: Report, pictures: Iterable[str] = ()) -> str:
         "### Moments, latency\n\n" + _moments(report),
     ]
     for title, key in (
+        ("size over the face's own motion", "own_motion"),
         ("peak motion in pixels", "peak_px"),
         ("peak motion over face width", "peak_face"),
         ("action unit", "unit"),
@@ -47,11 +49,6 @@ def _folded(title: str, table: str, *, fold: bool) -> str:
     if not fold:
         return f"### {title}\n\n{table}"
     return f"<details><summary>{title}</summary>\n\n{table}\n\n</details>"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
 
 
 def two(value: float | None) -> str:
@@ -99,7 +96,7 @@ def _sets(report: Report) -> str:
         for s in report.sets
         for f in [s.facts]
     ]
-    return _table(["set", "clips", "people", "expressions", "seconds", "with a face"], rows)
+    return pipes(["set", "clips", "people", "expressions", "seconds", "with a face"], rows)
 
 
 def _scores(report: Report) -> str:
@@ -121,7 +118,7 @@ def _scores(report: Report) -> str:
                     two(r.unit_f1),
                 ]
             )
-    text = _table(
+    text = pipes(
         [
             "set",
             "spotter",
@@ -164,7 +161,7 @@ def _equals(report: Report) -> str:
         "its false / min",
         "F1 our best : its",
     ]
-    return _table([*head, "twice both ways"], rows) if rows else "No set with expressions, or no baseline."
+    return pipes([*head, "twice both ways"], rows) if rows else "No set with expressions, or no baseline."
 
 
 def _moments(report: Report) -> str:
@@ -199,7 +196,7 @@ def _moments(report: Report) -> str:
         "network step, ms",
     ]
     return (
-        _table(head, rows)
+        pipes(head, rows)
         + "\n\nErrors: mean / median of the absolute error (mean of the signed one). Latency in media time "
         "and the network's wall time: 50th / 95th percentile. Face, landmarks and flow come on top: see `mellm bench`."
     )
@@ -215,7 +212,7 @@ def _recalls(report: Report, key: str) -> str:
                     [s.name, row.label, str(row.truths), *(_recall(r.recalls[key][k]) for r in s.results)]
                 )
     names = [r.spotter for r in sets[0].results] if sets else []
-    return _table(["set", "bin" if key != "unit" else "unit", "expressions", *names], rows) if rows else ""
+    return pipes(["set", "bin" if key != "unit" else "unit", "expressions", *names], rows) if rows else ""
 
 
 def _recall(row: Recall) -> str:
@@ -231,7 +228,7 @@ def _parts(report: Report, key: str) -> str:
             rows.append([s.name, p.label, str(p.clips), f"{p.seconds:.0f}", str(p.truths), *cells])
     if not rows:
         return ""
-    table = _table(["set", "clips of", "clips", "seconds", "expressions", *report.spotters], rows)
+    table = pipes(["set", "clips of", "clips", "seconds", "expressions", *report.spotters], rows)
     return f"{table}\n\nF1 · false alarms a minute."
 
 
@@ -248,7 +245,7 @@ def _distractors(report: Report) -> str:
             rows.append([s.name, d.kind, f"{100 * d.time_share:.0f} %", str(d.truths), *cells])
     if not rows:
         return ""
-    table = _table(["set", "at", "of the time", "expressions", *report.spotters], rows)
+    table = pipes(["set", "at", "of the time", "expressions", *report.spotters], rows)
     return (
         f"{table}\n\nExpressions found there · false alarms there (a minute of it). An event of several kinds at once "
         "counts under each; `none`: away from all of them. Real recordings have no list of events."

@@ -1,7 +1,4 @@
-"""Pictures of a report: light ground, colours that colour-blind people tell apart, lines that differ in dash as well.
-
-Colours are those of Okabe and Ito (2008).
-"""
+"""Pictures of a report; lines differ in dash as well as in colour."""
 
 from __future__ import annotations
 
@@ -9,35 +6,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mellm.stream.errors import MissingExtra
+from mellm.evaluation.plotting import COLOURS, save, style
+from mellm.evaluation.spotting.measures import Point
 
 if TYPE_CHECKING:
     from mellm.evaluation.spotting.measures import Recall, Result
     from mellm.evaluation.spotting.report import Report, SetReport
 
-_NETWORKS = (("#0072B2", "-", "o"), ("#E69F00", "--", "s"), ("#56B4E9", (0, (5, 1)), "v"))
-_OTHERS = (("#009E73", "-.", "^"), ("#CC79A7", ":", "D"))
-_INK, _GRID = "#222222", "#DDDDDD"
+_BLUE, _ORANGE, _GREEN, _PINK, _SKY, _ = COLOURS
+_NETWORKS = ((_BLUE, "-", "o"), (_ORANGE, "--", "s"), (_SKY, (0, (5, 1)), "v"))
+_OTHERS = ((_GREEN, "-.", "^"), (_PINK, ":", "D"))
 
-_RC: dict[Any, Any] = {
-    "figure.facecolor": "white",
-    "axes.facecolor": "white",
-    "axes.edgecolor": "#888888",
-    "axes.labelcolor": _INK,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 11,
-    "axes.titleweight": "bold",
-    "grid.color": _GRID,
-    "grid.linewidth": 0.7,
-    "font.size": 9.5,
-    "legend.frameon": False,
-    "lines.linewidth": 1.8,
-    "savefig.dpi": 130,
-    "text.color": _INK,
-}
+
+LEAST = 0.05
+"""Rates under this are drawn at the left edge."""
 
 
 class _Style(NamedTuple):
@@ -51,13 +33,6 @@ def draw(report: Report, out: Path) -> list[Path]:
 
     :raises MissingExtra: matplotlib is not installed
     """
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtra(
-            f"plots need {error.name}", remedy="pip install 'mellm-live[eval]', or leave --out away"
-        ) from error
     names = list(report.spotters)
     styles = _styles(report)
     with_truth = [s for s in report.sets if s.facts.truths]
@@ -88,11 +63,11 @@ def draw(report: Report, out: Path) -> list[Path]:
         ("false-alarms", report.sets, _false_alarms, "one"),
     ]
     written = []
-    with matplotlib.rc_context(_RC):
+    with style() as new:
         for name, sets, paint, shape in todo:
             if not sets:
                 continue
-            figure = Figure(layout="constrained")
+            figure = new()
             if shape == "one":
                 figure.set_size_inches(8.4, 1.3 + 0.26 * len(sets) * len(names))
                 paint(figure.subplots(), sets, styles)
@@ -115,9 +90,7 @@ def draw(report: Report, out: Path) -> list[Path]:
                     loc="outside lower center",
                     ncols=4 if shape == "wide" else min(4, 2 * columns),
                 )
-            path = out / f"{name}.png"
-            figure.savefig(path)
-            written.append(path)
+            written.append(save(figure, out / f"{name}.png"))
     return written
 
 
@@ -130,21 +103,21 @@ def _styles(report: Report) -> dict[str, _Style]:
     return out
 
 
-def _precision_recall(ax: Any, part: SetReport, styles: dict[str, _Style]) -> None:
+def _curves(
+    ax: Any, part: SetReport, styles: dict[str, _Style], at: Callable[[Any], tuple[float, float]]
+) -> None:
+    """A line through the thresholds of each spotter, and a mark at the one in use."""
     for r in part.results:
         s = styles[r.spotter]
-        points = [p for p in r.curve if p.recall > 0]
-        ax.plot(
-            [p.recall for p in points],
-            [p.precision for p in points],
-            color=s.colour,
-            ls=s.dash,
-            label=r.spotter,
-        )
+        points = [at(p) for p in sorted(r.curve, key=lambda p: p.level) if p.recall > 0]
+        ax.plot([x for x, _ in points], [y for _, y in points], color=s.colour, ls=s.dash, label=r.spotter)
         if r.score.tp:
-            ax.plot(
-                r.ratios.recall.value, r.ratios.precision.value, s.marker, color=s.colour, ms=8, mec="white"
-            )
+            used = Point(r.level, r.score.precision, r.score.recall, r.score.f1, r.false_per_minute.value)
+            ax.plot(*at(used), s.marker, color=s.colour, ms=8, mec="white")
+
+
+def _precision_recall(ax: Any, part: SetReport, styles: dict[str, _Style]) -> None:
+    _curves(ax, part, styles, lambda p: (p.recall, p.precision))
     ax.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.03))
     for f1 in (0.2, 0.4, 0.6, 0.8):  # lines of equal F1, for orientation
         recall = [f1 / 2 + (1 - f1 / 2) * k / 50 for k in range(1, 51)]
@@ -154,27 +127,15 @@ def _precision_recall(ax: Any, part: SetReport, styles: dict[str, _Style]) -> No
 
 def _f1_at_false_alarms(ax: Any, part: SetReport, styles: dict[str, _Style]) -> None:
     """F1 against false alarms a minute; none at all is drawn at the left edge."""
-    least = 0.05
-    for r in part.results:
-        s = styles[r.spotter]
-        points = sorted(r.curve, key=lambda p: p.level)
-        ax.plot(
-            [max(p.false_per_minute, least) for p in points],
-            [p.f1 for p in points],
-            color=s.colour,
-            ls=s.dash,
-            label=r.spotter,
-        )
-        ax.plot(
-            max(r.false_per_minute.value, least),
-            r.ratios.f1.value,
-            s.marker,
-            color=s.colour,
-            ms=8,
-            mec="white",
-        )
-    ax.set(xscale="log", xlim=(least, 200), ylim=(0, 1), xlabel="false alarms a minute", ylabel="F1")
-    ax.set_xticks([0.05, 0.1, 1, 10, 100], ["0", "0.1", "1", "10", "100"])
+    _curves(ax, part, styles, lambda p: (max(p.false_per_minute, LEAST), p.f1))
+    ax.set(ylim=(0, 1), xlabel="false alarms a minute", ylabel="F1")
+    _rates(ax)
+
+
+def _rates(ax: Any) -> None:
+    """An axis of rates, logarithmic from the left edge on, which stands for none."""
+    ax.set(xscale="log", xlim=(LEAST, 200))
+    ax.set_xticks([LEAST, 0.1, 1, 10, 100], ["0", "0.1", "1", "10", "100"])
     ax.minorticks_off()
 
 
@@ -260,16 +221,16 @@ def _errors(ax: Any, part: SetReport, styles: dict[str, _Style]) -> None:
 
 def _false_alarms(ax: Any, sets: Sequence[SetReport], styles: dict[str, _Style]) -> None:
     """Rates with exact intervals on a logarithmic axis; none at all is drawn at the left edge."""
-    least, y, ticks = 0.05, 0.0, []
+    y, ticks = 0.0, []
     told: set[str] = set()
     for part in sets:
         first = y
         for r in part.results:
             s = styles[r.spotter]
             e = r.false_per_minute
-            ax.plot([max(e.low, least), max(e.high, least)], [y, y], color=s.colour, lw=1.4)
+            ax.plot([max(e.low, LEAST), max(e.high, LEAST)], [y, y], color=s.colour, lw=1.4)
             ax.plot(
-                max(e.value, least),
+                max(e.value, LEAST),
                 y,
                 s.marker,
                 color=s.colour,
@@ -281,14 +242,8 @@ def _false_alarms(ax: Any, sets: Sequence[SetReport], styles: dict[str, _Style])
         ticks.append(((first + y - 1) / 2, f"{part.name}\n{part.facts.seen_s / 60:.1f} min"))
         y += 0.7
     ax.axvline(1, color="#888888", lw=0.8)
-    ax.set(
-        xscale="log",
-        xlim=(least, 200),
-        xlabel="false alarms a minute with a face (95 % interval)",
-        ylim=(y - 0.7, -0.7),
-    )
-    ax.set_xticks([0.05, 0.1, 1, 10, 100], ["0", "0.1", "1", "10", "100"])
-    ax.minorticks_off()
+    ax.set(xlabel="false alarms a minute with a face (95 % interval)", ylim=(y - 0.7, -0.7))
+    _rates(ax)
     ax.set_yticks([t for t, _ in ticks], [name for _, name in ticks])
     ax.grid(axis="y", visible=False)
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16 if len(sets) > 2 else -0.3), ncols=4)

@@ -19,6 +19,7 @@ from mellm.evaluation.spotting.contenders import Contender
 from mellm.evaluation.spotting.data import seen_s
 from mellm.evaluation.spotting.measures import Point, Result, best_within, result
 from mellm.evaluation.spotting.page import markdown
+from mellm.stream import files
 from mellm.training.spotter.records import Record
 
 FORMAT = "mellm-eval-spotting/1"
@@ -165,9 +166,7 @@ def write(report: Report, out: Path) -> list[Path]:
         out / "report.md": markdown(report, [p.name for p in pictures]),
     }
     for path, text in whole.items():
-        part = path.with_suffix(".part")
-        part.write_text(text)
-        os.replace(part, path)
+        files.write(path, text)
     return [*whole, *pictures]
 
 

@@ -132,7 +132,18 @@ _EXPRESSION: dict[str, Schema] = {
 _DESCRIPTION = _record(
     {
         "text": TEXT,
-        "action_units": _of("array", items=_record({"au": COUNT, "side": TEXT, "score": SCORE})),
+        "action_units": _of(
+            "array",
+            items=_record(
+                {
+                    "au": COUNT,
+                    "side": TEXT,
+                    "score": SCORE,
+                    "readings": _of("integer", "readings of the moment that name it", minimum=0),
+                },
+                optional=frozenset({"readings"}),
+            ),
+        ),
         "emotion": {
             "oneOf": [
                 _of("null"),
@@ -142,9 +153,11 @@ _DESCRIPTION = _record(
         "model": TEXT,
         "profile": TEXT,
         "latency_ms": NUMBER,
+        "readings": _of("integer", "how often the moment was read", minimum=1),
+        "agreement": _of("number", "mean overlap of the units of two readings", minimum=0, maximum=1),
         "fallback": _record({"model": TEXT, "reason": TEXT}),
     },
-    optional=frozenset({"fallback"}),
+    optional=frozenset({"readings", "agreement", "fallback"}),
 )
 _RESTART = frozenset({"t_ns", "t_ms", "notice", "regions"})
 """What an expression lacks that a crash has cut off from its end, or that an older version has written."""

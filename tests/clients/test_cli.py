@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from mellm.clients.cli import VERBS, run
+from tests import PATIENCE_S
 from tests.clients.processes import REPO, mellm, start
 
 HELPS = [
@@ -40,7 +41,7 @@ def test_every_verb_explains_itself(arguments, capsys):
 
 def test_help_loads_nothing_heavy_and_asks_nobody():
     done = subprocess.run(
-        [sys.executable, "-c", LIGHT % HELPS], capture_output=True, text=True, timeout=60, cwd=REPO
+        [sys.executable, "-c", LIGHT % HELPS], capture_output=True, text=True, timeout=PATIENCE_S, cwd=REPO
     )
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -111,7 +112,7 @@ def test_a_medical_or_safety_ground_opens_it(purpose, capsys, tmp_path):
         ("[describer]\nknd = 'rules'\n", ("'describer.knd'", "'kind'")),
         ("colour = 1\n", ("'colour'",)),
         ("[server]\nretention_days = 0\n", ("server.retention_days",)),
-        ("[[sources]]\nid = 'a'\nurl = 'x'\n", ("'sources.0.url'", "'uri'")),
+        ("[[sources]]\nid = 'a'\nurl = 'x'\n", ("'sources[1].url'", "'uri'")),
         ("not toml", ("not TOML",)),
     ],
 )

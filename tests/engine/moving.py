@@ -62,7 +62,11 @@ def video(path: Path, fps: int = 30, seconds: float = SECONDS) -> Path:
         stream = container.add_stream("libx264", rate=fps, options={"qp": "0", "preset": "ultrafast"})
         stream.width, stream.height, stream.pix_fmt = SIZE[1], SIZE[0], "yuv420p"
         for i in range(round(seconds * fps)):
-            frame = av.VideoFrame.from_ndarray(picture(i / fps % SECONDS), format="bgr24")
+            grain = np.random.default_rng(i).integers(
+                -2, 3, (*SIZE, 1)
+            )  # a camera's; without it a still is a repeat
+            image = np.clip(picture(i / fps % SECONDS) + grain, 0, 255).astype(np.uint8)
+            frame = av.VideoFrame.from_ndarray(image, format="bgr24")
             frame.pts, frame.time_base = i, Fraction(1, fps)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())

@@ -138,18 +138,3 @@ def lint_command(folder: Path, as_json: bool) -> int:
             click.echo(str(finding))
         click.echo(f"{len(found)} findings" if found else f"no findings, {len(RULES)} rules", err=True)
     return FINDINGS if found else 0
-
-
-@click.group()
-def group() -> None:
-    """Build and check instruction data."""
-
-
-group.add_command(build_command)
-group.add_command(lint_command)
-
-
-def main(arguments: list[str]) -> int:
-    """Run the command line below ``mellm dataset``; errors are the caller's to print."""
-    code = group.main(arguments, prog_name="mellm dataset", standalone_mode=False)
-    return code if isinstance(code, int) else 0

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ import cv2
 import numpy as np
 
 from mellm.engine.describe.base import Recipe
+from mellm.stream import files
 from mellm.stream.errors import RunError
 from mellm.training.instruct.conversations import TASKS, Task, Turn, annotated, converse
 from mellm.training.instruct.pairs import Pair
@@ -145,14 +145,8 @@ def write(path: Path, data: bytes) -> None:
 
     :raises RunError: it cannot be written
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            part.write_bytes(data)
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
+        files.write(path, data)
     except OSError as error:
         raise RunError(f"{path} cannot be written ({error.strerror})", remedy=FREE) from error
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from mellm.stream.errors import MellmError, ModelMissing
+from mellm.stream.errors import ModelMissing
 from mellm.training.instruct.pairs import FIRST
 from mellm.training.mellm import nano, store
 from mellm.training.mellm.architecture import NanoShape
@@ -82,16 +82,3 @@ def command(
     folder = out or options.run / "model"
     export(checkpoint, folder)
     click.echo(json.dumps({"model": str(folder)}))
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command and return its exit code."""
-    try:
-        command.main(args=arguments, standalone_mode=False)
-    except MellmError as error:
-        click.echo(f"error: {error}", err=True)
-        return error.exit_code
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    return 0

@@ -11,7 +11,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from torch import nn
 from torch.nn import functional
 
 from mellm.stream.errors import UsageError
+from mellm.stream.files import replacing
 from mellm.training.instruct import answers
 from mellm.training.instruct.pairs import NEGATIVES
 from mellm.training.mellm import architecture, store
@@ -169,7 +170,6 @@ class Trainer:
 
         :raises UsageError: the disk is full or the folder read-only; the last checkpoint is intact
         """
-        part = self.path.with_suffix(".part")
         state = {
             "stage": self.stage,
             "step": self.step,
@@ -181,11 +181,9 @@ class Trainer:
             "rng": self.rng.bit_generator.state,
         }
         try:
-            torch.save(state, part)
-            part.replace(self.path)
+            with replacing(self.path, durable=True) as part:
+                torch.save(state, part)
         except (OSError, RuntimeError) as error:
-            if part.is_file():
-                part.unlink()
             raise UsageError(
                 f"cannot write {self.path} ({error})", remedy="free some space; the last checkpoint is intact"
             ) from error
@@ -194,7 +192,7 @@ class Trainer:
         """Go on from the checkpoint, if there is one."""
         if not self.path.exists():
             return
-        state = torch.load(self.path, weights_only=False)
+        state = torch.load(self.path, weights_only=True)
         try:
             self.looker.load_state_dict(state["looker"])
         except RuntimeError as error:
@@ -354,12 +352,6 @@ def look_scores(looker: Looker, pairs: Sequence[Stored]) -> dict[str, float]:
         "abstains": float(abstains[~positive].mean()) if (~positive).any() else 1.0,
         "silent": float(abstains[positive].mean()) if positive.any() else 0.0,
     }
-
-
-def batches(pairs: Sequence[Stored], size: int) -> Iterator[Sequence[Stored]]:
-    """Pairs in slices."""
-    for at in range(0, len(pairs), size):
-        yield pairs[at : at + size]
 
 
 def train(options: NanoOptions, out: Path) -> None:

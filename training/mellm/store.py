@@ -24,6 +24,7 @@ from mellm.detectors.regions import NAMES
 from mellm.detectors.types import U8
 from mellm.engine.types import Coarse, RegionMotion
 from mellm.stream.errors import MellmError, UsageError
+from mellm.stream.files import replacing
 from mellm.training.instruct.pairs import FIRST, Kind, Pair, Source, UnitTruth, people
 from mellm.training.synth.rig import SPLITS, Split
 
@@ -94,20 +95,18 @@ def stored(pair: Pair) -> Stored:
 
 def save(path: Path, pairs: Sequence[Stored]) -> None:
     """Write pairs, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     rows = [
         {name: getattr(p, name) for name in FIELDS}
         | {"units": [(u.au, u.side, u.intensity) for u in p.units], "noise": p.noise, "above": bool(p.above)}
         for p in pairs
     ]
-    part = path.with_name(f".{path.stem}.part.npz")
-    np.savez_compressed(
-        part,
-        rows=np.array(json.dumps(rows)),
-        pictures=np.stack([p.picture for p in pairs]),
-        motion=np.stack([p.motion for p in pairs]),
-    )
-    part.replace(path)
+    with replacing(path) as part:
+        np.savez_compressed(
+            part,
+            rows=np.array(json.dumps(rows)),
+            pictures=np.stack([p.picture for p in pairs]),
+            motion=np.stack([p.motion for p in pairs]),
+        )
 
 
 def load_file(path: Path) -> Iterator[Stored]:

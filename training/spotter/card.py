@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mellm.training.spotter.export import write_atomic
+from mellm.stream import files
 
 HEAD = """# Model card: {name}
 
@@ -71,5 +71,5 @@ def _row(kind: str, scores: Mapping[str, Any]) -> str:
 def write(model: Path, record: Mapping[str, Any], threshold: float) -> Path:
     """Write the card beside ``model``; returns its path."""
     path = model.with_suffix(".md")
-    write_atomic(path, text(model.name, record, threshold).encode())
+    files.write(path, text(model.name, record, threshold))
     return path

@@ -31,6 +31,7 @@ from mellm.detectors.stepmodel import (
     TO_ONSET,
 )
 from mellm.stream.errors import UsageError
+from mellm.stream.files import replacing
 from mellm.training.synth.simulator import SimOptions, Truth, simulate
 
 F32 = NDArray[np.float32]
@@ -107,14 +108,13 @@ def _shard(spec: CorpusSpec, start: int, path: str) -> None:
     torch.set_num_threads(1)
     stop = min(start + SHARD, spec.first + spec.clips)
     made = [simulate(np.random.default_rng([spec.seed, i]), spec.options) for i in range(start, stop)]
-    part = Path(path).with_suffix(".part.npz")
-    np.savez(
-        part,
-        features=np.stack([c.features for c in made]).astype(np.float16),
-        grid=made[0].grid,
-        truths=json.dumps([[t._asdict() for t in c.truths] for c in made]),
-    )
-    part.replace(path)
+    with replacing(Path(path)) as part:
+        np.savez(
+            part,
+            features=np.stack([c.features for c in made]).astype(np.float16),
+            grid=made[0].grid,
+            truths=json.dumps([[t._asdict() for t in c.truths] for c in made]),
+        )
 
 
 def _same_options(spec: CorpusSpec, path: Path) -> None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -33,11 +32,12 @@ from mellm.detectors.signals import BASELINES_NS, CROP_H, CROP_W
 from mellm.detectors.stepmodel import ME, OFFSET, OUTPUTS
 from mellm.detectors.types import F32, U8
 from mellm.stream.errors import MellmError, SourceCorrupt, UsageError
+from mellm.stream.files import replacing
 from mellm.training.spotter import records, sets
 from mellm.training.spotter.dataset import Augment, targets
 from mellm.training.spotter.losses import losses
 from mellm.training.spotter.net import DELAY, SpotterNet, parameters
-from mellm.training.spotter.pools import Pool, Sampler, stretches
+from mellm.training.spotter.pools import Pool, Sampler
 from mellm.training.spotter.records import Record
 from mellm.training.spotter.validation import Scored, choose_threshold, score_at
 from mellm.training.synth.simulator import Truth
@@ -121,9 +121,8 @@ def film(clip: sets.Clip, inner: FlowEstimator | None = None) -> Seen:
 def save(seen: Seen, folder: Path) -> None:
     """Keep a filmed clip: the record, and then the pictures beside it."""
     records.save(seen.record, folder / f"{seen.record.name}.npz")
-    part = folder / f".{seen.record.name}.{os.getpid()}.npy"
-    np.save(part, seen.pictures)
-    os.replace(part, folder / f"{seen.record.name}.npy")
+    with replacing(folder / f"{seen.record.name}.npy") as part:
+        np.save(part, seen.pictures)
 
 
 def load(folder: Path) -> list[Seen]:
@@ -198,7 +197,7 @@ def pool(clips: Sequence[Seen], *, pictures: bool, longest: int = 580) -> Pool:
     for seen in clips:
         r, rows = seen.record, seen.rows()
         marks = targets(r.grid_s, [Truth(t.onset_s, t.apex_s, t.offset_s, t.aus, t.peak) for t in r.truths])
-        for start, stop in stretches(r):
+        for start, stop in r.stretches():
             stop = min(stop, start + longest)
             part = seen.pictures[rows[start] : rows[stop - 1] + 1] if pictures else r.features[start:stop]
             xs.append(part.reshape(stop - start, -1).astype(np.float16))
@@ -264,7 +263,7 @@ def heard(net: SpotterNet, clips: Sequence[Seen], *, pictures: bool) -> list[Sco
     for seen in clips:
         rows, r = seen.rows(), seen.record
         answers = np.full((len(r.features), OUTPUTS), np.nan, np.float32)
-        for start, stop in stretches(r):
+        for start, stop in r.stretches():
             part = seen.pictures[rows[start] : rows[stop - 1] + 1] if pictures else r.features[start:stop]
             x = torch.from_numpy(part.reshape(1, stop - start, -1).astype(np.float32))
             answers[start:stop] = net(x)[0].numpy()

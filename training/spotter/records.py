@@ -8,7 +8,6 @@ thresholds and baselines can then be trained on it or judged by it in seconds, o
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +28,7 @@ from mellm.detectors.windows import STEP_NS
 from mellm.engine.analysis.pipeline import SourcePipeline
 from mellm.engine.types import Evidence
 from mellm.stream.errors import ModelCorrupt
+from mellm.stream.files import replacing
 from mellm.stream.frames import Frame, Item
 from mellm.training.spotter.evaluate import Interval
 
@@ -81,6 +81,20 @@ class Record:
     def face_px(self) -> float:
         """Width of the face in the pictures, pixels."""
         return FACE_WIDTH_IOD * self.iod_px
+
+    def stretches(self) -> list[tuple[int, int]]:
+        """First and last-but-one index of each run of steps without a void and without a jump in time."""
+        void = np.isnan(self.features[:, 0])
+        jump = np.diff(self.grid_s, prepend=self.grid_s[:1]) > 0.03
+        out: list[tuple[int, int]] = []
+        start: int | None = None
+        for k in range(len(void)):
+            if start is not None and (void[k] or jump[k]):
+                out.append((start, k))
+                start = None
+            if start is None and not void[k]:
+                start = k
+        return out if start is None else [*out, (start, len(void))]
 
 
 class _Tape:
@@ -241,12 +255,10 @@ def save(record: Record, path: Path) -> None:
         "events": [[e.kind, e.onset_s, e.offset_s] for e in record.events],
         "truths": [[t.onset_s, t.apex_s, t.offset_s, list(t.aus), t.peak] for t in record.truths],
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.stem}.{os.getpid()}.part.npz")
-    np.savez_compressed(
-        part, head=json.dumps(head), grid_s=record.grid_s, features=record.features.astype(np.float16)
-    )
-    os.replace(part, path)
+    with replacing(path) as part:
+        np.savez_compressed(
+            part, head=json.dumps(head), grid_s=record.grid_s, features=record.features.astype(np.float16)
+        )
 
 
 def load(path: Path) -> Record:
@@ -278,8 +290,3 @@ def load(path: Path) -> Record:
         raise ModelCorrupt(
             f"{path.name} is no record of signals: {error}", remedy="delete it and let it be measured again"
         ) from error
-
-
-def load_folder(folder: Path) -> list[Record]:
-    """All records of a folder, by name."""
-    return [load(path) for path in sorted(folder.glob("*.npz")) if not path.name.startswith(".")]

@@ -10,7 +10,6 @@ Vertex ranges and the 68 landmarks are the ones that the original's README lists
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mellm.stream.errors import MellmError, ModelCorrupt, ModelMissing
+from mellm.stream.files import replacing
 from mellm.training.synth.rig import BLENDSHAPES, EYEBALL, FACE, HEAD, IRIS, MOUTH
 
 F64 = NDArray[np.float64]
@@ -141,13 +141,8 @@ def build(folder: Path, layout: Layout = LIGHT, modes: int = MODES) -> dict[str,
 
 def write(arrays: dict[str, NDArray[np.generic]], path: Path) -> None:
     """Write the face model, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.stem}.{os.getpid()}.part.npz")
-    try:
+    with replacing(path) as part:
         np.savez_compressed(part, **arrays)  # type: ignore[arg-type]
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 @click.command()

@@ -119,14 +119,13 @@ class Renderer:
         camera: Camera,
         *,
         sensor: SensorLook | None = None,
-        lighting: Lighting | None = None,
         look: Look | None = None,
         supersample: int = 2,
     ) -> None:
         rng = np.random.default_rng([0x4E4D, seed])
         self.camera = camera
         self.person: Person = build(rig, seed, camera.scale, look)
-        self.lighting = lighting or draw_lighting(rng)
+        self.lighting = draw_lighting(rng)
         self.sensor = Sensor(sensor or draw_sensor(rng), seed)
         self.supersample = supersample
         size = camera.height * supersample, camera.width * supersample

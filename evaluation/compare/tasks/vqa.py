@@ -143,7 +143,7 @@ def _cells(score: VqaScore) -> dict[str, Cell]:
     for name, combined in score.combined.items():
         out[f"{name} UF1, combined"] = combined.uf1
     if score.yes_no is not None:
-        out["yes/no"] = score.yes_no.extracted
+        out["yes/no"] = score.yes_no.accuracy_extracted
     if score.units is not None:
         out |= {"units F1": score.units.set_f1, "units Jaccard": score.units.jaccard}
     for name, measure in score.text.items():

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from mellm.engine.results.expressions import ExpressionRecord
 from tests import REPO
 
 GOLDEN = REPO / "tests" / "golden" / "exports"
@@ -63,6 +64,11 @@ def record(
         "evidence": None,
         **over,
     }
+
+
+def typed(*records: dict[str, Any]) -> tuple[ExpressionRecord, ...]:
+    """Lines as the readers of runs give them."""
+    return tuple(ExpressionRecord.from_json(each) for each in records)
 
 
 RECORDS = (

@@ -1,11 +1,12 @@
 """The page as text: nothing escapes its quotes, nothing leads outside."""
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 
-from mellm.engine.export.report import clock, to_html
+from mellm.engine.export.report import to_html
 from mellm.engine.results.run_reader import Marker, Run, read_run
 from tests.engine.export.made import HOSTILE, run_folder
 
@@ -65,7 +66,7 @@ def test_hostile_words_are_words(page):
 
 
 def test_hostile_names_are_words_too(made):
-    records = tuple({**r, "id": HOSTILE_ID, "source": "talk"} for r in made.expressions[:1])
+    records = tuple(replace(r, id=HOSTILE_ID, source="talk") for r in made.expressions[:1])
     state = {**made.state, "settings": {"purpose": "<script>x</script>", "describer": HOSTILE_ID}}
     run = Run(made.path, state, records, made.events, (Marker(1, HOSTILE_ID),))
     reader = Reader(to_html(run))
@@ -98,11 +99,3 @@ def test_recordings_are_told_apart(tmp_path):
 
 def test_equal_runs_give_equal_pages(made, folder):
     assert to_html(made) == to_html(read_run(folder))
-
-
-@pytest.mark.parametrize(
-    ("ms", "said"),
-    [(0, "00:00.000"), (61_001, "01:01.001"), (3_599_999.9, "1:00:00.000"), (36e6, "10:00:00.000")],
-)
-def test_media_time(ms, said):
-    assert clock(ms) == said

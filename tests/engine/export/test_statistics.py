@@ -7,28 +7,28 @@ import pytest
 from mellm.engine.export import statistics
 from mellm.engine.results.run_reader import read_run
 from tests import REPO
-from tests.engine.export.made import RECORDS, record, run_folder
+from tests.engine.export.made import RECORDS, record, run_folder, typed
 
 
 def test_units_are_counted_by_side():
-    rows = {row.au: row for row in statistics.unit_rows(RECORDS)}
+    rows = {row.au: row for row in statistics.unit_rows(typed(*RECORDS))}
     assert sorted(rows) == [1, 2, 4, 7, 12]
     assert (rows[12].right, rows[12].left, rows[12].both) == (1, 0, 0)
     assert rows[12].share == pytest.approx(1 / 3)
     assert rows[12].name == "lip corner puller"
-    assert statistics.unit_rows([record("x", (1, 2, 3))]) == []
+    assert statistics.unit_rows(typed(record("x", (1, 2, 3)))) == []
 
 
 def test_a_unit_we_do_not_read_is_named_as_such():
     units = [{"au": 43, "side": "both", "score": 1.0}]
-    (row,) = statistics.unit_rows([record("x", (1, 2, 3), description={"action_units": units})])
+    (row,) = statistics.unit_rows(typed(record("x", (1, 2, 3), description={"action_units": units})))
     assert row.name == "not read by this project's own models"
 
 
 def test_counts_add_up():
-    assert sum(statistics.states(RECORDS).values()) == len(RECORDS)
-    assert statistics.emotions(RECORDS) == {"surprise": 1, "positive": 1, "negative": 1}
-    assert sum(statistics.why_undescribed(RECORDS).values()) == 2
+    assert sum(statistics.states(typed(*RECORDS)).values()) == len(RECORDS)
+    assert statistics.emotions(typed(*RECORDS)) == {"surprise": 1, "positive": 1, "negative": 1}
+    assert sum(statistics.why_undescribed(typed(*RECORDS)).values()) == 2
 
 
 def test_false_alarms_grow_with_length_and_are_known_for_the_shipped_spotter_only(tmp_path):

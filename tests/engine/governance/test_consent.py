@@ -76,7 +76,7 @@ def test_references_come_from_flags_too() -> None:
 def test_a_reference_in_the_configuration_is_checked(tmp_path: Path) -> None:
     path = tmp_path / "mellm.toml"
     path.write_text('[[sources]]\nid = "a"\nuri = "x"\nconsent = "  "')
-    with pytest.raises(ConfigError, match=r"sources\.0\.consent.*1 to 200 printable"):
+    with pytest.raises(ConfigError, match=r"sources\[1\]\.consent.*1 to 200 printable"):
         load(path)
 
 

@@ -9,11 +9,13 @@ import pytest
 
 from mellm.engine.evidence.store import EvidenceStore
 from mellm.engine.governance.erase import DataStore, ErasureReport, erase_run
+from mellm.engine.results.expressions import ExpressionRecord
 from mellm.engine.results.run_folder import EVENTS, EXPRESSIONS, RUN, RunFolder, read_expressions
 from mellm.stream.errors import RunError
 from mellm.stream.log.erasure import DAY_NS, Selection
 from mellm.stream.log.journal import Journal
 from mellm.stream.protocol.events import EXPRESSION_SPOTTED, FACE_APPEARED
+from tests.engine.export import made
 
 DAY = 20_000 * DAY_NS
 MOMENT = "2026-11-23T15:00:00.000000Z"
@@ -127,13 +129,13 @@ def test_a_sweep_removes_old_maps_only(kept: Any) -> None:
 def make_run(path: Path, **settings: object) -> Path:
     run = RunFolder.create(path, {"purpose": "research", **settings}, {})
     for source in ("ann", "bob"):
-        run.event({"type": "face.appeared", "source": source, "media_ns": "0", "data": {"track": 1}})
+        run.event("face.appeared", source, 0, {"track": 1})
         for each in range(2):
             id = f"{source}x{each}"
             data = {"id": id, "source": source, "text": f"words on {id}"}
-            run.event({"type": "expression.spotted", "source": source, "media_ns": "1", "data": data})
+            run.event("expression.spotted", source, 1000, data)
             run.evidence(id, f"map of {id}".encode())
-            run.expression({**data, "state": "described"})
+            run.expression(ExpressionRecord.from_json({**made.RECORDS[2], **data}))
         run.finish_source(source, {"state": "done", "path": f"/films/{source}.mp4", "counts": {"spotted": 2}})
     run.close()
     return path
@@ -152,13 +154,13 @@ def test_a_source_goes_from_a_run_and_is_not_analysed_again_there(tmp_path: Path
     for trace in (b"words on ann", b"map of ann", b"annx0", b"/films/ann.mp4"):
         assert trace not in left
     assert (path / "bob.eaf").exists()
-    assert [r["id"] for r in read_expressions(path)] == ["bobx0", "bobx1"]
+    assert [r.id for r in read_expressions(path)] == ["bobx0", "bobx1"]
     told = json.loads((path / RUN).read_text())["erased"]
     assert told == [{"time": MOMENT, "reason": "purge", "lines": 5, "expressions": 2, "sources": ["ann"]}]
     with_rest = RunFolder.create(path, {"purpose": "research"}, {})
-    assert with_rest.is_done("bob")
+    assert with_rest.summary("bob") is not None
     with pytest.raises(RunError, match="results of 'ann' were erased"):
-        with_rest.is_done("ann")
+        with_rest.summary("ann")
     with_rest.close()
     assert erase_run(path, Selection(source="ann"), reason="purge", moment=MOMENT) == ErasureReport()
     assert len(json.loads((path / RUN).read_text())["erased"]) == 1

@@ -64,14 +64,14 @@ def test_a_configured_token_without_a_secret_does_not_leave_the_server_open(plac
     [
         ({}, "exactly one of env, file, sha256"),
         ({"env": "A", "file": "b"}, "exactly one of env, file, sha256"),
-        ({"sha256": "abc"}, "tokens.0.sha256"),
-        ({"env": "A", "scopes": ["events:write"]}, "tokens.0.scopes.0"),
-        ({"env": "A", "scopes": []}, "tokens.0.scopes"),
-        ({"env": "A", "sources": []}, "tokens.0.sources"),
+        ({"sha256": "abc"}, r"tokens\[1\]\.sha256"),
+        ({"env": "A", "scopes": ["events:write"]}, r"tokens\[1\]\.scopes\[1\]"),
+        ({"env": "A", "scopes": []}, r"tokens\[1\]\.scopes"),
+        ({"env": "A", "sources": []}, r"tokens\[1\]\.sources"),
         ({"env": "A", "sources": ["dsk"]}, "names no source of this configuration: 'dsk'"),
         ({"env": "A", "expires": "2027-01-01T00:00:00"}, "timezone"),
         ({"env": "A", "scope": ["admin"]}, "did you mean 'scopes'"),
-        ({"token": TOKEN, "env": "A"}, "unknown key 'tokens.0.token'"),
+        ({"token": TOKEN, "env": "A"}, r"unknown key 'tokens\[1\]\.token'"),
     ],
 )
 def test_mistakes_are_named(changes: dict[str, Any], said: str) -> None:
@@ -80,6 +80,6 @@ def test_mistakes_are_named(changes: dict[str, Any], said: str) -> None:
 
 
 def test_access_to_sources_must_be_stated() -> None:
-    with pytest.raises(ConfigError, match=r"tokens\.0\.sources"):
+    with pytest.raises(ConfigError, match=r"tokens\[1\]\.sources"):
         load(None, {"sources": [SOURCE], "tokens": [{"name": "wall", "env": "A"}]})
     assert Settings().tokens == ()

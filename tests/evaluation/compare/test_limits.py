@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mellm.evaluation.compare.limits import Backoff, Fault, Limiter, Patience, Streak, duration, retry_after
+from mellm.engine.describe.retry import duration, retry_after
+from mellm.evaluation.compare.limits import Backoff, Fault, Limiter, Patience, Streak
 
 
 def times(limiter: Limiter, costs: list[int], now: float = 0.0) -> list[float]:

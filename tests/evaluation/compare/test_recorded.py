@@ -165,4 +165,4 @@ async def test_what_a_run_writes_can_be_read_as_a_record(tmp_path):
         ("failed", None, "timeout", "too late", False),
     ]
     with pytest.raises(RunError):
-        recorded.save(tmp_path / "none" / "answers.jsonl", given)
+        recorded.save(path / "below a file" / "answers.jsonl", given)

@@ -62,7 +62,11 @@ def test_a_case_worked_by_hand() -> None:
     assert score.fine
     assert (score.fine.exact.uar, score.fine.extracted.uar) == (0, 0.5)
     assert score.yes_no
-    assert (score.yes_no.exact, score.yes_no.extracted, score.yes_no.unparsable) == (0.5, 1, 0)
+    assert (score.yes_no.accuracy_exact, score.yes_no.accuracy_extracted, score.yes_no.unparsable) == (
+        0.5,
+        1,
+        0,
+    )
     assert score.units
     assert (score.units.jaccard, score.units.clips) == (1, 2)
     assert {name: s.accuracy for name, s in score.combined.items()} == {"coarse": 1, "fine": 0}

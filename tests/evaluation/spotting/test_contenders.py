@@ -16,9 +16,10 @@ pytest.importorskip("onnxruntime", reason="extra `cpu` is not installed")
 from mellm.detectors.signals import FEATURES
 from mellm.detectors.spotting import SpottingOptions
 from mellm.detectors.stepmodel import SHIPPED, FakeStepModel, OnnxStepModel, StepModel, outputs
-from mellm.evaluation.spotting.contenders import BaselineContender, ModelContender, Replay, load_model
+from mellm.evaluation.spotting.contenders import BaselineContender, ModelContender, load_model
 from mellm.stream.errors import ModelCorrupt, ModelMissing, ModelOutputInvalid
 from mellm.training.spotter import records
+from mellm.training.spotter.replay import Replay
 from tests.evaluation.spotting.made import record, truth
 
 
@@ -114,7 +115,7 @@ def test_wrong_models_are_typed_errors(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(OnnxStepModel, "__init__", versioned)
     with pytest.raises(ModelCorrupt, match=r"fold-A\.onnx is version 1\.0, spotter\.onnx is 2\.0") as caught:
         load_model("m", folds=tmp_path)
-    assert "--cross-validate" in caught.value.remedy
+    assert "mellm train spotter" in caught.value.remedy
 
 
 def test_baselines_sweep_their_level() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 pytest.importorskip("torch")
+from mellm.clients.cli import run
 from mellm.stream.errors import ModelMissing
 from mellm.training.mellm import cli, nano, store
 
@@ -35,7 +36,8 @@ def test_a_missing_face_model_ends_in_one_sentence(
 
     monkeypatch.setattr(store, "build", build)
     assert (
-        cli.main(["--run", str(tmp_path), "--pairs", str(tmp_path / "pairs")]) == ModelMissing("").exit_code
+        run(["train", "nano", "--run", str(tmp_path), "--pairs", str(tmp_path / "pairs")])
+        == ModelMissing("").exit_code
     )
     assert "no face model at x" in capsys.readouterr().err
     assert not (tmp_path / "model").exists()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -107,7 +108,7 @@ def test_errors_name_what_is_wrong(tmp_path: Path, folder: Path) -> None:
     with pytest.raises(UsageError, match="another shape"):
         nano.Trainer(other, pairs()).resume()
     good = trainer.path.read_bytes()
-    trainer.path.with_suffix(".part").mkdir()  # nothing can be written there
+    trainer.path.with_name(f".checkpoint.{os.getpid()}.part.pt").mkdir()  # nothing can be written there
     with pytest.raises(UsageError, match="last checkpoint is intact"):
         trainer.save()
     assert trainer.path.read_bytes() == good

@@ -109,7 +109,7 @@ def test_a_file_holds_the_whole_record(record: Record, tmp_path: Path) -> None:
         "frames",
     ):
         assert getattr(again, name) == getattr(record, name), name
-    assert records.load_folder(path.parent)[0].name == "sheet"
+    assert records.load(path).name == "sheet"
 
 
 def test_a_gap_becomes_a_void_that_nothing_crosses() -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mellm.stream.errors import MellmError, UsageError
+from mellm.stream.errors import UsageError
 from mellm.training.mellm.finetune import base, config, recipes
 
 if TYPE_CHECKING:
@@ -81,16 +81,3 @@ def quiet() -> None:
 
     theirs.set_verbosity_error()
     theirs.disable_progress_bar()
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command and return its exit code."""
-    try:
-        command.main(args=arguments, standalone_mode=False)
-    except MellmError as error:
-        click.echo(f"error: {error}", err=True)
-        return error.exit_code
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    return 0

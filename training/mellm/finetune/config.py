@@ -19,14 +19,13 @@ Relative paths are relative to the working directory, as on the command line.
 
 from __future__ import annotations
 
-import difflib
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from mellm.engine.sections import Section, explain, read_toml
 from mellm.stream.errors import ConfigError
 from mellm.training.mellm.finetune import recipes
 
@@ -34,11 +33,7 @@ Mode: TypeAlias = Literal["frozen", "tuned"]
 Part: TypeAlias = Literal["vision", "projector", "language"]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Data(_Section):
+class Data(Section):
     """What is learnt from and what is held out.
 
     :param train: JSONL, one conversation a line
@@ -55,7 +50,7 @@ class Data(_Section):
     too_long: Literal["refuse", "leave-out"] = "refuse"
 
 
-class Lora(_Section):
+class Lora(Section):
     """Low-rank adapters on linear layers of the language model."""
 
     rank: int = Field(default=16, ge=1, le=1024)
@@ -64,7 +59,7 @@ class Lora(_Section):
     targets: Literal["all-linear", "attention"] = "all-linear"
 
 
-class Stage(_Section):
+class Stage(Section):
     """What is trained at one time. ``epochs``, ``rate``, ``vision_rate`` override those of ``[fit]``."""
 
     vision: Mode = "frozen"
@@ -89,7 +84,7 @@ class Stage(_Section):
         return "+".join(named)
 
 
-class FullStrategy(_Section):
+class FullStrategy(Section):
     """All weights of the language model; the vision tower and the projector on wish."""
 
     kind: Literal["full"]
@@ -101,7 +96,7 @@ class FullStrategy(_Section):
         return (Stage(vision=self.vision, projector=self.projector, language="tuned"),)
 
 
-class LoraStrategy(_Section):
+class LoraStrategy(Section):
     """Adapters on the language model; all weights of the vision tower and the projector on wish."""
 
     kind: Literal["lora"]
@@ -114,7 +109,7 @@ class LoraStrategy(_Section):
         return (Stage(vision=self.vision, projector=self.projector, language="lora"),)
 
 
-class StagedStrategy(_Section):
+class StagedStrategy(Section):
     """One stage after the other; by default the projector, then the vision tower with it, then everything."""
 
     kind: Literal["staged"]
@@ -144,7 +139,7 @@ class StagedStrategy(_Section):
 Strategy: TypeAlias = Annotated[FullStrategy | LoraStrategy | StagedStrategy, Field(discriminator="kind")]
 
 
-class Fit(_Section):
+class Fit(Section):
     """The optimisation.
 
     :param batch: conversations in an optimiser step over all processes
@@ -182,14 +177,14 @@ class Fit(_Section):
         return self
 
 
-class Keep(_Section):
+class Keep(Section):
     """Checkpoints: every so many optimiser steps and at the end of a stage; the last ``checkpoints`` are kept."""
 
     every: int = Field(default=200, ge=1)
     checkpoints: int = Field(default=2, ge=1)
 
 
-class Evaluation(_Section):
+class Evaluation(Section):
     """Questions to the held-out subjects after training.
 
     :param limit: records asked, spread evenly over the file; 0 asks none
@@ -202,7 +197,7 @@ class Evaluation(_Section):
     batch: int = Field(default=8, ge=1)
 
 
-class Config(_Section):
+class Config(Section):
     """One fine-tuning."""
 
     recipe: str | None = None
@@ -227,13 +222,7 @@ def load(path: Path) -> Config:
 
     :raises ConfigError: not readable, no TOML, unknown key (named, with the nearest known one), value out of range
     """
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is no TOML: {error}") from error
-    return validated(data, str(path))
+    return validated(read_toml(path), str(path))
 
 
 def validated(data: Mapping[str, Any], origin: str) -> Config:
@@ -249,7 +238,7 @@ def validated(data: Mapping[str, Any], origin: str) -> Config:
     try:
         return Config.model_validate(data)
     except ValidationError as error:
-        raise _refusal(error, origin) from error
+        raise explain(error, Config, origin, data) from error
 
 
 def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -263,24 +252,3 @@ def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         else:
             out[key] = value
     return out
-
-
-def _refusal(error: ValidationError, origin: str) -> ConfigError:
-    first = error.errors()[0]
-    # the discriminator of the strategy stands in the location as well: it is no key
-    where = [str(p) for i, p in enumerate(first["loc"]) if not (i == 1 and first["loc"][0] == "strategy")]
-    key = ".".join(where)
-    if first["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(where[-1], _keys(), n=1)
-        return ConfigError(
-            f"{origin}: unknown key {key!r}", remedy=f"did you mean {near[0]!r}?" if near else ""
-        )
-    if first["type"] == "missing":
-        return ConfigError(f"{origin}: {key!r} is missing")
-    told = first["msg"].removeprefix("Value error, ")
-    return ConfigError(f"{origin}: {key or 'the file'}: {told}")
-
-
-def _keys() -> list[str]:
-    sections = (Config, Data, Lora, Stage, FullStrategy, LoraStrategy, StagedStrategy, Fit, Keep, Evaluation)
-    return sorted({name for section in sections for name in section.model_fields})

@@ -1,4 +1,4 @@
-"""One run on several GPUs: ``torchrun --nproc-per-node 4 -m mellm.training.mellm.finetune --config FILE``.
+"""One run on several GPUs: ``torchrun --nproc-per-node 4 -m mellm.clients.cli train mellm --config FILE``.
 
 Weights, gradients and optimiser states are shared out (FSDP2), so that what is too large for one GPU fits on several.
 Alone, a process does everything itself and none of this is in the way.

@@ -22,12 +22,13 @@ import torch
 from torch import nn
 
 from mellm.stream.errors import ModelOutputInvalid, ProviderUnavailable, RunError, UsageError
+from mellm.stream.signals import until_signal
 from mellm.training.mellm.finetune import base, checkpoints, parallel, strategies
 from mellm.training.mellm.finetune.checkpoints import Progress, Saved
 from mellm.training.mellm.finetune.collate import IGNORE, Encoder, collate
 from mellm.training.mellm.finetune.config import Config, Stage
 from mellm.training.mellm.finetune.data import Record, check_subjects, digest, read
-from mellm.training.mellm.finetune.schedule import heeding, seed_of, share_of_rate
+from mellm.training.mellm.finetune.schedule import seed_of, share_of_rate
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, ProcessorMixin
@@ -140,7 +141,7 @@ class Trainer:
         at, done = (saved.progress.stage, saved.progress.step) if saved else (0, 0)
         if saved is not None:
             parallel.give_weights(self.model, saved.weights(), self.world)
-        with heeding(self._stop):
+        with until_signal(lambda: log.info("stopping after this step"), self._stop):
             for index in range(at, len(stages)):
                 begun = saved if index == at else None
                 self._stage(index, stages[index], done if index == at else 0, begun)

@@ -5,11 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
 
 log = logging.getLogger(__name__)
 
@@ -29,24 +24,3 @@ def share_of_rate(kind: str, step: int, steps: int, warmup: float) -> float:
     if kind == "cosine":
         return 0.5 * (1 + math.cos(math.pi * phase))
     return 1 - phase if kind == "linear" else 1.0
-
-
-@contextmanager
-def heeding(stop: threading.Event) -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM sets ``stop``; a second one interrupts at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def ask(number: int, frame: Any) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        log.info("stopping after this step")
-        stop.set()
-
-    old = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)

@@ -89,7 +89,7 @@ def test_files(tmp_path: Path) -> None:
         validated({"base": "b", "out": "o"}, "here")
     bad = tmp_path / "bad.toml"
     bad.write_text("= 3")
-    with pytest.raises(ConfigError, match="no TOML"):
+    with pytest.raises(ConfigError, match="not TOML"):
         load(bad)
     with pytest.raises(ConfigError, match="cannot be read"):
         load(tmp_path / "none.toml")

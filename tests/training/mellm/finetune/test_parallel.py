@@ -11,14 +11,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mellm.training.mellm.finetune.cli import main
+from mellm.clients.cli import run
 from mellm.training.mellm.finetune.parallel import World, number
 from tests import REPO
 
 
 def start(path: Path, *more: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    command += ["-m", "mellm.training.mellm.finetune", "--config", str(path), *more]
+    command += ["-m", "mellm.clients.cli", "train", "mellm", "--config", str(path), *more]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1"}
     return subprocess.run(
         command, cwd=REPO, env=environment, capture_output=True, text=True, timeout=180, check=False
@@ -46,7 +46,7 @@ def weights(root: Path, out: str) -> dict[str, torch.Tensor]:
 )
 def test_two_processes_end_where_one_does(root: Path, strategy: str) -> None:
     """Also where a batch of five leaves one of them without a conversation, and where the run was stopped."""
-    assert main(["--config", str(config_file(root, "one", strategy, 4))]) == 0
+    assert run(["train", "mellm", "--config", str(config_file(root, "one", strategy, 4))]) == 0
     first = start(config_file(root, "two", strategy, 4))
     assert first.returncode == 0, first.stderr
     before = load_file(root / "base" / "model.safetensors")
