@@ -97,7 +97,9 @@ def analyze(
     for warning in result.warnings:
         click.echo(f"mellm: warning: {warning}", err=True)
     if len(result.failures) < len(paths):
-        click.echo(f"{counted(result.expressions, 'expression')}; {out}/expressions.jsonl", err=True)
+        more = f" ({counted(result.larger, 'larger motion')} not counted)" if result.larger else ""
+        found = counted(result.expressions - result.larger, "expression")
+        click.echo(f"{found}{more}; {out}/expressions.jsonl", err=True)
         if report:
             _report(out, known, no_faces=no_faces or no_evidence)
     if result.failures:

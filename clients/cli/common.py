@@ -177,8 +177,10 @@ def event_line(data: Mapping[str, Any], *, source: bool = False) -> str:
 
 def spoken(state: State, reason: str | None, description: Description | None) -> str:
     """Units, emotion and sentence of what was described; of the rest, why there is none."""
+    from mellm.engine.results.reasons import undescribed
+
     if state != "described" or description is None:
-        return f"{state} ({reason})"
+        return undescribed(state, reason)
     parts = [units(description)]
     emotion = description.emotion
     if emotion is not None:

@@ -59,6 +59,7 @@ def build(
     """
     from mellm.engine.analysis.live import LiveEngine
     from mellm.engine.analysis.pipeline_factory import PipelineFactory
+    from mellm.engine.server.process import heap
     from mellm.stream.capture.runner import RunnerOptions, SourceRunner
     from mellm.stream.sources import SourceOptions
 
@@ -86,7 +87,7 @@ def build(
     chosen = settings.describer
     return LiveEngine(
         runners,
-        lambda source: factory.make(source, scores=True, mirrored=source in mirrored),
+        lambda source: factory.make(source, mirrored=source in mirrored),
         describer,
         sink,
         capacity=chosen.capacity,
@@ -95,6 +96,7 @@ def build(
         spool=spool,
         watchdog=watchdog,
         on_frame=on_frame,
+        on_loaded=heap.set_aside,
     )
 
 

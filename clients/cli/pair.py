@@ -153,13 +153,10 @@ def _below_floor(found: PicturePair) -> str | None:
 
 
 def _remarks(found: PicturePair) -> list[str]:
-    said = {
-        "motion_floor": "the motion is under the floor: what shows may be noise",
-        "face_small": "the face is narrower than 96 px: small motions are lost",
-        "yaw_high": "the face is turned by more than 30°",
-    }
+    from mellm.engine.results.reasons import reason as said
+
     reasons = (found.evidence.refused, _below_floor(found))
-    return [said.get(reason, reason) for reason in reasons if reason is not None]
+    return [said(code) for code in reasons if code is not None]
 
 
 def _write(out: Path, found: PicturePair) -> None:

@@ -192,7 +192,7 @@ async def _serve(settings: Settings, options: ServerOptions, on_page: Callable[[
     spans = tracing.from_environment()
     with (
         Watchdog(on_alive=systemd.alive) as watchdog,
-        Journal(journal_path(settings), retention=retention(settings)) as journal,
+        Journal(journal_path(settings), retention=retention(settings), vitals=watchdog) as journal,
         nullcontext(log_audit) if audited is None else AuditLog(audited, vitals=watchdog) as audit,
     ):
         hub = Hub(journal)

@@ -22,7 +22,9 @@ from mellm.engine.analysis.pipeline import (
     MODEL_INVALID,
     STILL,
     ChainCounts,
+    FaceLost,
     Output,
+    Scored,
     Seen,
     SourcePipeline,
     Spotted,
@@ -32,6 +34,7 @@ from mellm.engine.analysis.wire_events import WireEvent, end_of, events_of
 from mellm.engine.describe.base import DescribeContext, Describer
 from mellm.engine.results.expressions import ExpressionRecord
 from mellm.engine.results.run_folder import RunStore
+from mellm.engine.results.score_series import ScoreWriter
 from mellm.engine.types import Description, Evidence, Outcome
 from mellm.stream.capture.status import SourceStatus
 from mellm.stream.errors import (
@@ -104,12 +107,14 @@ class Recording:
 class RunResult:
     """How a run ended.
 
+    :param larger: of the expressions, those above the motion ceiling: larger than a micro-expression
     :param failures: one error for each source that could not be analysed to its end
     :param undescribed: why expressions that were spotted in this session have no description, with counts
     """
 
     folder: Path
     expressions: int = 0
+    larger: int = 0
     undescribed: Counter[str] = field(default_factory=Counter)
     failures: list[tuple[str, MellmError]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -189,6 +194,7 @@ def steps(
             _same(recording, summary, run.path)
             watcher.source(recording.id, None, "skipped")
             result.expressions += summary["counts"]["spotted"]
+            result.larger += summary["counts"].get("larger_motions", 0)
             continue
         writer = _Writer(run, recording.id, keep_evidence, watcher)
         queue = DescribeQueue(
@@ -232,6 +238,7 @@ def _one(
     summary: dict[str, Any] = {"state": "done", "path": shown}
     media = _Media()
     end: EndReport | None = None
+    series = run.series(recording.id)
     try:
         with open_source(
             recording.path, id=recording.id, live=False, fps=recording.fps, options=recording.options
@@ -240,7 +247,7 @@ def _one(
             _must_end(info)
             chain = make_pipeline(recording.id)
             watcher.source(recording.id, info, "open")
-            yield from _drain(source, chain, queue, writer, watcher, media)
+            yield from _drain(source, chain, queue, writer, series, watcher, media)
             info = source.info
             end = source.end
         writer.state(SourceStatus(recording.id, "ended", end=end), media.last_ns)
@@ -256,11 +263,13 @@ def _one(
         summary |= {"state": "failed", "error": {"code": error.code, "message": str(error)}}
         result.failures.append((recording.id, error))
         writer.state(SourceStatus(recording.id, "offline", error=error), media.last_ns)
+    series.close()
     queue.drain()
     writer.check()
     seconds = time.monotonic() - started
     stats = queue.stats()
     result.expressions += stats.submitted
+    result.larger += writer.larger
     result.undescribed.update(stats.dropped)
     summary |= {
         "source": None if info is None else asdict(info),
@@ -269,7 +278,9 @@ def _one(
         "real_time_factor": round(media.seen_ns / 1e9 / seconds, 2) if seconds > 0 else None,
         "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
         "providers": {} if chain is None else chain.providers,
-        "counts": _counts(chain, end, stats.submitted, stats.described, stats.abstained, stats.dropped),
+        "judged": None if chain is None else chain.counts.judged.record(),
+        "counts": _counts(chain, end, stats.submitted, stats.described, stats.abstained, stats.dropped)
+        | {"larger_motions": writer.larger},
     }
     run.finish_source(recording.id, summary)
     watcher.source(recording.id, info, summary["state"])
@@ -352,6 +363,7 @@ def _drain(
     chain: SourcePipeline,
     queue: DescribeQueue,
     writer: _Writer,
+    series: ScoreWriter,
     watcher: Progress,
     media: _Media,
 ) -> Iterator[None]:
@@ -365,20 +377,25 @@ def _drain(
                 online = SourceStatus(source.info.id, "online", item.segment, source.info)
                 writer.state(online, item.pts_ns)
             for output in chain.take(seen):
-                number = _take(output, number, queue, writer)
+                number = _take(output, number, queue, writer, series)
             if isinstance(item, Frame):
                 watcher.advance(source.info.id, media.seen_ns, source.info.declared_duration_ns)
             yield
     for output in chain.finish():
-        number = _take(output, number, queue, writer)
+        number = _take(output, number, queue, writer, series)
 
 
-def _take(output: Output, number: int, queue: DescribeQueue, writer: _Writer) -> int:
+def _take(output: Output, number: int, queue: DescribeQueue, writer: _Writer, series: ScoreWriter) -> int:
+    if isinstance(output, Scored):
+        series.add(output.track, output.score)  # not an event of a run: fifty a second and face
+        return number
+    if isinstance(output, FaceLost):
+        series.end(output.track)
     writer.events(events_of(output))
     if not isinstance(output, Spotted):
         return number
     expression = output.expression
-    context = DescribeContext(expression.id, output.duration_ms, expression.aus)
+    context = DescribeContext(expression.id, output.duration_ms, expression.aus, score=expression.score)
     queue.submit(Job(number, expression, output.evidence, context))
     return number + 1
 
@@ -424,6 +441,7 @@ class _Writer:
         self._early: dict[int, tuple[Job, Outcome]] = {}
         self._next = 0
         self._problem: MellmError | None = None
+        self.larger = 0
 
     def events(self, found: Iterable[WireEvent]) -> None:
         """Lines of ``events.jsonl``."""
@@ -459,6 +477,7 @@ class _Writer:
         except MellmError as error:
             self._problem = self._problem or error
             return
+        self.larger += not record.is_counted
         self._watcher.expression(record)
 
     def _evidence(self, job: Job) -> str | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from mellm.detectors.analyzer import AnalyzerOptions, FaceAnalyzer
@@ -13,7 +14,7 @@ from mellm.detectors.weights import store as weights
 from mellm.engine.analysis.pipeline import SourcePipeline
 from mellm.engine.config import Settings
 from mellm.engine.describe.base import Recipe
-from mellm.engine.evidence import motion_map
+from mellm.engine.evidence import motion_map, readings
 from mellm.engine.types import Evidence
 
 
@@ -24,7 +25,7 @@ class PipelineFactory:
     settings: Settings
     recipe: Recipe = "live"
 
-    def make(self, source: str, *, scores: bool = False, mirrored: bool = False) -> SourcePipeline:
+    def make(self, source: str, *, mirrored: bool = False) -> SourcePipeline:
         """A fresh chain.
 
         :raises ModelMissing: the face models were not pulled
@@ -39,7 +40,6 @@ class PipelineFactory:
             analyzer,
             lambda: Spotter(model, options),
             evidence_builder(self.recipe),
-            scores=scores,
             mirrored=mirrored,
             providers={**analyzer.providers, "spotter": model.provider},
         )
@@ -61,6 +61,7 @@ def evidence_builder(recipe: Recipe) -> Callable[[FacePair], Evidence]:
     """Onset–apex pair → evidence by one recipe."""
 
     def build(pair: FacePair) -> Evidence:
-        return motion_map.build(pair.onset_gray, pair.apex_gray, pair.landmarks, recipe)
+        made = motion_map.build(pair.onset_gray, pair.apex_gray, pair.landmarks, recipe)
+        return replace(made, again=partial(readings.changed, pair, recipe))
 
     return build

@@ -23,6 +23,7 @@ def create(
     timeout_s: float = 10.0,
     folder: Path | None = None,
     fallback: str = "none",
+    several: bool = True,
 ) -> Describer:
     """Make a describer.
 
@@ -30,6 +31,7 @@ def create(
         (fake)
     :param folder: for ``nano``, a model folder other than the shipped one
     :param fallback: ``none``, or the embedded describer (``nano``, ``rules``) that answers when this one cannot
+    :param several: embedded describers read each moment under small changes too, and tell what the readings agree on
     :param api_key_env: name of the environment variable that holds the key; keys come from nowhere else
     :raises UsageError: unknown kind or profile, or an ``openai`` describer without base URL or model
     :raises ModelError: the folder of ``nano`` is not there, incomplete or damaged
@@ -50,11 +52,11 @@ def create(
     if kind == "rules":
         from mellm.engine.describe.rules import RulesDescriber
 
-        return RulesDescriber()
+        return _steady(RulesDescriber(), several)
     if kind == "nano":
         from mellm.engine.describe.local import NanoDescriber
 
-        return NanoDescriber(folder)
+        return _steady(NanoDescriber(folder), several)
     if kind == "scripted":
         from mellm.engine.describe.scripted import ScriptedDescriber
 
@@ -75,3 +77,9 @@ def create(
             timeout_s=timeout_s,
         )
     raise UsageError(f"unknown describer {kind!r}", remedy=f"choose one of {', '.join(KINDS)}")
+
+
+def _steady(one: Describer, several: bool) -> Describer:
+    from mellm.engine.describe.agreement import AgreeingDescriber
+
+    return AgreeingDescriber(one) if several else one

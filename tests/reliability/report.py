@@ -44,6 +44,10 @@ TARGETS = {
     "B5": "500 mutated annotation sheets: right or a typed error",
     "B6": "80 forbidden addresses: no connection",
     "B7": "200 mutated configurations: typed error that names the key",
+    "E1": "half of a million events are erased while another camera goes on: its scores ≤ 50 ms late (p99), its"
+    " expressions ≤ 300 ms; the service's watchdog never waits",
+    "E2": "an older log of a million events is brought up to date when it is opened",
+    "E3": "the garbage collector's stops, with what was loaded set aside and as it was",
     "fuzz": "codec, messages, session, stamps, addresses, annotations, answers: 60 s each by coverage, no crash",
 }
 
