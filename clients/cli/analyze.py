@@ -96,6 +96,8 @@ def analyze(
     for source, error in result.failures:
         said = " ".join(str(error).split())
         click.echo(f"mellm: error: {said if source in said else f'{source}: {said}'}", err=True)
+    for note in result.notes:
+        click.echo(f"mellm: note: {' '.join(note.split())}", err=True)
     for warning in result.warnings:
         click.echo(f"mellm: warning: {warning}", err=True)
     if len(result.failures) < len(paths):
