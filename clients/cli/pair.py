@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mellm.clients.cli.common import describing_flags, json_flag, make_describer, settings_from, spoken
+from mellm.clients.cli.common import describing_flags, json_flag, settings_from, spoken
 from mellm.stream.errors import UsageError
 
 if TYPE_CHECKING:
@@ -97,13 +97,14 @@ def flowmap(
 @describing_flags
 def describe(onset: str, apex: str, as_json: bool, **flags: Any) -> None:
     """Describe what moved between the pictures ONSET and APEX: action units, coarse emotion, a sentence."""
+    from mellm.engine.analysis.pipeline_factory import describer_of
     from mellm.engine.describe import DescribeContext
     from mellm.engine.describe.retry import ask
     from mellm.engine.evidence.picture_pair import pair_evidence
     from mellm.engine.results.expressions import DISCLAIMER, description_json
 
     settings = settings_from(flags, purpose="self-use")
-    describer = make_describer(settings)
+    describer = describer_of(settings)
     try:
         found = pair_evidence(onset, apex, describer.recipe, device=settings.faces.device)
         refused = found.evidence.refused or _below_floor(found)
@@ -153,13 +154,10 @@ def _below_floor(found: PicturePair) -> str | None:
 
 
 def _remarks(found: PicturePair) -> list[str]:
-    said = {
-        "motion_floor": "the motion is under the floor: what shows may be noise",
-        "face_small": "the face is narrower than 96 px: small motions are lost",
-        "yaw_high": "the face is turned by more than 30°",
-    }
+    from mellm.engine.results.reasons import reason as said
+
     reasons = (found.evidence.refused, _below_floor(found))
-    return [said.get(reason, reason) for reason in reasons if reason is not None]
+    return [said(code) for code in reasons if code is not None]
 
 
 def _write(out: Path, found: PicturePair) -> None:

@@ -37,6 +37,7 @@ class LiveEngine:
     :param spool: keeps jobs over a crash
     :param watchdog: watches the workers; without one the engine has its own
     :param on_frame: sees each frame before it is analysed, on its source's thread
+    :param on_loaded: called on a source's thread when its networks have been loaded
     """
 
     def __init__(
@@ -52,13 +53,15 @@ class LiveEngine:
         spool: Spool | None = None,
         watchdog: Watchdog | None = None,
         on_frame: Callable[[Frame], None] | None = None,
+        on_loaded: Callable[[], None] = lambda: None,
     ) -> None:
         self._sink = sink
         self._spool = spool
         self._describer = describer
         self._numbers = itertools.count()
         self._own = Watchdog() if watchdog is None else None
-        vitals = watchdog or self._own or Watchdog()
+        vitals = watchdog or self._own
+        assert vitals is not None
         self._queue = DescribeQueue(
             describer,
             self._described,
@@ -71,7 +74,7 @@ class LiveEngine:
         self.sources: dict[str, LiveSource] = {}
         for r in runners:
             teller = Teller(r.id, sink, self._prepare, self._queue.submit, self._lost, vitals)
-            self.sources[r.id] = LiveSource(r, make_pipeline, sink, teller, vitals, on_frame)
+            self.sources[r.id] = LiveSource(r, make_pipeline, sink, teller, vitals, on_frame, on_loaded)
 
     def start(self) -> None:
         """Start all sources. They may be down; they are tried again."""
@@ -122,7 +125,7 @@ class LiveEngine:
     def _prepare(self, spotted: Spotted) -> Job:
         """The job, safe from a crash before anybody hears of the expression."""
         expression = spotted.expression
-        context = DescribeContext(expression.id, spotted.duration_ms, expression.aus)
+        context = DescribeContext(expression.id, spotted.duration_ms, expression.aus, score=expression.score)
         job = Job(next(self._numbers), expression, spotted.evidence, context)
         if self._spool is not None:
             self._spool.put(job)

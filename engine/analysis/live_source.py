@@ -16,6 +16,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from mellm.detectors.sensitivity import JudgedTime
+from mellm.detectors.windows import STEP_NS
 from mellm.engine.analysis.pipeline import (
     CHAIN_DROPS,
     FaceAppeared,
@@ -46,6 +48,8 @@ LIMIT_S: Final = 2.5
 ABANDON_S: Final = 10.0
 """A frame that takes longer is given up, and its thread with it."""
 
+LOADING_S: Final = 30.0
+
 LATENCIES_KEPT: Final = 6000
 """Two minutes of grid steps."""
 
@@ -72,6 +76,7 @@ class LiveSource:
     :param make_pipeline: a fresh chain; called again after each death
     :param sink: gets what may be late or lost; everything else goes through ``teller``
     :param on_frame: sees each frame before it is analysed, on this source's thread
+    :param on_loaded: called there when the networks have been loaded
     :ivar failure: why it has ended for good, if it was an error
     """
 
@@ -83,6 +88,7 @@ class LiveSource:
         teller: Teller,
         vitals: Vitals,
         on_frame: Callable[[Frame], None] | None = None,
+        on_loaded: Callable[[], None] = lambda: None,
     ) -> None:
         self._runner = runner
         self._make_chain = make_pipeline
@@ -90,6 +96,7 @@ class LiveSource:
         self._teller = teller
         self._vitals = vitals
         self._on_frame = on_frame
+        self._on_loaded = on_loaded
         self._worker = Worker(
             runner.id,
             self._analyse,
@@ -107,6 +114,7 @@ class LiveSource:
             Counter()
         )  # of chains that are gone: frames analysed, and dropped by reason
         self._spotted = 0
+        self._judged = JudgedTime(STEP_NS / 1e9)  # of all chains
         self._faces: dict[int, int] = {}  # track → media time of its last word
         self._away = False
         self._latencies: deque[float] = deque(maxlen=LATENCIES_KEPT)
@@ -184,6 +192,8 @@ class LiveSource:
             self.failure = error  # somebody waits for it: it is not tried again
             logger.error("%s: %s", self._runner.id, error)
             return self._end()
+        turn.beat(LOADING_S)
+        self._on_loaded()
         turn.beat()
         with self._lock:
             self._chain = chain
@@ -269,6 +279,7 @@ class LiveSource:
         # from the moment the camera showed it: the network's look-ahead counts
         self._latencies.append((time.monotonic_ns() - scored.wall_ns + scored.lag_ns) / 1e6)
         at = scored.score.t_ns
+        self._judged.add(scored.score.sensitivity)
         if scored.track in self._faces:
             self._faces[scored.track] = at
         if at - self._scored_ns.get(scored.track, -SCORE_EVERY_NS) < SCORE_EVERY_NS:
@@ -291,6 +302,7 @@ class LiveSource:
             "spotted": counts.spotted,
             "fps": round(counts.fps, 2),
             "score_p95_ms": round(counts.score_p95_ms, 1),
+            "judged": self._judged.record(),
         }
         self._sink.publish(STATS, self._runner.id, data)
 

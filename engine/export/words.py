@@ -4,35 +4,9 @@ from __future__ import annotations
 
 from mellm.engine.facs.action_units import notation
 from mellm.engine.results.expressions import ExpressionRecord
+from mellm.engine.results.reasons import reason, undescribed
 
-STATES = {
-    "described": "described",
-    "abstained": "not described",
-    "dropped": "dropped",
-}
-
-REASONS = {
-    "motion_floor": "the motion is too small to tell from noise",
-    "no_face": "the face could not be placed in both pictures",
-    "unparsable": "the describer's answer could not be read",
-    "deadline": "no description came in time",
-    "describer_unavailable": "the describer could not be reached",
-    "describer_paused": "the describer could not be reached",
-    "describer_timeout": "the describer took too long",
-    "model_abstained": "the model was not sure",
-    "no_unit": "no action unit was recognised",
-    "face_small": "face too small",
-    "yaw_high": "face turned away",
-    "fps_low": "frame rate too low",
-    "fps_warn": "frame rate below the recommended 50",
-    "dark": "dark picture",
-    "frozen": "frozen picture",
-    "overflow": "frames dropped under load",
-    "decode": "frames that could not be decoded",
-    "pts": "a jump in the time stamps",
-    "reconnect": "the source was away",
-}
-"""Reason codes that readers of a report meet most; others are shown as they are, without underscores."""
+__all__ = ["agreement", "coarse", "facs", "headline", "probability", "reason", "text"]
 
 
 def facs(record: ExpressionRecord) -> str:
@@ -56,16 +30,18 @@ def text(record: ExpressionRecord) -> str:
     return " ".join(record.text.split())
 
 
-def reason(code: str | None) -> str:
-    """A reason code in words."""
-    return "" if code is None else REASONS.get(code, code.replace("_", " "))
+def agreement(record: ExpressionRecord) -> str:
+    """``agreement of 8 readings 0.94``; empty where the moment was read once."""
+    said = record.description
+    if said is None or said.agreement is None:
+        return ""
+    return f"agreement of {said.readings} readings {said.agreement:.2f}"
 
 
 def headline(record: ExpressionRecord) -> str:
     """``AU 1+2 · surprise 0.95``, or why there is no description."""
     if record.state != "described":
-        why = reason(record.reason)
-        return STATES.get(record.state or "", "spotted") + (f": {why}" if why else "")
+        return undescribed(record.state, record.reason)
     named, share = coarse(record), probability(record)
     parts = [f"AU {facs(record)}" if facs(record) else "no action unit named"]
     if named is not None and share is not None:

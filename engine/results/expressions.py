@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeAlias, get_args
 
-from mellm.detectors.expressions import Expression, Quality, Verdict
+from mellm.detectors.expressions import Expression, Quality, Sensitivity, Verdict
+from mellm.engine.results.reasons import MOTION_LARGE
 from mellm.engine.types import (
     ActionUnit,
     Coarse,
@@ -49,6 +50,7 @@ class ExpressionRecord:
     :param apex_frame: as ``onset_frame``
     :param offset_frame: as ``onset_frame``
     :param score: of the spotter, 0…1
+    :param sensitivity: how small a motion would have been found just before it
     :param regions: region → motion from onset to apex, x to the picture's right and y down, hundredths of the
         inter-ocular distance
     :param state: how it ended, ``None`` as long as it waits for its description
@@ -69,6 +71,7 @@ class ExpressionRecord:
     apex_frame: int
     offset_frame: int
     score: float
+    sensitivity: Sensitivity | None = None
     quality: Quality | None = None
     regions: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     state: State | None = None
@@ -96,6 +99,11 @@ class ExpressionRecord:
     def duration_ms(self) -> float:
         """From onset to offset."""
         return round(self.offset_ms - self.onset_ms, 3)
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether it counts as a micro-expression that was found: motion above the ceiling does not."""
+        return self.reason != MOTION_LARGE
 
     @property
     def text(self) -> str:
@@ -130,6 +138,7 @@ class ExpressionRecord:
             apex_frame=expression.apex.index,
             offset_frame=expression.offset.index,
             score=round(expression.score, 4),
+            sensitivity=_cut(expression.sensitivity),
             quality=_rounded(expression.quality),
             regions={each.region: (round(each.dx, 2), round(each.dy, 2)) for each in regions},
         )
@@ -161,6 +170,7 @@ class ExpressionRecord:
             "apex_frame": self.apex_frame,
             "offset_frame": self.offset_frame,
             "score": self.score,
+            "sensitivity": sensitivity_json(self.sensitivity),
             "quality": None if self.quality is None else quality_json(self.quality),
             "regions": {name: list(moved) for name, moved in self.regions.items()},
             "notice": DISCLAIMER,
@@ -215,6 +225,7 @@ class ExpressionRecord:
             apex_frame=read.integer("apex_frame"),
             offset_frame=read.integer("offset_frame"),
             score=read.number("score"),
+            sensitivity=read.parsed("sensitivity", _sensitivity),
             quality=read.parsed("quality", _quality),
             regions=read.parsed("regions", _regions) or {},
             state=None if state is None else read.choice("state", get_args(State)),
@@ -242,13 +253,17 @@ def expression_id(source: str, segment: int, track: int, onset: FrameRef, apex: 
 def description_json(description: Description) -> dict[str, Any]:
     """A describer's answer as JSON. ``latency_ms`` is the only field that differs between two equal runs.
 
-    ``fallback`` is there only when a stand-in answered: the model that was to answer and why it did not.
+    ``readings`` (how often the moment was read; beside each unit, how many of them name it) and ``agreement`` are there
+    only where it was read several times, ``fallback`` only when a stand-in answered: the model that was to answer and
+    why it did not.
     """
     emotion, fallback = description.emotion, description.fallback
     return {
         "text": description.text,
         "action_units": [
-            {"au": u.au, "side": u.side, "score": round(u.score, 4)} for u in description.action_units
+            {"au": u.au, "side": u.side, "score": round(u.score, 4)}
+            | ({} if u.readings is None else {"readings": u.readings})
+            for u in description.action_units
         ],
         "emotion": None
         if emotion is None
@@ -256,8 +271,18 @@ def description_json(description: Description) -> dict[str, Any]:
         "model": description.model,
         "profile": description.profile,
         "latency_ms": round(description.latency_ms, 1),
+        **(
+            {}
+            if description.agreement is None
+            else {"readings": description.readings, "agreement": round(description.agreement, 4)}
+        ),
         **({} if fallback is None else {"fallback": {"model": fallback.model, "reason": fallback.reason}}),
     }
+
+
+def sensitivity_json(said: Sensitivity | None) -> dict[str, float] | None:
+    """How small a motion would have been found, per cent of the eye distance; ``None`` where that is not known."""
+    return None if said is None else {"upper": round(said.upper, 2), "lower": round(said.lower, 2)}
 
 
 def quality_json(quality: Quality) -> dict[str, Any]:
@@ -280,12 +305,12 @@ _DIGITS: Final = {
 }
 _QUALITY: Final = frozenset({"verdict", "reasons", *_DIGITS})
 _DESCRIPTION: Final = frozenset(
-    {"text", "action_units", "emotion", "model", "profile", "latency_ms", "fallback"}
+    {"text", "action_units", "emotion", "model", "profile", "latency_ms", "fallback", "readings", "agreement"}
 )
 _EXACT: Final = frozenset({"onset_ns", "apex_ns", "offset_ns", "t_ns", "t_ms"})
 """What an event has beside the line."""
 _KNOWN: Final = _EXACT | {
-    *("id", "source", "segment", "track", "score", "quality", "regions", "notice"),
+    *("id", "source", "segment", "track", "score", "sensitivity", "quality", "regions", "notice"),
     *("onset_ms", "apex_ms", "offset_ms", "onset_frame", "apex_frame", "offset_frame"),
     *("state", "reason", "description", "evidence"),
 }
@@ -295,6 +320,10 @@ def _rounded(quality: Quality) -> Quality:
     return replace(
         quality, **{name: round(getattr(quality, name), digits) for name, digits in _DIGITS.items()}
     )
+
+
+def _cut(said: Sensitivity | None) -> Sensitivity | None:
+    return None if said is None else Sensitivity(round(said.upper, 2), round(said.lower, 2))
 
 
 def _ms(ns: int) -> float:
@@ -369,6 +398,10 @@ def _quality(found: Json) -> Quality:
     return Quality(**numbers, verdict=verdict, reasons=tuple(map(str, found["reasons"])))
 
 
+def _sensitivity(found: Json) -> Sensitivity:
+    return Sensitivity(_finite(found["upper"], "upper"), _finite(found["lower"], "lower"))
+
+
 def _regions(found: Json) -> dict[str, tuple[float, float]]:
     return {str(name): (_finite(x, name), _finite(y, name)) for name, (x, y) in found.items()}
 
@@ -378,7 +411,12 @@ def _description(found: Json) -> Description:
     return Description(
         text=str(found.get("text") or ""),
         action_units=tuple(
-            ActionUnit(int(u["au"]), _among(u["side"], get_args(Side)), _finite(u["score"], "score"))
+            ActionUnit(
+                int(u["au"]),
+                _among(u["side"], get_args(Side)),
+                _finite(u["score"], "score"),
+                None if u.get("readings") is None else int(u["readings"]),
+            )
             for u in found.get("action_units") or ()
         ),
         emotion=None
@@ -391,5 +429,7 @@ def _description(found: Json) -> Description:
         profile=str(found.get("profile") or ""),
         prompt_version="",
         latency_ms=_finite(found.get("latency_ms", 0.0), "latency_ms"),
+        readings=int(found.get("readings", 1)),
+        agreement=None if found.get("agreement") is None else _finite(found["agreement"], "agreement"),
         fallback=None if fallback is None else Fallback(str(fallback["model"]), str(fallback["reason"])),
     )

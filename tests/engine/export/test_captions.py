@@ -40,7 +40,7 @@ def test_a_cue_stays_until_it_is_read_or_the_next_one_comes(made):
     assert first.to_ms == second.from_ms
     assert second.to_ms - second.from_ms == pytest.approx(HOLD_MS, abs=1)
     assert other.from_ms == second.from_ms  # another face's cue does not push it away
-    assert other.lines[0].startswith("Face 2: not described: the motion is too small")
+    assert other.lines[0].startswith("Face 2: no description: the motion is too small")
 
 
 def test_a_cue_is_never_empty():

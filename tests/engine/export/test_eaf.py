@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from mellm.engine.export.eaf import printable, to_eaf
 from mellm.engine.results.run_reader import Marker, Run, read_run
 from mellm.stream.errors import UsageError
+from tests import PATIENCE_S
 from tests.engine.export.made import hold_golden, record, run_folder, typed
 
 ORDER = (
@@ -129,7 +130,7 @@ def test_elans_own_schema_accepts_it(made, tmp_path):
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=PATIENCE_S,
         check=False,
     )
     archives = list(tmp_path.glob("pympi*.tar.gz"))

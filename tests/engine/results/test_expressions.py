@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from mellm.detectors.expressions import Sensitivity
 from mellm.detectors.types import Expression, Quality
 from mellm.engine.results.expressions import ExpressionRecord, FieldInvalid, expression_id
 from mellm.engine.types import ActionUnit, Description, Emotion, Fallback, Outcome, RegionMotion
@@ -44,13 +45,26 @@ def test_the_line_has_the_documented_fields() -> None:
     line = RECORD.ended(Outcome("described", None, DESCRIPTION), "evidence/x.png").to_json()
     assert json.loads(json.dumps(line)) == line
     wanted = "id source track onset_ms apex_ms offset_ms onset_frame apex_frame offset_frame score quality state reason"
-    assert set(wanted.split()) | {"description", "evidence", "segment", "notice", "regions"} == set(line)
+    assert set(wanted.split()) | {
+        "description",
+        "evidence",
+        "segment",
+        "notice",
+        "regions",
+        "sensitivity",
+    } == set(line)
     assert "Not a lie detector" in line["notice"]
     assert 0 < line["score"] < 1  # with its uncertainty
     assert (line["onset_ms"], line["apex_ms"], line["offset_ms"]) == (1001.0, 1201.2, 1368.033)
     assert line["description"]["action_units"] == [{"au": 4, "side": "left", "score": 0.8123}]
     assert line["description"]["emotion"]["coarse"] == "negative"
     assert line["quality"]["reasons"] == ["fps_warn"]
+    assert line["sensitivity"] is None
+    known = ExpressionRecord.of(replace(EXPRESSION, sensitivity=Sensitivity(1.234, 10.0)))
+    assert known.to_json()["sensitivity"] == {"upper": 1.23, "lower": 10.0}
+    assert ExpressionRecord.from_json(known.event_data()) == known
+    with pytest.raises(FieldInvalid, match="sensitivity"):
+        ExpressionRecord.from_json({**known.to_json(), "sensitivity": {"upper": "much"}})
 
 
 def test_a_dropped_expression_has_a_reason_and_no_description() -> None:
@@ -159,3 +173,20 @@ def test_records_are_read_without_numpy() -> None:
         "sys.exit(bool({'numpy', 'cv2', 'pydantic', 'websockets'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_what_is_too_large_is_not_counted():
+    record = ExpressionRecord.of(EXPRESSION)
+    assert record.ended(Outcome("abstained", "motion_floor", None)).is_counted
+    assert not record.ended(Outcome("abstained", "motion_large", None)).is_counted
+
+
+def test_how_often_a_moment_was_read_survives_the_file():
+    units = (ActionUnit(4, "both", 0.9, 7), ActionUnit(7, "left", 0.6, 5))
+    told = replace(DESCRIPTION, action_units=units, readings=8, agreement=0.8125)
+    line = ExpressionRecord.of(EXPRESSION).ended(Outcome("described", None, told)).to_json()
+    assert line["description"]["action_units"][0] == {"au": 4, "side": "both", "score": 0.9, "readings": 7}
+    assert (line["description"]["readings"], line["description"]["agreement"]) == (8, 0.8125)
+    back = ExpressionRecord.from_json(line)
+    assert back.description.action_units == units
+    assert back.to_json() == line

@@ -20,6 +20,7 @@ from mellm.stream.log.subscriber import (
     Subscriber,
 )
 from mellm.stream.protocol.events import EXPRESSION_SPOTTED, MARKER, SCORE, SOURCE_OFFLINE, Filter, Position
+from tests import PATIENCE_S
 
 
 def make(journal: Journal | None = None, **limits: int) -> Hub:
@@ -255,8 +256,8 @@ async def test_a_disk_that_stands_still_does_not_stop_the_loop(monkeypatch: pyte
     monkeypatch.setattr(writer, "_write", wait)
     thread = threading.Thread(target=publish, args=(hub, 1))
     thread.start()
-    stuck.wait(10)  # the publisher waits for the disk
-    async with asyncio.timeout(20):
+    stuck.wait(PATIENCE_S)  # the publisher waits for the disk
+    async with asyncio.timeout(PATIENCE_S):
         assert await take(subscriber, 1) == [1]
         hub.post(
             MARKER, "cam", {"label": "posted meanwhile"}
