@@ -13,9 +13,9 @@ import click
 
 from mellm.detectors.sensitivity import BARS
 from mellm.detectors.stepmodel import SHIPPED, OnnxStepModel
+from mellm.stream import files
 from mellm.stream.errors import ModelMissing, SourceEmpty
 from mellm.training.spotter import records, sensitivity
-from mellm.training.spotter.export import write_atomic
 from mellm.training.spotter.records import Record
 from mellm.training.spotter.sensitivity import Judge, Row, Trial
 from mellm.training.spotter.windows import BatchedNetwork
@@ -62,9 +62,7 @@ def command(
     for path in sorted(folds.glob("fold-*.onnx")) if folds else ():
         parts[path.stem.removeprefix("fold-")] = OnnxStepModel(path, with_sensitivity=False)
     if folds is not None and not parts:
-        raise ModelMissing(
-            f"no fold-*.onnx in {folds}", remedy="train them with `mellm train spotter --cross-validate`"
-        )
+        raise ModelMissing(f"no fold-*.onnx in {folds}", remedy="train them with `mellm train spotter`")
     judge = Judge(
         BatchedNetwork(step_model, step_model.path),
         {name: BatchedNetwork(part, part.path) for name, part in parts.items()},
@@ -118,7 +116,7 @@ def command(
         path = model.with_suffix(".json")
         card = json.loads(path.read_text(encoding="utf-8"))
         card |= {"sensitivity": record, "false_alarms": measured}
-        write_atomic(path, (json.dumps(card, indent=2) + "\n").encode())
+        files.write(path, (json.dumps(card, indent=2) + "\n").encode())
         click.echo(f"wrote {path}", err=True)
 
 

@@ -21,8 +21,9 @@ from mellm.detectors.types import F32
 from mellm.training.spotter.evaluate import Interval
 from mellm.training.spotter.records import Record
 
-MEMORY = 100
-"""Steps that are shown to the network before those that count: more than its receptive field of 78."""
+MEMORY = 300
+"""Steps that are shown to the network before those that count: twice its receptive field of 140, so that the running
+level of each region has most of what it would have in the whole record."""
 
 BEFORE_S, AFTER_S = 0.5, 0.5
 """Answers are read from so long before the onset to so long after the offset."""
