@@ -64,7 +64,7 @@ def bench(seconds: float, as_json: bool, **flags: Any) -> None:
             made = measure.live(
                 name,
                 path,
-                lambda source: factory.make(source, scores=True),
+                lambda source: factory.make(source),
                 make_describer(settings),
                 seconds,
             )

@@ -87,7 +87,7 @@ def build(
     chosen = settings.describer
     return LiveEngine(
         runners,
-        lambda source: factory.make(source, scores=True, mirrored=source in mirrored),
+        lambda source: factory.make(source, mirrored=source in mirrored),
         describer,
         sink,
         capacity=chosen.capacity,

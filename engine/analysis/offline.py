@@ -22,7 +22,9 @@ from mellm.engine.analysis.pipeline import (
     MODEL_INVALID,
     STILL,
     ChainCounts,
+    FaceLost,
     Output,
+    Scored,
     Seen,
     SourcePipeline,
     Spotted,
@@ -32,6 +34,7 @@ from mellm.engine.analysis.wire_events import WireEvent, end_of, events_of
 from mellm.engine.describe.base import DescribeContext, Describer
 from mellm.engine.results.expressions import ExpressionRecord
 from mellm.engine.results.run_folder import RunStore
+from mellm.engine.results.score_series import ScoreWriter
 from mellm.engine.types import Description, Evidence, Outcome
 from mellm.stream.capture.status import SourceStatus
 from mellm.stream.errors import (
@@ -235,6 +238,7 @@ def _one(
     summary: dict[str, Any] = {"state": "done", "path": shown}
     media = _Media()
     end: EndReport | None = None
+    series = run.series(recording.id)
     try:
         with open_source(
             recording.path, id=recording.id, live=False, fps=recording.fps, options=recording.options
@@ -243,7 +247,7 @@ def _one(
             _must_end(info)
             chain = make_pipeline(recording.id)
             watcher.source(recording.id, info, "open")
-            yield from _drain(source, chain, queue, writer, watcher, media)
+            yield from _drain(source, chain, queue, writer, series, watcher, media)
             info = source.info
             end = source.end
         writer.state(SourceStatus(recording.id, "ended", end=end), media.last_ns)
@@ -259,6 +263,7 @@ def _one(
         summary |= {"state": "failed", "error": {"code": error.code, "message": str(error)}}
         result.failures.append((recording.id, error))
         writer.state(SourceStatus(recording.id, "offline", error=error), media.last_ns)
+    series.close()
     queue.drain()
     writer.check()
     seconds = time.monotonic() - started
@@ -273,6 +278,7 @@ def _one(
         "real_time_factor": round(media.seen_ns / 1e9 / seconds, 2) if seconds > 0 else None,
         "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
         "providers": {} if chain is None else chain.providers,
+        "judged": None if chain is None else chain.counts.judged.record(),
         "counts": _counts(chain, end, stats.submitted, stats.described, stats.abstained, stats.dropped)
         | {"larger_motions": writer.larger},
     }
@@ -357,6 +363,7 @@ def _drain(
     chain: SourcePipeline,
     queue: DescribeQueue,
     writer: _Writer,
+    series: ScoreWriter,
     watcher: Progress,
     media: _Media,
 ) -> Iterator[None]:
@@ -370,15 +377,20 @@ def _drain(
                 online = SourceStatus(source.info.id, "online", item.segment, source.info)
                 writer.state(online, item.pts_ns)
             for output in chain.take(seen):
-                number = _take(output, number, queue, writer)
+                number = _take(output, number, queue, writer, series)
             if isinstance(item, Frame):
                 watcher.advance(source.info.id, media.seen_ns, source.info.declared_duration_ns)
             yield
     for output in chain.finish():
-        number = _take(output, number, queue, writer)
+        number = _take(output, number, queue, writer, series)
 
 
-def _take(output: Output, number: int, queue: DescribeQueue, writer: _Writer) -> int:
+def _take(output: Output, number: int, queue: DescribeQueue, writer: _Writer, series: ScoreWriter) -> int:
+    if isinstance(output, Scored):
+        series.add(output.track, output.score)  # not an event of a run: fifty a second and face
+        return number
+    if isinstance(output, FaceLost):
+        series.end(output.track)
     writer.events(events_of(output))
     if not isinstance(output, Spotted):
         return number

@@ -18,6 +18,7 @@ import numpy as np
 from mellm.detectors.analyzer import Analyzer, FaceUpdate
 from mellm.detectors.flow import FlowEstimator
 from mellm.detectors.quality import assess
+from mellm.detectors.sensitivity import JudgedTime
 from mellm.detectors.signals import FEATURES, FacePair, SignalStep, TrackSignals
 from mellm.detectors.spotting import Score, Spot, TrackSpotter
 from mellm.detectors.stillness import Still, StillPicture
@@ -119,6 +120,7 @@ class ChainCounts:
     spotted: int = 0
     unresolved: int = 0
     invalid_steps: int = 0  # the spotter's network answered with NaN
+    judged: JudgedTime = field(default_factory=lambda: JudgedTime(STEP_NS / 1e9))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -145,6 +147,7 @@ class _Track:
     signals: TrackSignals
     spotter: TrackSpotter
     quality: Quality | None = None
+    scored_ns: int | None = None
     steps: deque[SignalStep] = field(default_factory=lambda: deque(maxlen=COURSE_KEPT))
 
     def course(self, apex_ns: int) -> F32:
@@ -166,7 +169,6 @@ class SourcePipeline:
     :param analyzer: finds and follows faces
     :param make_spotter: a fresh spotter for a new track; spotters of one chain may share a model
     :param build_evidence: onset–apex pair → evidence
-    :param scores: whether to emit :class:`Scored` for each grid step
     :param providers: network → execution provider in use, for the record
     :param flow: makes a track's estimator of motion, for comparison; by default that of :class:`TrackSignals`
     :param mirrored: pictures are mirror images; they are turned back, so that left stays the subject's left
@@ -179,7 +181,6 @@ class SourcePipeline:
         make_spotter: Callable[[], TrackSpotter],
         build_evidence: Callable[[FacePair], Evidence],
         *,
-        scores: bool = False,
         mirrored: bool = False,
         flow: Callable[[], FlowEstimator] | None = None,
         providers: Mapping[str, str] | None = None,
@@ -190,7 +191,6 @@ class SourcePipeline:
         self._analyzer = analyzer
         self._make_spotter = make_spotter
         self._build_evidence = build_evidence
-        self._scores = scores
         self._mirrored = mirrored
         self._flow = flow
         self._watch = StillPicture()
@@ -333,10 +333,12 @@ class SourcePipeline:
         for step in state.signals.push(gray, frame.pts_ns, frame.index, landmarks):
             state.steps.append(step)
             # a refused face still advances the grid, with void steps: nothing is spotted on it
-            for spot in state.spotter.push(step.t_ns, None if refused else step.features):
+            for spot in state.spotter.push(step.t_ns, None if refused else step.features, quality.fps):
                 out += self._spotted(face.track, state, spot)
-            if self._scores and state.spotter.score is not None:
-                score = state.spotter.score
+            score = state.spotter.score
+            if score is not None and score.t_ns != state.scored_ns:  # a void step brings no new one
+                state.scored_ns = score.t_ns
+                self.counts.judged.add(score.sensitivity)
                 out.append(Scored(face.track, frame.wall_ns, frame.pts_ns - score.t_ns, score, face))
         return out
 
@@ -367,6 +369,7 @@ class SourcePipeline:
             spot.score,
             replace(state.quality, motion=motion),
             spot.aus,
+            spot.sensitivity,
         )
         return [Spotted(expression, evidence, pair)]
 

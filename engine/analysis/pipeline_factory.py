@@ -25,7 +25,7 @@ class PipelineFactory:
     settings: Settings
     recipe: Recipe = "live"
 
-    def make(self, source: str, *, scores: bool = False, mirrored: bool = False) -> SourcePipeline:
+    def make(self, source: str, *, mirrored: bool = False) -> SourcePipeline:
         """A fresh chain.
 
         :raises ModelMissing: the face models were not pulled
@@ -40,7 +40,6 @@ class PipelineFactory:
             analyzer,
             lambda: Spotter(model, options),
             evidence_builder(self.recipe),
-            scores=scores,
             mirrored=mirrored,
             providers={**analyzer.providers, "spotter": model.provider},
         )

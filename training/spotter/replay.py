@@ -33,6 +33,10 @@ class Replay:
     def threshold(self) -> float:
         return self._model.threshold
 
+    @property
+    def sensitivity(self) -> None:
+        """None: scores are compared, and nothing is said of time."""
+
     def start(self) -> F32:
         return self._model.start()
 
