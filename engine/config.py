@@ -27,7 +27,7 @@ from mellm.stream.protocol.access import Scope
 class DescriberSettings(Section):
     """Who puts evidence into words, and how long that may take."""
 
-    kind: Literal["nano", "rules", "openai", "scripted"] = "nano"
+    kind: Literal["ensemble", "nano", "rules", "openai", "scripted"] = "ensemble"
     base_url: str | None = None
     model: str | None = None
     profile: str = "generic"
@@ -36,7 +36,7 @@ class DescriberSettings(Section):
     deadline_s: float = Field(default=10.0, gt=0, le=600)
     capacity: int = Field(default=64, ge=1, le=10_000)
     workers: int = Field(default=1, ge=1, le=64)
-    fallback: Literal["none", "nano", "rules"] = "none"
+    fallback: Literal["none", "ensemble", "nano", "rules"] = "none"
 
 
 class SpottingSettings(Section):

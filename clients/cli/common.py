@@ -26,13 +26,17 @@ _ANALYSIS = (
     click.option("--max-faces", type=int, metavar="N", help="Faces followed at once [4]."),
 )
 _DESCRIBING = (
-    click.option("--describer", type=click.Choice(["nano", "rules", "openai"]), help="Who describes [nano]."),
+    click.option(
+        "--describer",
+        type=click.Choice(["ensemble", "nano", "rules", "openai"]),
+        help="Who describes [ensemble].",
+    ),
     click.option("--base-url", metavar="URL", help="OpenAI-compatible endpoint, up to /v1."),
     click.option("--model", metavar="NAME", help="Model name at that endpoint."),
     click.option("--profile", metavar="NAME", help="generic, nano, mellm-v1 or mellm-v3 [generic]."),
     click.option(
         "--fallback",
-        type=click.Choice(["none", "nano", "rules"]),
+        type=click.Choice(["none", "ensemble", "nano", "rules"]),
         help="Who describes, marked as such, when the endpoint cannot [none].",
     ),
 )

@@ -1,9 +1,9 @@
 """The default describer: region motion, the embedded model and the spotter's opinion, weighed together.
 
-What each of them says of a unit becomes one calibrated probability (logistic regression on validation people,
-:mod:`mellm.training.readings.fit`); so do the class, and whether there is an expression at all. A moment is read
-several times under small changes (:mod:`mellm.engine.evidence.readings`); units must be named by most readings, and
-readings that do not agree end as ``unstable``. docs/describers.md says how often it is right.
+What the three say of a unit becomes one calibrated probability (a logistic regression with four numbers, fitted on
+people that none of them learnt from, :mod:`mellm.training.readings.fit`). A moment is read several times under small
+changes (:mod:`mellm.engine.evidence.readings`); units must be named by most readings, and readings that do not agree
+end as ``unstable``. docs/describers.md says how often it is right.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from mellm.engine.describe.agreement import MAJORITY, UNSTABLE, overlap
 from mellm.engine.describe.au_templates import templates
 from mellm.engine.describe.base import DescribeContext, Recipe
 from mellm.engine.describe.local import NanoDescriber
-from mellm.engine.describe.observation import CLASSES, F64, FACTS, UNITS, Observation, observe
+from mellm.engine.describe.observation import CLASSES, F64, UNITS, Observation, observe
 from mellm.engine.describe.rules import BOTH_SIDES, MAX_UNITS
 from mellm.engine.describe.sentences import sentences
 from mellm.engine.facs import action_units as facs
@@ -35,32 +35,24 @@ VERSION: Final = "1"
 VOICES: Final = ("rules", "nano", "opinion")
 """Whose log-odds a unit's probability rests on."""
 
-GATE: Final = (*FACTS, "top", "total", "agreement")
-"""What the probability of an expression rests on."""
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Weights:
-    """The shipped file, fitted on validation people.
+    """The shipped file.
 
-    :param voices: weight of each of :data:`VOICES`; :param bias: constant of each unit
-    :param unasked: log-odds that stand for the spotter's opinion where it was not asked, by unit
-    :param thresholds: probability from which each unit is named
-    :param classes: weights of the two opinions on the class, and a constant for each class
-    :param gate, centre, scale: weights of :data:`GATE` after standardising, its constant last; where a fact is not
-        known it counts as the centre
-    :param speaks_at: probability of an expression from which something is said; :param agrees_at: least agreement
+    :param voices: weight of each of :data:`VOICES`
+    :param bias: constant of every unit
+    :param unasked: log-odds that stand for the spotter's opinion where it was not asked
+    :param threshold: probability from which a unit is named
+    :param classes: weights of two opinions on the class: what the units suggest, and what the embedded model says
+    :param agrees_at: least agreement of the readings
     """
 
     voices: F64
-    bias: F64
-    unasked: F64
-    thresholds: F64
+    bias: float
+    unasked: float
+    threshold: float
     classes: F64
-    gate: F64
-    centre: F64
-    scale: F64
-    speaks_at: float
     agrees_at: float
 
 
@@ -68,13 +60,12 @@ class Weights:
 class Judgement:
     """What all readings of a moment come to.
 
-    :param shares: unit → probability, named or not; :param expression: probability that there is one
+    :param shares: unit → probability, named or not
     :param reason: why nothing is told
     """
 
     units: tuple[ActionUnit, ...]
     emotion: Emotion | None
-    expression: float
     agreement: float
     shares: Mapping[int, float]
     reason: str | None
@@ -99,58 +90,39 @@ def class_shares(seen: Observation, shares: Mapping[int, float], w: Weights) -> 
     units = np.array([told.scores[c] for c in CLASSES]) if told else np.full(len(CLASSES), 1 / len(CLASSES))
     rows = seen.classes[np.isfinite(seen.classes[:, 0])]
     model = rows.mean(0) if len(rows) else np.full(len(CLASSES), 1 / len(CLASSES))
-    z = w.classes[0] * np.log(units + 0.01) + w.classes[1] * np.log(model + 0.01) + w.classes[2:]
+    z = w.classes[0] * np.log(units + 0.01) + w.classes[1] * np.log(model + 0.01)
     e = np.exp(z - z.max())
     out: F64 = e / e.sum()
     return out
 
 
-def gate_input(seen: Observation, shares: F64, agreement: float) -> F64:
-    """Values of :data:`GATE`; NaN where one is not known."""
-    top = float(np.log(shares.max() / (1 - shares.max())))
-    return np.array([*seen.facts, top, float(np.log(shares.sum())), agreement])
-
-
 def judge(seen: Observation, w: Weights) -> Judgement:
     """Weigh the readings."""
     each = unit_logits(seen, w)
-    shares = np.clip(sigmoid(each.mean(0)), 1e-6, 1 - 1e-6)
-    named = sigmoid(each) >= w.thresholds
+    shares = sigmoid(each.mean(0))
+    named = sigmoid(each) >= w.threshold
     agreement = overlap([frozenset(np.flatnonzero(row).tolist()) for row in named])
-    known = gate_input(seen, shares, agreement)
-    x = np.where(np.isfinite(known), (known - w.centre) / w.scale, 0.0)
-    expression = float(sigmoid(np.array(x @ w.gate[:-1] + w.gate[-1])))
-    # a unit is there only if there is an expression
-    shares = np.clip(shares * expression, 1e-6, 1.0)
     votes, count = named.sum(0), len(named)
-    chosen = [
-        i for i in np.argsort(-shares) if shares[i] >= w.thresholds[i] and votes[i] >= MAJORITY * count
-    ][:MAX_UNITS]
+    agreed = (shares >= w.threshold) & (votes >= MAJORITY * count)
+    chosen = [i for i in np.argsort(-shares, kind="stable").tolist() if agreed[i]][:MAX_UNITS]
     units = tuple(
         ActionUnit(
-            UNITS[i],
-            _side(seen.sides[i]),
-            round(float(shares[i]), 4),
-            int(votes[i]) if count > 1 else None,
+            UNITS[i], _side(seen.sides[i]), round(float(shares[i]), 4), int(votes[i]) if count > 1 else None
         )
         for i in sorted(chosen)
     )
     by_unit = dict(zip(UNITS, shares.tolist(), strict=True))
-    p = class_shares(seen, {u.au: by_unit[u.au] for u in units}, w)
-    scores = {str(name): round(float(v), 4) for name, v in zip(CLASSES, p, strict=True)}
-    coarse: Coarse = CLASSES[int(np.argmax(p))]
     reason = None
-    if expression < w.speaks_at:
-        reason = "model_abstained"
-    elif not units:
+    if not units:
         reason = UNSTABLE if votes.any() else "no_unit"
     elif agreement < w.agrees_at:
         reason = UNSTABLE
-    return Judgement(
-        units if reason is None else (),
-        Emotion(coarse, scores) if reason is None else None,
-        expression, agreement, by_unit, reason,
-    )  # fmt: skip
+    if reason is not None:
+        return Judgement((), None, agreement, by_unit, reason)
+    p = class_shares(seen, {u.au: by_unit[u.au] for u in units}, w)
+    scores = {str(name): round(float(v), 4) for name, v in zip(CLASSES, p, strict=True)}
+    coarse: Coarse = CLASSES[int(np.argmax(p))]
+    return Judgement(units, Emotion(coarse, scores), agreement, by_unit, None)
 
 
 def _side(amounts: F64) -> Side:
@@ -176,33 +148,27 @@ def load(path: Path) -> Weights:
     """
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        if record["units"] != list(UNITS) or record["gate"]["names"] != list(GATE):
-            raise ValueError("they are of other units or facts")
-        gate = record["gate"]
-        voices, bias, unasked, thresholds, classes = (
-            np.array(record[name], np.float64)
-            for name in ("voices", "bias", "unasked", "thresholds", "classes")
-        )
-        weighed, centre, scale = (np.array(gate[name], np.float64) for name in ("weights", "centre", "scale"))
-        speaks_at, agrees_at = float(record["speaks_at"]), float(record["agrees_at"])
-        made = Weights(
-            voices, bias, unasked, thresholds, classes, weighed, centre, scale, speaks_at, agrees_at
-        )  # fmt: skip
-        shapes = [
-            len(a) for a in (made.voices, made.bias, made.unasked, made.thresholds, made.classes, made.gate)
-        ]
-        if shapes != [len(VOICES), *[len(UNITS)] * 3, 2 + len(CLASSES), len(GATE) + 1]:
-            raise ValueError(f"sizes {shapes}")
+        voices, classes = (np.array(record[name], np.float64) for name in ("voices", "classes"))
+        if (
+            voices.shape != (len(VOICES),)
+            or classes.shape != (2,)
+            or not np.isfinite([*voices, *classes]).all()
+        ):
+            raise ValueError(f"weights of shapes {voices.shape}, {classes.shape}")
+        numbers = [float(record[name]) for name in ("bias", "unasked", "threshold", "agrees_at")]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelCorrupt(
             f"the weights {path.name} cannot be used: {error}", remedy="install the package again"
         ) from error
-    return made
+    bias, unasked, threshold, agrees_at = numbers
+    return Weights(voices, bias, unasked, threshold, classes, agrees_at)
 
 
 class EnsembleDescriber:
     """See the module. Stateless; may be called from several threads at once.
 
+    :param folder: of the embedded model; the shipped one if not given
+    :param several: read each moment under small changes, too
     :raises ModelMissing: the embedded model is not there
     :raises ModelCorrupt: it, or the weights, are damaged
     :raises MissingExtra: ONNX Runtime is not installed
@@ -212,7 +178,8 @@ class EnsembleDescriber:
     profile = f"ensemble/{VERSION}"
     recipe: Recipe = "live"
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, folder: Path | None = None, *, several: bool = True) -> None:
+        self._several = several
         self._nano = NanoDescriber(folder)
         self._weights = weights()
         self._templates = templates()
@@ -220,15 +187,16 @@ class EnsembleDescriber:
     def describe(self, evidence: Evidence, context: DescribeContext) -> Description:
         """Describe one expression.
 
-        Abstains with the evidence's own reason where it was refused; with ``model_abstained`` where an expression is
-        not likely enough, ``no_unit`` where no unit is, and ``unstable`` where the readings do not agree.
+        Abstains with the evidence's own reason where it was refused, with ``no_unit`` where no unit is likely enough,
+        and with ``unstable`` where the readings do not agree.
 
         :raises DescriberTimeout: the deadline passed; :raises AnswerInvalid: the network answered with NaN
         """
         began = time.perf_counter()
         if evidence.refused is not None:
             return self._told((), None, evidence.refused, began)
-        shown = (evidence, *(evidence.again() if evidence.again is not None else ()))
+        again = evidence.again if self._several else None
+        shown = (evidence, *(again() if again is not None else ()))
         left = context.deadline_s - (time.perf_counter() - began)
         seen = observe(shown, self._nano.read_many(shown, deadline_s=left), context, self._templates)
         found = judge(seen, self._weights)

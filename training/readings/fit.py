@@ -1,8 +1,9 @@
-"""Fits the weights of :mod:`mellm.engine.describe.ensemble` on validation people.
+"""Fits the weights of :mod:`mellm.engine.describe.ensemble`.
 
-``python -m mellm.training.readings.fit`` reads what :mod:`mellm.training.readings.observed` kept of validation people
-and writes ``engine/describe/ensemble.json``. Three small regressions: of each unit, of the class, and of whether there
-is an expression at all; the thresholds follow from the same people, each judged by a fit without them.
+``python -m mellm.training.readings.fit`` reads what :mod:`mellm.training.readings.observed` kept and writes
+``engine/describe/ensemble.json``. There are few numbers, because there are few spots: three weights and a constant for
+all units together, held near a plain mean of the three voices, and two weights for the class. Thresholds follow from
+the same people, each judged by a fit without them; so does the score that is printed.
 """
 
 from __future__ import annotations
@@ -20,170 +21,166 @@ import numpy as np
 from scipy.optimize import minimize
 
 from mellm.detectors.stepmodel import SHIPPED as SPOTTER
-from mellm.engine.describe.agreement import overlap
 from mellm.engine.describe.ensemble import (
     FILE,
-    GATE,
     UNITS,
     VOICES,
     Weights,
     class_shares,
-    gate_input,
+    judge,
     sigmoid,
     unit_logits,
 )
 from mellm.engine.describe.local import SHIPPED as NANO
-from mellm.engine.describe.observation import CLASSES, F64
-from mellm.stream.errors import MellmError
+from mellm.engine.describe.observation import CLASSES, F64, logit
+from mellm.stream.errors import MellmError, UsageError
 from mellm.training.readings.observed import Observed, load
+from mellm.training.readings.spots import Split
 
-DESCRIBED: Final = 0.93
-"""Share of right spots of validation people about which something is said; on others it is a little less."""
+PLAIN: Final = np.array([0.5, 0.3, 0.3, 0.0])
+"""Weights of the voices and a constant from which the fit is drawn away by evidence only."""
+
+HELD: Final = 8.0
+"""How strongly it is held there, in spots."""
+
+UNASKED: Final = logit(0.1)
+"""Where the spotter was not asked, its opinion counts as the share of clips that show a unit."""
 
 AGREES_AT: Final = 0.4
 """Least agreement of the readings."""
 
-FOLDS: Final = 6
-RIDGE_BIAS, RIDGE_GATE = 0.3, 2.0
-"""Penalties: of a unit's constant against the mean of all, and of the gate's weights; counted in spots."""
-
-GRID: Final = np.arange(0.2, 0.66, 0.05)
-"""Thresholds that are tried."""
+THRESHOLDS: Final = np.arange(0.3, 0.61, 0.05).round(2)
+BINS: Final = np.linspace(0, 1, 6)
+"""Of the reliability diagram."""
 
 
-def _voices(o: Observed, unasked: F64) -> F64:
+def voices(o: Observed) -> F64:
     """U×3: mean log-odds of all readings, by voice."""
-    opinion = np.where(np.isfinite(o.seen.opinion), o.seen.opinion, unasked)
+    opinion = np.where(np.isfinite(o.seen.opinion), o.seen.opinion, UNASKED)
     return np.stack([o.seen.rules.mean(0), o.seen.nano.mean(0), opinion], 1)
 
 
-def _truth(o: Observed) -> F64:
+def truth(o: Observed) -> F64:
+    """U, 1 where the unit is there."""
     there = {au for au, _ in o.truth.units} if o.truth else set()
     return np.array([float(au in there) for au in UNITS])
 
 
-def fit_units(right: Sequence[Observed], unasked: F64) -> tuple[F64, F64]:
-    """Weights of the voices, and a constant for each unit, on spots that are expressions."""
-    x = np.stack([_voices(o, unasked) for o in right])
-    y = np.stack([_truth(o) for o in right])
-    n, k = len(VOICES), len(UNITS)
-
-    def loss(p: F64) -> tuple[float, F64]:
-        w, b = p[:n], p[n:]
-        z, off = x @ w + b, b - b.mean()
-        slip = sigmoid(z) - y
-        value = float((np.logaddexp(0, z) - y * z).sum() + RIDGE_BIAS * off @ off + 0.1 * w @ w)
-        return value, np.concatenate(
-            [np.einsum("sk,skf->f", slip, x) + 0.2 * w, slip.sum(0) + 2 * RIDGE_BIAS * off]
-        )
-
-    start = np.concatenate([np.full(n, 0.3), np.full(k, -2.0)])
-    bounds = [(0.0, None)] * n + [(None, None)] * k  # nobody's opinion counts against itself
-    best = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x
-    return best[:n], best[n:]
-
-
-def fit_classes(right: Sequence[Observed], w: Weights) -> F64:
-    """Weights of the two opinions on the class and a constant for each class."""
-    known = [o for o in right if o.truth is not None and o.truth.coarse is not None]
-    target = np.array([CLASSES.index(o.truth.coarse) for o in known if o.truth and o.truth.coarse])
-    units = [_named(o, w) for o in known]
+def fit_units(right: Sequence[Observed]) -> F64:
+    """Weights of the voices, and a constant, on spots that are expressions."""
+    x, y = np.stack([voices(o) for o in right]), np.stack([truth(o) for o in right])
+    n = len(VOICES)
 
     def loss(p: F64) -> float:
-        trial = replace(w, classes=p)
-        rows = np.stack([class_shares(o.seen, u, trial) for o, u in zip(known, units, strict=True)])
-        off = p[2:] - p[2:].mean()
-        return float(-np.log(rows[np.arange(len(rows)), target] + 1e-9).sum() + 0.5 * off @ off + 0.1 * p @ p)
+        z, off = x @ p[:n] + p[n], p - PLAIN
+        return float((np.logaddexp(0, z) - y * z).sum() + HELD * off[:n] @ off[:n] + 0.1 * off[n] ** 2)
 
-    best: F64 = minimize(loss, np.array([0.5, 0.5, 0.0, 0.0, 0.0]), method="L-BFGS-B").x
+    bounds = [(0.0, None)] * n + [(None, None)]  # nobody's opinion counts against itself
+    best: F64 = minimize(loss, PLAIN, method="L-BFGS-B", bounds=bounds).x
     return best
 
 
-def _named(o: Observed, w: Weights) -> dict[int, float]:
-    shares = sigmoid(unit_logits(o.seen, w).mean(0))
-    return {au: float(p) for au, p, t in zip(UNITS, shares, w.thresholds, strict=True) if p >= t}
+def fit_classes(right: Sequence[Observed], w: Weights) -> F64:
+    """Weights of the two opinions on the class."""
+    known = [(o, o.truth.coarse) for o in right if o.truth is not None and o.truth.coarse is not None]
+    shares = [sigmoid(unit_logits(o.seen, w).mean(0)) for o, _ in known]
+    units = [{au: float(p) for au, p in zip(UNITS, s, strict=True) if p >= w.threshold} for s in shares]
 
+    def loss(p: F64) -> float:
+        trial = replace(w, classes=p)
+        lost = sum(
+            -np.log(class_shares(o.seen, named, trial)[CLASSES.index(coarse)] + 1e-9)
+            for (o, coarse), named in zip(known, units, strict=True)
+        )
+        return float(lost + 0.5 * ((p - 0.5) ** 2).sum())
 
-def gate_rows(found: Sequence[Observed], w: Weights) -> F64:
-    """Values of :data:`GATE` of each spot."""
-    rows = []
-    for o in found:
-        each = sigmoid(unit_logits(o.seen, w))
-        sets = [frozenset(np.flatnonzero(row).tolist()) for row in each >= w.thresholds]
-        shares = np.clip(sigmoid(unit_logits(o.seen, w).mean(0)), 1e-6, 1 - 1e-6)
-        rows.append(gate_input(o.seen, shares, overlap(sets)))
-    return np.array(rows)
-
-
-def fit_gate(rows: F64, right: F64) -> tuple[F64, F64, F64]:
-    """Weights with the constant last, centre and scale."""
-    centre, scale = np.nanmean(rows, 0), np.nanstd(rows, 0)
-    centre, scale = np.where(np.isfinite(centre), centre, 0.0), np.where(scale > 1e-6, scale, 1.0)
-    x = np.where(np.isfinite(rows), (rows - centre) / scale, 0.0)
-    x = np.concatenate([x, np.ones((len(x), 1))], 1)
-
-    def loss(p: F64) -> tuple[float, F64]:
-        z = x @ p
-        penalty = RIDGE_GATE * p * (np.arange(len(p)) < len(p) - 1)
-        value = float((np.logaddexp(0, z) - right * z).sum() + penalty @ p / 2)
-        return value, x.T @ (sigmoid(z) - right) + penalty
-
-    best: F64 = minimize(loss, np.zeros(x.shape[1]), jac=True, method="L-BFGS-B").x
-    return best, centre, scale
-
-
-def _gated(rows: F64, gate: F64, centre: F64, scale: F64) -> F64:
-    x = np.where(np.isfinite(rows), (rows - centre) / scale, 0.0)
-    return sigmoid(x @ gate[:-1] + gate[-1])
-
-
-def _threshold(right: Sequence[Observed], w: Weights) -> float:
-    """The one that gives the best micro-averaged F1 over units."""
-    shares = np.stack([sigmoid(unit_logits(o.seen, w).mean(0)) for o in right])
-    truth = np.stack([_truth(o) for o in right])
-    scores = {}
-    for t in GRID.round(2).tolist():
-        named = shares >= t
-        scores[t] = 2 * (named * truth).sum() / max(1.0, named.sum() + truth.sum())
-    return max(scores, key=lambda t: scores[t])
+    best: F64 = minimize(loss, np.array([0.5, 0.5]), method="L-BFGS-B", bounds=[(0.0, None)] * 2).x
+    return best
 
 
 def fit(found: Sequence[Observed]) -> tuple[Weights, dict[str, Any]]:
-    """Weights from the spots of validation people, and how many there were."""
-    shown = [o for o in found if o.refused is None]
-    right = [o for o in shown if o.truth is not None]
-    asked = np.array([o.seen.opinion for o in shown])
-    unasked = np.where(np.isfinite(asked).any(0), np.nanmean(asked, 0), -2.0)
-    k = len(UNITS)
-    w = Weights(*fit_units(right, unasked), unasked, np.full(k, 0.4), np.array([0.5, 0.5, 0, 0, 0]),
-                np.zeros(len(GATE) + 1), np.zeros(len(GATE)), np.ones(len(GATE)), 0.0, AGREES_AT)  # fmt: skip
-    w = replace(w, thresholds=np.full(k, _threshold(right, w)))
+    """Weights from spots, and how well a fit without a person does on that person.
+
+    :raises UsageError: there are expressions of fewer than two people
+    """
+    right = [o for o in found if o.refused is None and o.truth is not None]
+    people = sorted({person(o) for o in right})
+    if len(people) < 2:
+        raise UsageError(
+            "expressions of fewer than two people", remedy="collect more spots: mellm.training.readings.spots"
+        )
+    apart = np.zeros((len(right), len(UNITS)))
+    for one in people:
+        p = fit_units([o for o in right if person(o) != one])
+        for i, o in enumerate(right):
+            if person(o) == one:
+                apart[i] = sigmoid(voices(o) @ p[:-1] + p[-1])
+    there = np.stack([truth(o) for o in right])
+    scores = {float(t): micro_f1(apart >= t, there) for t in THRESHOLDS}
+    threshold = max(scores, key=lambda t: (scores[t], -abs(t - 0.5)))
+    p = fit_units(right)
+    w = Weights(p[:-1], float(p[-1]), UNASKED, threshold, np.array([0.5, 0.5]), AGREES_AT)
     w = replace(w, classes=fit_classes(right, w))
-    rows, is_right = gate_rows(shown, w), np.array([float(o.truth is not None) for o in shown])
-    people = sorted({o.subject for o in shown})
-    fold = np.array([people.index(o.subject) % FOLDS for o in shown])
-    apart = np.zeros(len(shown))
-    for f in range(FOLDS):
-        held = fold == f
-        if held.any() and not held.all():
-            apart[held] = _gated(rows[held], *fit_gate(rows[~held], is_right[~held]))
-    gate, centre, scale = fit_gate(rows, is_right)
-    speaks_at = float(np.quantile(apart[is_right > 0], 1 - DESCRIBED))
-    w = replace(w, gate=gate, centre=centre, scale=scale, speaks_at=round(speaks_at, 4))
-    silenced = float((apart[is_right == 0] < speaks_at).mean()) if (is_right == 0).any() else float("nan")
     facts = {
-        "people": len(people), "spots": len(shown), "right": len(right),
-        "false_alarms_silenced_in_validation": round(silenced, 3),
+        "people": len(people), "spots": len(right),
+        "unit_f1_on_people_left_out": round(scores[threshold], 3),
+        "calibration_error_on_people_left_out": round(calibration_error(apart, there), 4),
     }  # fmt: skip
     return w, facts
 
 
+def person(o: Observed) -> str:
+    """Whose face it is: a photographed person comes silent and with drawn speech."""
+    return o.subject.removeprefix("drawn-speech-").removeprefix("stills-")
+
+
+def micro_f1(named: F64, there: F64) -> float:
+    """Pooled over spots and units."""
+    return float(2 * (named * there).sum() / max(1.0, named.sum() + there.sum()))
+
+
+def calibration_error(shares: F64, there: F64) -> float:
+    """Expected calibration error over five bins: mean distance of what is said and what is so."""
+    at = np.clip(np.digitize(shares, BINS) - 1, 0, len(BINS) - 2)
+    gaps = [
+        (at == b).mean() * abs(shares[at == b].mean() - there[at == b].mean())
+        for b in range(len(BINS) - 1)
+        if (at == b).any()
+    ]
+    return float(sum(gaps))
+
+
+def table(found: Sequence[Observed], w: Weights) -> str:
+    """Markdown: unit F1 of right spots, and what is described, by kind and describer."""
+    lines = ["| spots | describer | unit F1, right spots | right spots described | false alarms described |",
+             "|---|---|---|---|---|"]  # fmt: skip
+    for kind in (*sorted({o.kind for o in found}), "all"):
+        some = [o for o in found if kind in ("all", o.kind)]
+        right, false = [o for o in some if o.truth], [o for o in some if not o.truth]
+        for name in (*some[0].says, "spotter", "ensemble"):
+            told = {o.id: _told(o, name, w) for o in some}
+            sets = np.array([[float(au in told[o.id]) for au in UNITS] for o in right])
+            f1 = micro_f1(sets, np.stack([truth(o) for o in right])) if right else float("nan")
+            said = [sum(bool(told[o.id]) for o in part) for part in (right, false)]
+            lines.append(
+                f"| {kind} | {name} | {f1:.2f} | {said[0]} of {len(right)} | {said[1]} of {len(false)} |"
+            )
+    return "\n".join(lines)
+
+
+def _told(o: Observed, name: str, w: Weights) -> set[int]:
+    if name == "spotter":
+        return {au for au, z in zip(UNITS, o.seen.opinion, strict=True) if z >= 0}
+    if o.refused is not None:
+        return set()
+    if name == "ensemble":
+        return {u.au for u in judge(o.seen, w).units}
+    said = o.says[name]
+    return set() if said["abstained"] else {u["au"] for u in said["action_units"]}
+
+
 def write(path: Path, w: Weights, facts: dict[str, Any]) -> None:
     """Write the engine's file."""
-
-    def short(values: F64) -> list[float]:
-        return [round(float(v), 4) for v in values]
-
     record = {
         "recipe": "python -m mellm.training.readings.fit",
         "date": datetime.now(UTC).date().isoformat(),
@@ -192,16 +189,11 @@ def write(path: Path, w: Weights, facts: dict[str, Any]) -> None:
             "nano": hashlib.sha256((NANO / "decoder.onnx").read_bytes()).hexdigest(),
         },
         "fitted_on": facts,
-        "units": list(UNITS),
-        "voices": short(w.voices),
-        "bias": short(w.bias),
-        "unasked": short(w.unasked),
-        "thresholds": short(w.thresholds),
-        "classes": short(w.classes),
-        "gate": {
-            "names": list(GATE), "weights": short(w.gate), "centre": short(w.centre), "scale": short(w.scale)
-        },
-        "speaks_at": w.speaks_at,
+        "voices": [round(float(v), 4) for v in w.voices],
+        "bias": round(w.bias, 4),
+        "unasked": round(w.unasked, 4),
+        "threshold": w.threshold,
+        "classes": [round(float(v), 4) for v in w.classes],
         "agrees_at": w.agrees_at,
     }  # fmt: skip
     path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
@@ -209,15 +201,23 @@ def write(path: Path, w: Weights, facts: dict[str, Any]) -> None:
 
 @click.command()
 @click.option("--observed", type=click.Path(path_type=Path), default=Path("runs/observed"), show_default=True)
+@click.option(
+    "--split",
+    "splits",
+    type=click.Choice(["val", "test"]),
+    multiple=True,
+    default=("val",),
+    show_default=True,
+)
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), default=FILE, show_default=True)
-def main(observed: Path, out: Path) -> None:
-    """Fit the ensemble on the validation people of OBSERVED and write its weights to OUT."""
+def main(observed: Path, splits: tuple[Split, ...], out: Path) -> None:
+    """Fit the ensemble on the people of OBSERVED, write its weights to OUT and print how describers do there."""
     try:
-        w, facts = fit(load(observed, "val"))
+        found = [o for split in splits for o in load(observed, split)]
+        w, facts = fit(found)
         write(out, w, facts)
-        click.echo(
-            f"{out}: {facts}; voices {w.voices.round(2)}, threshold {w.thresholds[0]:.2f}, {w.speaks_at=}"
-        )
+        click.echo(table(found, w))
+        click.echo(f"{out}: {facts}; voices {w.voices.round(2)}, threshold {w.threshold}", err=True)
     except MellmError as error:
         raise click.ClickException(str(error)) from error
 

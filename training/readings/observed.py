@@ -29,7 +29,7 @@ from mellm.training.readings.spots import Split, SpotCase, Truth, load_file
 
 log = logging.getLogger(__name__)
 
-FIELDS = ("rules", "nano", "classes", "opinion", "sides", "facts")
+FIELDS = ("rules", "nano", "classes", "opinion", "sides")
 SAYS = ("rules, once", "nano, once", "rules", "nano")
 """Describers whose answers are kept: from the plain reading alone, and from what all readings agree on."""
 
@@ -55,7 +55,7 @@ class Observed:
 def observed(case: SpotCase, nano: NanoDescriber, rules: RulesDescriber) -> Observed:
     """Read a spot with every describer."""
     evidence = case.evidence()
-    context = DescribeContext(case.id, case.duration_ms, case.opinion, 1e9, case.score)
+    context = DescribeContext(case.id, case.duration_ms, case.opinion, 1e9)
     shown = (evidence, *(evidence.again() if evidence.again is not None else ()))
     read = nano.read_many(shown)
     seen = observe(shown, read, context, templates())

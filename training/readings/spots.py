@@ -1,8 +1,8 @@
 """Spots of the product with the truth about each: what describers are fitted on (validation) and judged on (test).
 
 A clip of somebody goes through the product's chain, with faces found, moments spotted with their errors, compression
-and all. Each spot is kept as a describer gets it (the pictures round onset and apex, the landmarks, the motion signals
-round the apex, the spotter's opinion), and beside it which true expression it is, or none.
+and all. Each spot is kept as a describer gets it (the pictures round onset and apex, the landmarks, the spotter's
+opinion), and beside it which true expression it is, or none.
 
 ``python -m mellm.training.readings.spots --split val --out runs/spots`` makes what is missing; one file a clip.
 """
@@ -23,7 +23,6 @@ import numpy as np
 from mellm.detectors.analyzer import AnalyzerOptions, FaceAnalyzer
 from mellm.detectors.signals import FacePair
 from mellm.detectors.spotting import OnnxStepModel, Spotter, SpottingOptions
-from mellm.detectors.types import F32
 from mellm.engine.analysis.pipeline import SourcePipeline, Spotted
 from mellm.engine.analysis.pipeline_factory import evidence_builder
 from mellm.engine.types import Coarse, Evidence, Side
@@ -150,11 +149,10 @@ class SpotCase:
     duration_ms: float
     opinion: tuple[tuple[int, float], ...]
     pair: FacePair
-    course: F32
 
     def evidence(self) -> Evidence:
         """The evidence of it, as the product makes it."""
-        return replace(evidence_builder("live")(self.pair), course=self.course)
+        return evidence_builder("live")(self.pair)
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +271,7 @@ def collect(
     rng = np.random.default_rng([0x5908, spec.seed])
     cases = []
     for i, spotted in enumerate(found):
-        if spotted.pair is None or spotted.evidence.course is None:
+        if spotted.pair is None:
             continue
         truth = None
         if i in pairs:
@@ -286,7 +284,7 @@ def collect(
         cases.append(
             SpotCase(
                 f"{spec.name}@{x.apex.pts_ns / 1e9:.3f}", _subject(spec), spec.kind, truth, x.score,
-                spotted.duration_ms, x.aus, spotted.pair, spotted.evidence.course,
+                spotted.duration_ms, x.aus, spotted.pair,
             )
         )  # fmt: skip
     facts = {
@@ -319,7 +317,7 @@ def save(path: Path, cases: list[SpotCase], facts: dict[str, Any]) -> None:
             }
         )  # fmt: skip
         arrays[f"pictures{i}"] = np.stack([p.onset_gray, *p.near_onset, p.apex_gray, *p.near_apex])
-        arrays[f"landmarks{i}"], arrays[f"course{i}"] = p.landmarks, case.course
+        arrays[f"landmarks{i}"] = p.landmarks
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.stem}.part.npz")
     np.savez_compressed(part, rows=np.array(json.dumps({"facts": facts, "spots": rows})), **arrays)
@@ -349,7 +347,7 @@ def load_file(path: Path) -> tuple[list[SpotCase], dict[str, Any]]:
                 cases.append(
                     SpotCase(
                         row["id"], row["subject"], row["kind"], truth, row["score"], row["duration_ms"],
-                        tuple((a, p) for a, p in row["opinion"]), pair, kept[f"course{i}"],
+                        tuple((a, p) for a, p in row["opinion"]), pair,
                     )
                 )  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError) as error:
