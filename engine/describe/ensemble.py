@@ -190,7 +190,8 @@ class EnsembleDescriber:
         Abstains with the evidence's own reason where it was refused, with ``no_unit`` where no unit is likely enough,
         and with ``unstable`` where the readings do not agree.
 
-        :raises DescriberTimeout: the deadline passed; :raises AnswerInvalid: the network answered with NaN
+        :raises DescriberTimeout: the deadline passed
+        :raises AnswerInvalid: the network answered with NaN
         """
         began = time.perf_counter()
         if evidence.refused is not None:

@@ -38,7 +38,8 @@ SAYS = ("rules, once", "nano, once", "rules", "nano")
 class Observed:
     """A spot with its truth, what is seen of it, and what describers say.
 
-    :param refused: why nobody is asked; :param says: describer → its record, with ``abstained``
+    :param refused: why nobody is asked
+    :param says: describer → its record, with ``abstained``
     """
 
     id: str
