@@ -45,9 +45,11 @@ def lift(t: float) -> float:
 
 @cache
 def picture(t: float) -> U8:
-    """The picture at a time, BGR."""
+    """The picture at a time, BGR, with the noise of a sensor: a scene at rest without it is taken for repeats."""
     up = lift(t)
     gray = sheet().draw(motions={"brow_inner_L": (0, -up), "brow_inner_R": (0, -up)})
+    noise = np.random.default_rng(round(t * 1e4)).normal(0, 1, gray.shape)
+    gray = np.clip(gray + noise, 0, 255).astype(np.uint8)
     return np.asarray(cv2.cvtColor(gray, cv2.COLOR_GRAY2BGR), np.uint8)
 
 
