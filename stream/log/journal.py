@@ -18,10 +18,10 @@ import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any, Final, Self
+from typing import IO, Any, Final
 
 from mellm.stream import private
+from mellm.stream.closing import Closing
 from mellm.stream.errors import JournalError
 from mellm.stream.log.erasure import Erased, Selection, bury, select, wipe
 from mellm.stream.protocol import wire
@@ -100,7 +100,7 @@ class Retention:
             raise ValueError(f"max_age_s must be positive: {self.max_age_s}")
 
 
-class Journal:
+class Journal(Closing):
     """One log file, or memory. All methods may be called from any thread.
 
     :param path: a file, made with its folder, or ``:memory:``
@@ -355,14 +355,6 @@ class Journal:
             if self._guard is not None:
                 self._guard.close()
                 self._guard = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<Journal {self.path} epoch {self._epoch} seq {self.first_seq}…{self._last}>"
