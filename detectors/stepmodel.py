@@ -85,8 +85,8 @@ class OnnxStepModel:
         facts = self._session.metadata
         try:
             self.version = facts["mellm.version"]
-            self._delay = int(facts["mellm.delay_steps"])
-            self._threshold = float(facts["mellm.threshold"])
+            self.delay_steps = int(facts["mellm.delay_steps"])
+            self.threshold = float(facts["mellm.threshold"])
             self._size = int(facts["mellm.state"])
             aus = tuple(int(au) for au in facts["mellm.aus"].split(","))
             grid_ns = round(1e9 / float(facts["mellm.grid_hz"]))
@@ -96,16 +96,6 @@ class OnnxStepModel:
             raise ModelCorrupt(f"{self.path.name} speaks of action units {aus} every {grid_ns / 1e6} ms")
         self._check_shapes()
         recipe.require(record, recipe.of_signals(), self.path.name, RETRAIN)
-
-    @property
-    def delay_steps(self) -> int:
-        """Steps by which outputs lag behind the newest input."""
-        return self._delay
-
-    @property
-    def threshold(self) -> float:
-        """The decision threshold chosen at training."""
-        return self._threshold
 
     @property
     def provider(self) -> str:
@@ -143,21 +133,11 @@ class FakeStepModel:
         self, script: Callable[[F32], F32] | None = None, *, delay_steps: int = 15, threshold: float = 0.4
     ) -> None:
         self._script = motion_script if script is None else script
-        self._delay, self._threshold = delay_steps, threshold
-
-    @property
-    def delay_steps(self) -> int:
-        """Steps by which outputs lag behind the newest input."""
-        return self._delay
-
-    @property
-    def threshold(self) -> float:
-        """The decision threshold."""
-        return self._threshold
+        self.delay_steps, self.threshold = delay_steps, threshold
 
     def start(self) -> F32:
         """Outputs of a still face for each step of the delay."""
-        return np.tile(outputs(), self._delay).reshape(1, -1)
+        return np.tile(outputs(), self.delay_steps).reshape(1, -1)
 
     def step(self, features: F32, state: F32) -> tuple[F32, F32]:
         """See :class:`StepModel`."""
