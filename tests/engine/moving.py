@@ -69,9 +69,12 @@ def video(path: Path, fps: int = 30, seconds: float = SECONDS) -> Path:
     return path
 
 
-def chain(source: str, *, scores: bool = False) -> SourcePipeline:
-    """The true chain behind a face that is always there, with a step model that spots any motion."""
-    landmarks = sheet().landmarks()
+def chain(source: str, *, scores: bool = False, at: tuple[int, int] = (0, 0)) -> SourcePipeline:
+    """The true chain behind a face that is always there, with a step model that spots any motion.
+
+    :param at: where the face's picture lies in the frame
+    """
+    landmarks = sheet().landmarks() + np.array(at, np.float32)
     model = FakeStepModel()
     return SourcePipeline(
         source,

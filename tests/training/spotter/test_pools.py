@@ -74,28 +74,16 @@ def test_shares_mirrors_and_free_stretches() -> None:
     rest = free.without_expressions()
     assert rest is not None
     assert len(rest) == 1
-    both = Sampler(
-        [(busy, 0.75), (free, 0.25)],
-        size=8,
-        steps=100,
-        augment=STILL,
-        seed=2,
-        overlay=rest,
-        overlay_share=0.5,
-    )
+
+    def sampler() -> Sampler:
+        shares = [(busy, 0.75), (free, 0.25)]
+        return Sampler(shares, size=8, steps=100, augment=STILL, seed=2, overlay=rest, overlay_share=0.5)
+
+    both = sampler()
     x, y = both.batch()
     assert [n for _, n in both.parts] == [6, 2]
     assert not y[6:, :, ME].any()
-    again = Sampler(
-        [(busy, 0.75), (free, 0.25)],
-        size=8,
-        steps=100,
-        augment=STILL,
-        seed=2,
-        overlay=rest,
-        overlay_share=0.5,
-    ).batch()[0]
-    assert torch.equal(x, again)
+    assert torch.equal(x, sampler().batch()[0])
     plain = free.features[0].float()
     mirrored = plain[:, torch.from_numpy(MIRROR_ORDER)] * torch.from_numpy(MIRROR_SIGN)
     crops = Sampler([(free, 1.0)], size=32, steps=100, augment=STILL, seed=3).batch()[0]
