@@ -23,10 +23,11 @@ from numpy.typing import NDArray
 from mellm.detectors.regions import NAMES
 from mellm.detectors.types import U8
 from mellm.engine.types import RegionMotion
-from mellm.stream.errors import MellmError, UsageError
+from mellm.stream.errors import UsageError
 from mellm.stream.files import replacing
 from mellm.training.instruct.pairs import FIRST, Pair, Source, Truth, UnitTruth, people
 from mellm.training.synth.rig import SPLITS, Split
+from mellm.training.tools.command import Command
 
 log = logging.getLogger(__name__)
 
@@ -143,7 +144,7 @@ def build(root: Path, source: Source, split: Split, count: int, first: int, work
     return total
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--source", type=click.Choice(get_args(Source)), required=True)
 @click.option("--split", type=click.Choice(list(SPLITS)), required=True)
 @click.option("--people", "count", type=click.IntRange(1), required=True)
@@ -152,10 +153,7 @@ def build(root: Path, source: Source, split: Split, count: int, first: int, work
 @click.option("--workers", type=click.IntRange(1), default=2, show_default=True)
 def main(source: Source, split: Split, count: int, first: int, out: Path, workers: int) -> None:
     """Draw the pairs of COUNT people and keep them."""
-    try:
-        click.echo(f"{build(out, source, split, count, first, workers)} pairs")
-    except MellmError as error:
-        raise click.ClickException(str(error)) from error
+    click.echo(f"{build(out, source, split, count, first, workers)} pairs")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from mellm.detectors.types import F32, U8
 from mellm.engine.evidence import motion_map
 from mellm.engine.facs import action_units as facs
 from mellm.engine.types import RegionMotion, Side
-from mellm.stream.errors import MellmError, UsageError
+from mellm.stream.errors import UsageError
 from mellm.training.instruct.pairs import (
     JPEG_FOR_H264,
     LANDMARK_ERROR,
@@ -35,6 +35,7 @@ from mellm.training.instruct.pairs import (
 )
 from mellm.training.synth.clips import RenderedClip, draw_spec
 from mellm.training.synth.rig import SPLITS, Split, load_rig
+from mellm.training.tools.command import Command
 from mellm.training.tools.make_sample import landmarks as find_landmarks
 
 
@@ -168,7 +169,7 @@ def clip_samples(video: Path) -> Iterator[Sample]:
         yield Sample(truth["spec"]["seed"], truth["talks"], units, e["peak"], motion, noise)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--split", type=click.Choice(list(SPLITS)), default="train", show_default=True)
 @click.option("--people", type=click.IntRange(1, 100_000), default=110, show_default=True)
 @click.option(
@@ -182,21 +183,16 @@ def clip_samples(video: Path) -> Iterator[Sample]:
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True)
 def main(split: Split, people: int, first: int, clips: Path | None, out: Path) -> None:
     """Draw onset–apex pairs of synthetic people, measure their motion, and keep it with the truth."""
-    try:
-        found: list[Sample] = []
-        if clips is not None:
-            with click.progressbar(sorted(clips.glob("*.mp4")), label="clips", file=sys.stderr) as files:
-                for video in files:
-                    found += clip_samples(video)
-        else:
-            with click.progressbar(
-                SPLITS[split][first : first + people], label="people", file=sys.stderr
-            ) as bar:
-                for person in bar:
-                    found += samples(person)
-        save(out, found)
-    except MellmError as error:
-        raise click.ClickException(str(error)) from error
+    found: list[Sample] = []
+    if clips is not None:
+        with click.progressbar(sorted(clips.glob("*.mp4")), label="clips", file=sys.stderr) as files:
+            for video in files:
+                found += clip_samples(video)
+    else:
+        with click.progressbar(SPLITS[split][first : first + people], label="people", file=sys.stderr) as bar:
+            for person in bar:
+                found += samples(person)
+    save(out, found)
 
 
 if __name__ == "__main__":
