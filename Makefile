@@ -3,7 +3,12 @@ PYTHON ?= python3.11
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: setup setup-dev demo test lint test-slow test-vllm soak bench docs clean
+# each module of tests on one of as many workers as there are processors; libraries add no threads of their own to that
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadgroup \
+	--durations 20
+EVERY  := not slow and not soak and not vllm
+
+.PHONY: setup setup-dev demo test test-all test-bare lint test-slow test-vllm soak bench docs clean
 
 $(VENV)/.base: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -30,8 +35,16 @@ lint:
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# without the two folders that take longest; they are not even imported
 test: setup-dev lint
-	$(BIN)/python -m pytest -m "not slow and not soak"
+	$(PYTEST) -m "$(EVERY)" --ignore tests/training --ignore tests/reliability
+
+test-all: setup-dev lint
+	$(PYTEST) -m "$(EVERY)"
+
+# the tests that can skip, and their neighbours, where there is no browser, Node.js, ffmpeg or shared folder
+test-bare: setup-dev
+	tests/bare.sh $(PYTEST) -m "bare and $(EVERY)"
 
 test-slow: setup-dev
 	$(BIN)/python -m pytest -m slow --timeout 1800

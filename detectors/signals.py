@@ -91,6 +91,8 @@ class FacePair:
     :param apex_gray: as ``onset_gray``
     :param landmarks: 68×2 float32 at the onset, pixels of the pair
     :param iod: inter-ocular distance, pixels of the pair
+    :param near_onset: the frames before and after each, by the same transform; fewer where the history ends
+    :param near_apex: as ``near_onset``
     """
 
     onset_gray: U8
@@ -99,6 +101,8 @@ class FacePair:
     onset: FrameRef
     apex: FrameRef
     iod: float
+    near_onset: tuple[U8, ...] = ()
+    near_apex: tuple[U8, ...] = ()
 
 
 class Geometry:
@@ -225,6 +229,10 @@ class TrackSignals:
             onset.ref,
             apex.ref,
             regions.eye_frame(landmarks).iod,
+            *(
+                tuple(kept.patch.warp(matrix, width, height) for kept in self._beside(moment))
+                for moment in (onset, apex)
+            ),
         )
 
     def _place(self, landmarks: F32, pts_ns: int, frame_shape: Sequence[int]) -> None:
@@ -275,6 +283,11 @@ class TrackSignals:
         i = bisect_left(self._kept, t_ns, key=lambda kept: kept.ref.pts_ns)
         around = [self._kept[j] for j in (i - 1, i) if 0 <= j < len(self._kept)]
         return min(around, key=lambda kept: abs(kept.ref.pts_ns - t_ns))
+
+    def _beside(self, kept: _Kept) -> list[_Kept]:
+        """The kept frames before and after one, as far as there are any."""
+        i = bisect_left(self._kept, kept.ref.pts_ns, key=lambda other: other.ref.pts_ns)
+        return [self._kept[j] for j in (i - 1, i + 1) if 0 <= j < len(self._kept)]
 
     def _at(self, t_ns: int) -> _Kept:
         if self._kept:

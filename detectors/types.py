@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mellm.stream.frames import FrameRef
+from mellm.detectors.expressions import Expression, Quality, Sensitivity, Verdict
+
+__all__ = ["F32", "U8", "Expression", "Face", "Quality", "Sensitivity", "Verdict"]
 
 F32: TypeAlias = NDArray[np.float32]
 U8: TypeAlias = NDArray[np.uint8]
-Verdict: TypeAlias = Literal["ok", "warn", "refused"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,49 +36,3 @@ class Face:
     def __repr__(self) -> str:
         x, y, w, h = self.box
         return f"<Face {self.track} {w:.0f}×{h:.0f} at {x:.0f},{y:.0f} score {self.score:.2f}>"
-
-
-@dataclass(frozen=True, slots=True)
-class Quality:
-    """How far a result can be trusted.
-
-    :param fps: measured frames a second
-    :param face_width: pixels in the original picture
-    :param blur: variance of the Laplacian on the crop, higher is sharper
-    :param yaw: degrees, positive when the subject turns to their left
-    :param pitch: degrees, up positive
-    :param occlusion: 1 - presence of the landmark network
-    :param motion: peak region displacement, hundredths of the inter-ocular distance
-    :param verdict: ``refused`` results are not analysed
-    :param reasons: codes such as ``fps_low``,
-        ``face_small``, ``yaw_high``, ``fps_warn``
-    """
-
-    fps: float
-    face_width: float
-    blur: float
-    yaw: float
-    pitch: float
-    occlusion: float
-    motion: float = 0.0
-    verdict: Verdict = "ok"
-    reasons: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Expression:
-    """A spotted micro-expression. Its id derives from source, segment, track, onset and apex.
-
-    :param aus: action unit number → probability, as the spotter network sees it (no side)
-    """
-
-    id: str
-    source: str
-    segment: int
-    track: int
-    onset: FrameRef
-    apex: FrameRef
-    offset: FrameRef
-    score: float
-    quality: Quality
-    aus: tuple[tuple[int, float], ...] = ()

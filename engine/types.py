@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:  # who reads results needs no numpy
+    import numpy as np
+    from numpy.typing import NDArray
 
 Side: TypeAlias = Literal["left", "right", "both"]
 Coarse: TypeAlias = Literal["negative", "positive", "surprise"]
@@ -40,7 +42,12 @@ class Evidence:
     :param flow_stats: raw flow statistics, so that noise is not
         mistaken for motion after normalisation
     :param recipe: ``mellm-v1``, ``mellm-v3`` or ``live``
-    :param refused: reason code when the motion is under the floor, else ``None``
+    :param refused: reason code when the motion is under the floor or over the ceiling, else ``None``
+    :param again: makes the evidence of the same moment under small changes that must not matter, on the thread that
+        calls it; ``None`` where the pictures are not known any more
+    :param mirrored: left and right have changed places in it
+    :param course: 61×136 float32, motion signals every 20 ms from 0.6 s before the apex to 0.6 s after it; NaN where
+        nothing was measured, or not yet
     """
 
     motion_map: NDArray[np.uint8]
@@ -48,6 +55,9 @@ class Evidence:
     flow_stats: dict[str, float]
     recipe: str
     refused: str | None = None
+    again: Callable[[], tuple[Evidence, ...]] | None = None
+    mirrored: bool = False
+    course: NDArray[np.float32] | None = None
 
     def __repr__(self) -> str:
         h, w = self.motion_map.shape[:2]
@@ -56,11 +66,15 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class ActionUnit:
-    """One FACS action unit. ``side`` is the subject's own left or right."""
+    """One FACS action unit. ``side`` is the subject's own left or right.
+
+    :param readings: of several readings of the moment, those that name it; ``None`` where it was read once
+    """
 
     au: int
     side: Side
     score: float
+    readings: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +112,8 @@ class Description:
     :param abstained: reason code when the describer will not say; ``text`` may then hold the raw answer
     :param latency_ms: wall time of the call; never part of a result's identity
     :param fallback: set when a stand-in answered for the describer that was asked for
+    :param readings: how often the moment was read, see :mod:`mellm.engine.evidence.readings`
+    :param agreement: mean overlap of the units of any two readings (Jaccard), 0…1; ``None`` for one reading
     """
 
     text: str
@@ -110,6 +126,8 @@ class Description:
     usage: Usage = field(default_factory=Usage)
     latency_ms: float = 0.0
     fallback: Fallback | None = None
+    readings: int = 1
+    agreement: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import pytest
 
 from mellm.clients.cli import VERBS, mellm
 from mellm.engine.config import Settings, TokenSettings, load
-from tests import REPO
+from tests import PATIENCE_S, REPO
 
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 GROUPS = "(?:models |train |dataset |eval |audit )?"
@@ -130,7 +130,7 @@ def site(tmp_path_factory):
         capture_output=True,
         text=True,
         check=False,
-        timeout=110,
+        timeout=PATIENCE_S,
     )
     assert (done.returncode, done.stderr) == (0, "")
     return out / "html"

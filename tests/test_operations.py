@@ -13,7 +13,7 @@ import pytest
 from mellm.clients.cli import mellm
 from mellm.engine.server.metrics import Metrics
 from mellm.stream import errors
-from tests import REPO
+from tests import PATIENCE_S, REPO
 from tests.stream.spoken import ended, spotted
 
 DOCS = REPO / "docs"
@@ -38,7 +38,11 @@ def test_the_unit_starts_what_there_is() -> None:
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not there")
 def test_systemd_understands_the_unit() -> None:
     done = subprocess.run(
-        ["systemd-analyze", "verify", str(UNIT)], capture_output=True, text=True, check=False, timeout=60
+        ["systemd-analyze", "verify", str(UNIT)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_S,
     )
     said = [line for line in done.stderr.splitlines() if UNIT.name in line and "/opt/mellm" not in line]
     assert said == []

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from mellm.stream.clock import clock
+from mellm.stream.errors import UsageError
 
 if TYPE_CHECKING:
     from mellm.engine.config import Settings
-    from mellm.engine.describe import Describer
+    from mellm.engine.results.expressions import ExpressionRecord
+    from mellm.engine.types import Description, State
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -20,11 +22,20 @@ json_flag = click.option("--json", "as_json", is_flag=True, help="Print JSON lin
 
 
 _ANALYSIS = (
+    click.option(
+        "--spotter",
+        metavar="FILE",
+        help="Spotter network: an .onnx file, or one that a package brings [the shipped one].",
+    ),
     click.option("--threshold", type=float, metavar="0…1", help="Spotting threshold [from the model card]."),
     click.option("--max-faces", type=int, metavar="N", help="Faces followed at once [4]."),
 )
 _DESCRIBING = (
-    click.option("--describer", type=click.Choice(["nano", "rules", "openai"]), help="Who describes [nano]."),
+    click.option(
+        "--describer",
+        metavar="NAME",
+        help="Who describes: nano, nano:FOLDER, rules, openai, or one that a package brings [nano].",
+    ),
     click.option("--base-url", metavar="URL", help="OpenAI-compatible endpoint, up to /v1."),
     click.option("--model", metavar="NAME", help="Model name at that endpoint."),
     click.option("--profile", metavar="NAME", help="generic, nano, mellm-v1 or mellm-v3 [generic]."),
@@ -112,31 +123,34 @@ def settings_from(
         "describer.fallback": flags.pop("fallback"),
         "faces.device": flags.pop("device"),
         "faces.max_faces": flags.pop("max_faces", None),
+        "spotting.model": flags.pop("spotter", None),
         "spotting.threshold": flags.pop("threshold", None),
         "purpose": flags.pop("purpose"),
         "medical_or_safety_basis": flags.pop("medical_or_safety_basis"),
     }
     settings = load(flags.pop("config"), {**given, **(extra or {})})
+    _applies(given, settings.describer.kind)
     if settings.purpose is None and purpose is not None:
         settings = settings.model_copy(update={"purpose": purpose})
     privacy.require(settings.purpose, settings.medical_or_safety_basis)
     return settings
 
 
-def make_describer(settings: Settings) -> Describer:
-    """The describer that the settings name."""
-    from mellm.engine.describe import create
-
-    chosen = settings.describer
-    return create(
-        chosen.kind,
-        base_url=chosen.base_url,
-        model=chosen.model,
-        profile=chosen.profile,
-        api_key_env=chosen.api_key_env,
-        timeout_s=chosen.timeout_s,
-        fallback=chosen.fallback,
-    )
+def _applies(given: Mapping[str, Any], kind: str) -> None:
+    """Refuse flags that would be ignored."""
+    for flag in ("base_url", "model", "profile"):
+        if kind != "openai" and given[f"describer.{flag}"] is not None:
+            remedy = "leave it out, or describe with --describer openai"
+            if kind == "nano" and flag == "model":
+                remedy = "give the folder of another nano as --describer nano:FOLDER"
+            raise UsageError(
+                f"--{flag.replace('_', '-')} does not apply to the describer {kind}", remedy=remedy
+            )
+    if given["describer.fallback"] == kind:
+        raise UsageError(
+            f"--fallback {kind} does not apply to the describer {kind}",
+            remedy="leave it out, or name another",
+        )
 
 
 def counted(number: int, thing: str) -> str:
@@ -144,33 +158,43 @@ def counted(number: int, thing: str) -> str:
     return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
-def units(record: dict[str, Any]) -> str:
-    """``AU1+2 both, AU12 left`` from a record's description."""
-    found = (record.get("description") or {}).get("action_units") or []
+def units(description: Description) -> str:
+    """``AU1+2 both, AU12 left`` of a description."""
     by_side: dict[str, list[str]] = {}
-    for unit in found:
-        by_side.setdefault(unit["side"], []).append(str(unit["au"]))
+    for unit in description.action_units:
+        by_side.setdefault(unit.side, []).append(str(unit.au))
     return ", ".join(f"AU{'+'.join(numbers)} {side}" for side, numbers in by_side.items()) or "no unit"
 
 
-def one_line(record: dict[str, Any], *, source: bool = False) -> str:
+def one_line(record: ExpressionRecord, *, source: bool = False) -> str:
     """An expression for people: when, what, how sure, in words."""
-    parts = [clock(record["apex_ms"])]
+    parts = [clock(record.apex_ms)]
     if source:
-        parts.append(record["source"])
-    parts.append(f"{record['offset_ms'] - record['onset_ms']:.0f} ms")
-    if record.get("state"):
-        parts.append(spoken(record))
+        parts.append(record.source)
+    parts.append(f"{record.duration_ms:.0f} ms")
+    if record.state is not None:
+        parts.append(spoken(record.state, record.reason, record.description))
     return "  ".join(parts)
 
 
-def spoken(record: dict[str, Any]) -> str:
-    """Units, emotion and sentence of a described record; of another one, why there is none."""
-    description = record.get("description")
-    if record["state"] != "described" or not description:
-        return f"{record['state']} ({record['reason']})"
-    parts = [units(record)]
-    emotion = description["emotion"]
-    if emotion:
-        parts.append(f"{emotion['coarse']} {emotion['scores'][emotion['coarse']]:.2f}")
-    return "  ".join([*parts, description["text"]])
+def event_line(data: Mapping[str, Any], *, source: bool = False) -> str:
+    """:func:`one_line` of the data of an ``expression.*`` event, which may come from another version."""
+    from mellm.engine.results.expressions import ExpressionRecord, FieldInvalid
+
+    try:
+        return one_line(ExpressionRecord.from_json(data), source=source)
+    except FieldInvalid as error:
+        return f"{data.get('id')}: an expression that this version cannot read ({error})"
+
+
+def spoken(state: State, reason: str | None, description: Description | None) -> str:
+    """Units, emotion and sentence of what was described; of the rest, why there is none."""
+    from mellm.engine.results.reasons import undescribed
+
+    if state != "described" or description is None:
+        return undescribed(state, reason)
+    parts = [units(description)]
+    emotion = description.emotion
+    if emotion is not None:
+        parts.append(f"{emotion.coarse} {emotion.scores[emotion.coarse]:.2f}")
+    return "  ".join([*parts, description.text])

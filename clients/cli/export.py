@@ -22,7 +22,7 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--to",
     required=True,
-    type=click.Choice(["csv", "jsonl", "eaf", "vtt", "srt", "html"]),
+    type=click.Choice(["csv", "recordings", "jsonl", "eaf", "vtt", "srt", "html", "rrd"]),
     help="Format to write.",
 )
 @click.option("--out", metavar="PATH", help="File, or folder (one file a recording) [standard output].")
@@ -38,10 +38,12 @@ def export(
 
     \b
     csv    one row for each expression; columns AU01 … as py-feat names them
+    recordings  one row for each recording: time with a face, judged time of each half, rates
     jsonl  the lines of expressions.jsonl
     eaf    ELAN: tiers for each face (expression, apex, action units, emotion, description), and markers
     vtt    WebVTT captions
     srt    SubRip captions
+    rrd    for the Rerun viewer: video, scores, sensitivity, spots, markers (extra `rrd`; needs --out)
     html   one self-contained page; for pictures of onset and apex it reads the recording again
 
     Corrections made in ELAN or in a table are scored with `mellm eval corrections`.
@@ -49,6 +51,9 @@ def export(
     from mellm.engine.export import formats
 
     chosen = load(run, source, markers)
+    if to == "rrd":
+        _to_rrd(chosen, out)
+        return
     if out is None:
         click.echo(formats.render(chosen, to, report=_reporter(no_faces)), nl=False)
         return
@@ -58,6 +63,17 @@ def export(
     for path, part in formats.files(chosen, to, target):
         formats.write(path, formats.render(part, to, beside=path.parent, report=_reporter(no_faces)))
         click.echo(f"wrote {path}", err=True)
+
+
+def _to_rrd(run: Run, out: str | None) -> None:
+    from mellm.engine.export import rrd
+    from mellm.stream.errors import UsageError
+
+    if out is None:
+        raise UsageError("an .rrd file is not text", remedy="name the file with --out")
+    path = Path(out) / "run.rrd" if out.endswith("/") or Path(out).is_dir() else Path(out)
+    rrd.write(run, path)
+    click.echo(f"wrote {path}", err=True)
 
 
 def _reporter(no_faces: bool) -> Callable[[Run], str]:

@@ -8,7 +8,7 @@ import os
 
 import click
 
-from mellm.clients.cli.common import json_flag, one_line
+from mellm.clients.cli.common import event_line, json_flag
 from mellm.clients.cli.happenings import Happenings
 from mellm.clients.cli.terminal import LIVE_TYPES, Screen
 
@@ -77,6 +77,6 @@ async def _listen(
                     continue
                 if event.type.startswith("expression."):
                     stage = event.type.removeprefix("expression.")
-                    screen.data(f"{stage:9}  " + one_line(dict(event.data), source=True))
+                    screen.data(f"{stage:9}  " + event_line(event.data, source=True))
                 elif said := happenings.line(event.type, event.source or "", event.data):
                     screen.data(said)

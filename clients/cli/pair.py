@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mellm.clients.cli.common import describing_flags, json_flag, make_describer, settings_from, spoken
+from mellm.clients.cli.common import describing_flags, json_flag, settings_from, spoken
 from mellm.stream.errors import UsageError
 
 if TYPE_CHECKING:
     from mellm.engine.describe.base import Recipe
     from mellm.engine.evidence.picture_pair import PicturePair
+    from mellm.engine.types import State
 
 RECIPES = ("live", "mellm-v1", "mellm-v3")
 
@@ -96,13 +97,14 @@ def flowmap(
 @describing_flags
 def describe(onset: str, apex: str, as_json: bool, **flags: Any) -> None:
     """Describe what moved between the pictures ONSET and APEX: action units, coarse emotion, a sentence."""
+    from mellm.engine.analysis.pipeline_factory import describer_of
     from mellm.engine.describe import DescribeContext
     from mellm.engine.describe.retry import ask
     from mellm.engine.evidence.picture_pair import pair_evidence
-    from mellm.engine.results.expressions import DISCLAIMER, description_record
+    from mellm.engine.results.expressions import DISCLAIMER, description_json
 
     settings = settings_from(flags, purpose="self-use")
-    describer = make_describer(settings)
+    describer = describer_of(settings)
     try:
         found = pair_evidence(onset, apex, describer.recipe, device=settings.faces.device)
         refused = found.evidence.refused or _below_floor(found)
@@ -111,21 +113,22 @@ def describe(onset: str, apex: str, as_json: bool, **flags: Any) -> None:
     finally:
         describer.close()
     reason = refused or (answer.abstained if answer else None)
+    state: State = "abstained" if reason else "described"
     record = {
         **_report(onset, apex, found),
-        "state": "abstained" if reason else "described",
+        "state": state,
         "reason": reason,
-        "description": None if answer is None else description_record(answer),
+        "description": None if answer is None else description_json(answer),
     }
     if as_json:
         click.echo(json.dumps({**record, "notice": DISCLAIMER}, ensure_ascii=False))
     else:
-        click.echo(spoken(record))
+        click.echo(spoken(state, reason, answer))
 
 
 def _report(onset: str, apex: str, found: PicturePair) -> dict[str, Any]:
     """What JSON says of a pair: face, flow statistics, region table."""
-    from mellm.engine.results.expressions import quality_record
+    from mellm.engine.results.expressions import quality_json
 
     evidence = found.evidence
     return {
@@ -134,7 +137,7 @@ def _report(onset: str, apex: str, found: PicturePair) -> dict[str, Any]:
         "recipe": evidence.recipe,
         "size": list(found.size),
         "face": None if found.face is None else [round(v, 1) for v in found.face.box],
-        "quality": None if found.quality is None else quality_record(found.quality),
+        "quality": None if found.quality is None else quality_json(found.quality),
         "refused": evidence.refused,
         "flow": {name: round(value, 4) for name, value in evidence.flow_stats.items()},
         "regions": [
@@ -151,13 +154,10 @@ def _below_floor(found: PicturePair) -> str | None:
 
 
 def _remarks(found: PicturePair) -> list[str]:
-    said = {
-        "motion_floor": "the motion is under the floor: what shows may be noise",
-        "face_small": "the face is narrower than 96 px: small motions are lost",
-        "yaw_high": "the face is turned by more than 30°",
-    }
+    from mellm.engine.results.reasons import reason as said
+
     reasons = (found.evidence.refused, _below_floor(found))
-    return [said.get(reason, reason) for reason in reasons if reason is not None]
+    return [said(code) for code in reasons if code is not None]
 
 
 def _write(out: Path, found: PicturePair) -> None:

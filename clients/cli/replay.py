@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from pathlib import Path
 
 import click
 
-from mellm.clients.cli.common import json_flag, one_line
+from mellm.clients.cli.common import event_line, json_flag
 from mellm.clients.cli.happenings import Happenings
 
 
@@ -28,24 +27,25 @@ from mellm.clients.cli.happenings import Happenings
 def replay(run: Path, source: str | None, speed: float, as_json: bool) -> None:
     """Print the events of the folder RUN in order of media time: faces, gaps, expressions and their descriptions.
 
-    With --json, one object a line: type, source, media_ns and data, the data of expressions as on the wire. With
-    --speed, a program that reads the lines can be tried as if the camera were running.
+    With --json, one event a line, as on the wire and in events.jsonl. With --speed, a program that reads the lines can
+    be tried as if the camera were running.
     """
     from mellm.engine.export.replay import events, paced
-    from mellm.engine.results.run_reader import read_run
+    from mellm.engine.results.run_reader import media_ns, read_run
+    from mellm.stream.protocol.wire import encode
 
     found = read_run(run)
     chosen = found if source is None else found.only(source)
     happenings = Happenings()
     several = len(chosen.sources) > 1
     for event in paced(events(chosen), speed, time.sleep):
-        kind, name, data = event["type"], event["source"], event["data"]
+        kind = event.type
         if as_json:
-            line: str | None = json.dumps(event, ensure_ascii=False)
-        elif kind.startswith("expression.") and "onset_ms" in data:
-            line = f"{kind.removeprefix('expression.'):9}  " + one_line(data, source=several)
+            line: str | None = encode(event).decode()
+        elif kind.startswith("expression.") and "onset_ms" in event.data:
+            line = f"{kind.removeprefix('expression.'):9}  " + event_line(event.data, source=several)
         else:
-            line = happenings.line(kind, name if several else "", data, int(event["media_ns"]))
+            line = happenings.line(kind, event.source if several else "", event.data, media_ns(event))
         if line is not None:
             sys.stdout.write(line + "\n")
             sys.stdout.flush()  # whoever reads a pipe sees it when it is due

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 import click
 
 from mellm.clients.cli.common import (
+    event_line,
     json_flag,
-    one_line,
     opening_flags,
     settings_flags,
     settings_from,
@@ -38,7 +39,9 @@ def watch(uri: str, fps: float | None, in_browser: bool, as_json: bool, **flags:
     source = {"id": "watch", "uri": uri, "fps": fps, **source_options(flags)}
     if in_browser:
         return _open(source, as_json, flags)
-    from mellm.clients.cli.live import build, quietly
+    from mellm.clients.cli.live import quietly
+    from mellm.engine.analysis.pipeline_factory import live_engine
+    from mellm.engine.server.process import heap
     from mellm.engine.server.process.allocator import tune_malloc
     from mellm.stream.capture.runner import RunnerOptions
     from mellm.stream.signals import until_signal
@@ -48,7 +51,9 @@ def watch(uri: str, fps: float | None, in_browser: bool, as_json: bool, **flags:
     screen = Screen(enabled=False if as_json else None)
     printer = Printer(as_json, screen)
     # somebody is sitting there: an address that does not work is told at once, not tried for ever
-    engine = build(settings, settings.sources, printer, RunnerOptions(must_open=True))
+    engine = live_engine(
+        settings, settings.sources, printer, RunnerOptions(must_open=True), on_loaded=heap.set_aside
+    )
     with until_signal() as stop, quietly("mellm.stream.capture.runner", "mellm.engine.analysis.live"), screen:
         engine.start()
         try:
@@ -90,7 +95,7 @@ class Printer:
         self._happenings = Happenings()
         self._lock = threading.Lock()
 
-    def publish(self, kind: str, source: str, data: dict[str, Any], t_ns: int | None = None) -> None:
+    def publish(self, kind: str, source: str, data: Mapping[str, Any], t_ns: int | None = None) -> None:
         """See :class:`mellm.engine.analysis.live.Sink`."""
         if self._screen.enabled:
             self._screen.board.observe(kind, source, data)
@@ -98,7 +103,7 @@ class Printer:
             if kind != "score":
                 self._write(json.dumps({"type": kind, "source": source, "data": data}, ensure_ascii=False))
         elif kind.startswith("expression.") and kind != "expression.spotted":
-            self._write(one_line(data))
+            self._write(event_line(data))
         elif kind == "source.ended" and "code" in data:
             pass  # the verb ends with this very error
         elif kind.startswith(("source.", "face.")):

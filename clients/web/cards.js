@@ -14,14 +14,42 @@ const STAGES = { abstained: "No description", dropped: "Dropped" };
 const QUALITY = { ok: "good", warn: "limited", refused: "not judged", fps_warn: "low frame rate", fps_low: "frame rate too low",
   face_small: "face too small", yaw_high: "face turned away" };
 
-const REASONS = {
-  motion_floor: "too little motion to say what it was", no_unit: "no action unit was recognised",
+// the same words as in engine/results/reasons.py; a test compares them
+export const REASONS = {
+  motion_floor: "the motion is too small to tell from noise",
+  motion_large: "the motion is larger than a micro-expression",
+  no_unit: "no action unit was recognised",
+  unstable: "small changes of the picture change the reading",
   model_abstained: "the model was not sure",
-  deadline: "no description came in time", overflow: "too many were waiting", restart: "the server was restarted",
-  describer_unavailable: "the describing model was away", describer_paused: "the describing model was away",
-  describer_timeout: "the describing model took too long", unparsable: "the describing model's answer could not be read",
-  withdrawn: "consent was withdrawn", shutdown: "the server was stopped",
+  model_refused: "the model refused to answer",
+  no_face: "the face could not be placed in both pictures",
+  face_small: "face too small",
+  yaw_high: "face turned away",
+  fps_low: "frame rate too low",
+  unparsable: "the model's answer could not be read",
+  cut_answer: "the model's answer was cut short",
+  empty_answer: "the model's answer was empty",
+  answer_invalid: "the model's answer was not valid",
+  deadline: "no description came in time",
+  overflow: "dropped under load",
+  describer_unavailable: "the describing model could not be reached",
+  describer_paused: "the describing model could not be reached",
+  describer_timeout: "the describing model took too long",
+  describer_rejected: "the describing model rejected the request",
+  describer_failed: "the describing model failed",
+  internal: "an internal error",
+  withdrawn: "consent was withdrawn",
+  shutdown: "the program was stopped",
+  restart: "the server was restarted",
+  fps_warn: "frame rate below the recommended 50",
+  dark: "dark picture",
+  frozen: "frozen picture",
+  decode: "frames that could not be decoded",
+  pts: "a jump in the time stamps",
+  reconnect: "the source was away",
 };
+
+const LARGE = "motion_large";
 
 export function make(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
@@ -36,7 +64,7 @@ export function make(tag, attributes = {}, ...children) {
 
 export function card(item, evidence) {
   const { data, stage } = item;
-  const node = make("article", { class: `card ${stage}`, tabindex: "0", "data-id": item.id });
+  const node = make("article", { class: `card ${stage}${data.reason === LARGE ? " large" : ""}`, tabindex: "0", "data-id": item.id });
   const length = Math.round(data.offset_ms - data.onset_ms);
   node.append(
     make("header", {},
@@ -51,10 +79,15 @@ export function card(item, evidence) {
   const described = data.description;
   if (stage === "spotted") body.append(make("p", { class: "pending", text: "being described …" }));
   else if (described && stage === "described") describe(body, described);
-  else body.append(make("p", { class: "reason", text: `${STAGES[stage] ?? stage}: ${REASONS[data.reason] ?? data.reason ?? "no reason given"}` }));
+  else body.append(make("p", { class: "reason", text: why(stage, data.reason) }));
   body.append(quality(data));
   if (data.regions) node.append(regions(data.regions));
   return node;
+}
+
+function why(stage, code) {
+  const words = REASONS[code] ?? (code ?? "no reason given").replaceAll("_", " ");
+  return code === LARGE ? words[0].toUpperCase() + words.slice(1) : `${STAGES[stage] ?? stage}: ${words}`;
 }
 
 function describe(body, said) {
@@ -62,7 +95,7 @@ function describe(body, said) {
   const units = make("ul", { class: "units", "aria-label": "action units" });
   for (const unit of said.action_units)
     units.append(make("li", {},
-      make("span", {}, make("strong", { text: `AU${unit.au}` }), ` ${UNITS[unit.au] ?? ""}, ${unit.side}`),
+      make("span", {}, make("strong", { text: `AU${unit.au}` }), ` ${UNITS[unit.au] ?? ""}, ${unit.side}${unit.readings === undefined ? "" : ` (${unit.readings} of ${said.readings} readings)`}`),
       bar(unit.score)));
   if (said.action_units.length) body.append(units);
   if (said.emotion) {

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import cycle, islice
@@ -160,7 +160,7 @@ def offline(name: str, path: Path, make_pipeline: Callable[[str], SourcePipeline
 class _Deaf:
     """A sink that throws away."""
 
-    def publish(self, kind: str, source: str, data: dict[str, object], t_ns: int | None = None) -> None:
+    def publish(self, kind: str, source: str, data: Mapping[str, object], t_ns: int | None = None) -> None:
         """Nothing."""
 
     keeps_faces = False

@@ -15,13 +15,13 @@ from mellm.engine.analysis.pipeline import SourcePipeline, Spotted
 from mellm.engine.analysis.spool import Spool
 from mellm.engine.analysis.telling import Sink, Teller
 from mellm.engine.analysis.watchdog import Watchdog
+from mellm.engine.analysis.wire_events import end_of, events_of
 from mellm.engine.describe.base import DescribeContext, Describer
-from mellm.engine.results.expressions import event_data, final_record, spotted_record
+from mellm.engine.results.expressions import ExpressionRecord
 from mellm.engine.types import Outcome
 from mellm.stream.capture.runner import SourceRunner
 from mellm.stream.errors import MellmError
 from mellm.stream.frames import Frame
-from mellm.stream.protocol.events import EXPRESSION_SPOTTED
 
 __all__ = ["LiveEngine", "LiveSource", "Sink", "SourceCounts"]
 
@@ -37,6 +37,7 @@ class LiveEngine:
     :param spool: keeps jobs over a crash
     :param watchdog: watches the workers; without one the engine has its own
     :param on_frame: sees each frame before it is analysed, on its source's thread
+    :param on_loaded: called on a source's thread when its networks have been loaded
     """
 
     def __init__(
@@ -52,13 +53,15 @@ class LiveEngine:
         spool: Spool | None = None,
         watchdog: Watchdog | None = None,
         on_frame: Callable[[Frame], None] | None = None,
+        on_loaded: Callable[[], None] = lambda: None,
     ) -> None:
         self._sink = sink
         self._spool = spool
         self._describer = describer
         self._numbers = itertools.count()
         self._own = Watchdog() if watchdog is None else None
-        vitals = watchdog or self._own or Watchdog()
+        vitals = watchdog or self._own
+        assert vitals is not None
         self._queue = DescribeQueue(
             describer,
             self._described,
@@ -71,7 +74,7 @@ class LiveEngine:
         self.sources: dict[str, LiveSource] = {}
         for r in runners:
             teller = Teller(r.id, sink, self._prepare, self._queue.submit, self._lost, vitals)
-            self.sources[r.id] = LiveSource(r, make_pipeline, sink, teller, vitals, on_frame)
+            self.sources[r.id] = LiveSource(r, make_pipeline, sink, teller, vitals, on_frame, on_loaded)
 
     def start(self) -> None:
         """Start all sources. They may be down; they are tried again."""
@@ -122,7 +125,7 @@ class LiveEngine:
     def _prepare(self, spotted: Spotted) -> Job:
         """The job, safe from a crash before anybody hears of the expression."""
         expression = spotted.expression
-        context = DescribeContext(expression.id, spotted.duration_ms, expression.aus)
+        context = DescribeContext(expression.id, spotted.duration_ms, expression.aus, score=expression.score)
         job = Job(next(self._numbers), expression, spotted.evidence, context)
         if self._spool is not None:
             self._spool.put(job)
@@ -130,17 +133,15 @@ class LiveEngine:
 
     def _lost(self, spotted: Spotted, told: bool) -> None:
         """An expression that could not be handed on ends here, told in both its stages."""
-        expression, regions = spotted.expression, spotted.evidence.regions
-        if not told:
-            data = event_data(expression, spotted_record(expression, regions))
-            self._sink.publish(EXPRESSION_SPOTTED, expression.source, data, expression.offset.pts_ns)
+        expression = spotted.expression
+        for event in () if told else events_of(spotted):
+            self._sink.publish(event.type, expression.source, event.data, event.t_ns)
         context = DescribeContext(expression.id)
         self._described(Job(0, expression, spotted.evidence, context), Outcome("dropped", INTERNAL, None))
 
     def _described(self, job: Job, outcome: Outcome) -> None:
         expression = job.expression
-        record = final_record(expression, outcome, None, job.evidence.regions)
-        data = event_data(expression, record)
-        self._sink.publish(f"expression.{outcome.state}", expression.source, data, expression.offset.pts_ns)
+        event = end_of(ExpressionRecord.of(expression, job.evidence.regions).ended(outcome))
+        self._sink.publish(event.type, expression.source, event.data, event.t_ns)
         if self._spool is not None:
             self._spool.remove(expression.id)

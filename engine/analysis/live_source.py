@@ -16,6 +16,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from mellm.detectors.sensitivity import JudgedTime
+from mellm.detectors.windows import STEP_NS
 from mellm.engine.analysis.pipeline import (
     CHAIN_DROPS,
     FaceAppeared,
@@ -27,18 +29,11 @@ from mellm.engine.analysis.pipeline import (
     Spotted,
 )
 from mellm.engine.analysis.telling import Sink, Teller
+from mellm.engine.analysis.wire_events import events_of
 from mellm.stream.capture.runner import SourceRunner, SourceStatus
 from mellm.stream.errors import MellmError
 from mellm.stream.frames import Frame, Gap, Item
-from mellm.stream.protocol.events import (
-    FACE_APPEARED,
-    FACE_LOST,
-    SCORE,
-    SOURCE_GAP,
-    SOURCE_PICTURE,
-    STATS,
-    media_time,
-)
+from mellm.stream.protocol.events import STATS
 from mellm.stream.worker import Turn, Vitals, Worker
 
 logger = logging.getLogger(__name__)
@@ -52,6 +47,8 @@ LIMIT_S: Final = 2.5
 
 ABANDON_S: Final = 10.0
 """A frame that takes longer is given up, and its thread with it."""
+
+LOADING_S: Final = 30.0
 
 LATENCIES_KEPT: Final = 6000
 """Two minutes of grid steps."""
@@ -79,6 +76,7 @@ class LiveSource:
     :param make_pipeline: a fresh chain; called again after each death
     :param sink: gets what may be late or lost; everything else goes through ``teller``
     :param on_frame: sees each frame before it is analysed, on this source's thread
+    :param on_loaded: called there when the networks have been loaded
     :ivar failure: why it has ended for good, if it was an error
     """
 
@@ -90,6 +88,7 @@ class LiveSource:
         teller: Teller,
         vitals: Vitals,
         on_frame: Callable[[Frame], None] | None = None,
+        on_loaded: Callable[[], None] = lambda: None,
     ) -> None:
         self._runner = runner
         self._make_chain = make_pipeline
@@ -97,6 +96,7 @@ class LiveSource:
         self._teller = teller
         self._vitals = vitals
         self._on_frame = on_frame
+        self._on_loaded = on_loaded
         self._worker = Worker(
             runner.id,
             self._analyse,
@@ -114,6 +114,7 @@ class LiveSource:
             Counter()
         )  # of chains that are gone: frames analysed, and dropped by reason
         self._spotted = 0
+        self._judged = JudgedTime(STEP_NS / 1e9)  # of all chains
         self._faces: dict[int, int] = {}  # track → media time of its last word
         self._away = False
         self._latencies: deque[float] = deque(maxlen=LATENCIES_KEPT)
@@ -191,6 +192,8 @@ class LiveSource:
             self.failure = error  # somebody waits for it: it is not tried again
             logger.error("%s: %s", self._runner.id, error)
             return self._end()
+        turn.beat(LOADING_S)
+        self._on_loaded()
         turn.beat()
         with self._lock:
             self._chain = chain
@@ -218,7 +221,7 @@ class LiveSource:
         with self._lock:
             self._hand = item, _settled(chain).total()
         if isinstance(item, Gap):
-            self._gap(item, turn)
+            self._say(item, turn)
         elif self._on_frame is not None:
             self._on_frame(item)
         outputs = chain.push(item)
@@ -243,61 +246,47 @@ class LiveSource:
                 if hand is not None and isinstance(hand[0], Frame) and settled.total() == hand[1]:
                     self._past[INTERNAL] += 1
         for track, t_ns in self._faces.items():
-            self._teller.say(FACE_LOST, {"track": track}, t_ns)
+            self._say(FaceLost(track, t_ns))
         self._faces.clear()
         self._scored_ns.clear()
         self._away = True
         self._publish(SourceStatus(self._runner.id, "offline", error=error))
         self._stats(last=True)
 
-    def _gap(self, gap: Gap, turn: Turn) -> None:
-        data = {
-            **media_time("from", gap.from_ns),
-            **media_time("to", gap.to_ns),
-            "reason": gap.reason,
-            "frames": gap.frames,
-        }
-        self._teller.say(SOURCE_GAP, data, gap.from_ns, turn)
-
     def _take(self, output: Output, turn: Turn) -> None:
         if isinstance(output, Spotted):
             self._spotted += 1
             self._teller.spotted(output, turn)
-        elif isinstance(output, FaceAppeared):
+            return
+        if isinstance(output, Scored):
+            self._score(output)
+            return
+        if isinstance(output, FaceAppeared):
             self._faces[output.track] = output.t_ns
-            box = [round(v, 1) for v in output.box]
-            self._teller.say(FACE_APPEARED, {"track": output.track, "box": box}, output.t_ns, turn)
         elif isinstance(output, FaceLost):
             self._faces.pop(output.track, None)
             self._scored_ns.pop(output.track, None)
-            self._teller.say(FACE_LOST, {"track": output.track}, output.t_ns, turn)
         elif isinstance(output, PictureChanged):
-            state = output.still or "live"
             log = logger.info if output.still is None else logger.warning
-            log("%s: the picture is %s", self._runner.id, state)
-            data = {"state": state, **media_time("at", output.t_ns)}
-            self._teller.say(SOURCE_PICTURE, data, output.t_ns, turn)
-        elif isinstance(output, Scored):
-            self._score(output)
+            log("%s: the picture is %s", self._runner.id, output.still or "live")
+        self._say(output, turn)
+
+    def _say(self, output: Output | Gap, turn: Turn | None = None) -> None:
+        for event in events_of(output):
+            self._teller.say(event.type, event.data, event.t_ns, turn)
 
     def _score(self, scored: Scored) -> None:
         # from the moment the camera showed it: the network's look-ahead counts
         self._latencies.append((time.monotonic_ns() - scored.wall_ns + scored.lag_ns) / 1e6)
-        score = scored.score
+        at = scored.score.t_ns
+        self._judged.add(scored.score.sensitivity)
         if scored.track in self._faces:
-            self._faces[scored.track] = score.t_ns
-        if score.t_ns - self._scored_ns.get(scored.track, -SCORE_EVERY_NS) < SCORE_EVERY_NS:
+            self._faces[scored.track] = at
+        if at - self._scored_ns.get(scored.track, -SCORE_EVERY_NS) < SCORE_EVERY_NS:
             return
-        self._scored_ns[scored.track] = score.t_ns
-        data = {
-            "track": scored.track,
-            "me": round(score.me, 3),
-            "apex": round(score.apex, 3),
-            "macro": round(score.macro, 3),
-            "box": [round(v, 1) for v in scored.face.box],
-            "landmarks": np.rint(scored.face.landmarks).astype(int).tolist(),
-        }
-        self._sink.publish(SCORE, self._runner.id, data, score.t_ns)
+        self._scored_ns[scored.track] = at
+        for event in events_of(scored):
+            self._sink.publish(event.type, self._runner.id, event.data, event.t_ns)
 
     def _stats(self, *, last: bool = False) -> None:
         now = time.monotonic()
@@ -313,6 +302,7 @@ class LiveSource:
             "spotted": counts.spotted,
             "fps": round(counts.fps, 2),
             "score_p95_ms": round(counts.score_p95_ms, 1),
+            "judged": self._judged.record(),
         }
         self._sink.publish(STATS, self._runner.id, data)
 

@@ -8,7 +8,7 @@ import resource
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,24 +16,24 @@ from typing import Any, Protocol
 
 import cv2
 
-from mellm.detectors.quality import MAX_YAW, MIN_FPS, MIN_WIDTH
+from mellm.engine.analysis import account
 from mellm.engine.analysis.describe_queue import DescribeQueue, Job
 from mellm.engine.analysis.pipeline import (
-    MODEL_INVALID,
-    STILL,
-    ChainCounts,
-    FaceAppeared,
     FaceLost,
-    PictureChanged,
+    Output,
+    Scored,
     Seen,
     SourcePipeline,
     Spotted,
 )
 from mellm.engine.analysis.prefetch import Prefetcher
+from mellm.engine.analysis.wire_events import WireEvent, end_of, events_of
 from mellm.engine.describe.base import DescribeContext, Describer
-from mellm.engine.results.expressions import final_record, spotted_record
-from mellm.engine.results.run_folder import RunFolder
-from mellm.engine.types import ActionUnit, Description, Emotion, Outcome
+from mellm.engine.results.expressions import ExpressionRecord
+from mellm.engine.results.run_folder import RunStore
+from mellm.engine.results.score_series import ScoreWriter
+from mellm.engine.types import Description, Evidence, Outcome
+from mellm.stream.capture.status import SourceStatus
 from mellm.stream.errors import (
     MellmError,
     ModelCorrupt,
@@ -49,17 +49,6 @@ from mellm.stream.sources.addresses import redact
 
 logger = logging.getLogger(__name__)
 
-WARN_GUESSED = 0.01
-"""Share of guessed time stamps that is warned of; over a tenth the recording is refused when it is read."""
-
-WARN_REPEATED = 0.05
-
-FLOORS = {
-    "fps_low": f"under {MIN_FPS:.0f} frames a second",
-    "face_small": f"narrower than {MIN_WIDTH:.0f} pixels",
-    "yaw_high": f"turned by more than {MAX_YAW:.0f}°",
-}
-
 
 class Progress(Protocol):
     """What a run tells whoever is watching."""
@@ -72,8 +61,8 @@ class Progress(Protocol):
         """Media time that has been analysed."""
         ...
 
-    def expression(self, record: dict[str, Any]) -> None:
-        """A line of ``expressions.jsonl`` was written."""
+    def expression(self, record: ExpressionRecord) -> None:
+        """An expression has ended, and a line of ``expressions.jsonl`` was written. Called from any thread."""
         ...
 
 
@@ -86,7 +75,7 @@ class Silent:
     def advance(self, source: str, media_ns: int, total_ns: int | None) -> None:
         """Ignore."""
 
-    def expression(self, record: dict[str, Any]) -> None:
+    def expression(self, record: ExpressionRecord) -> None:
         """Ignore."""
 
 
@@ -104,15 +93,19 @@ class Recording:
 class RunResult:
     """How a run ended.
 
+    :param notes: facts about the recordings, repaired stamps, gaps and the like, a sentence each
+    :param larger: of the expressions, those above the motion ceiling: larger than a micro-expression
     :param failures: one error for each source that could not be analysed to its end
     :param undescribed: why expressions that were spotted in this session have no description, with counts
     """
 
     folder: Path
     expressions: int = 0
+    larger: int = 0
     undescribed: Counter[str] = field(default_factory=Counter)
     failures: list[tuple[str, MellmError]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def recordings(
@@ -132,7 +125,7 @@ def recordings(
 
 def analyze(
     inputs: Sequence[Recording],
-    run: RunFolder,
+    run: RunStore,
     make_pipeline: Callable[[str], SourcePipeline],
     describer: Describer,
     *,
@@ -142,21 +135,54 @@ def analyze(
     workers: int = 1,
     progress: Progress | None = None,
 ) -> RunResult:
-    """Analyse recordings one after the other.
+    """Analyse recordings one after the other, see :func:`steps`."""
+    result = RunResult(run.path)
+    for _ in steps(
+        inputs,
+        run,
+        make_pipeline,
+        describer,
+        result,
+        keep_evidence=keep_evidence,
+        deadline_s=deadline_s,
+        capacity=capacity,
+        workers=workers,
+        progress=progress,
+    ):
+        pass
+    return result
+
+
+def steps(
+    inputs: Sequence[Recording],
+    run: RunStore,
+    make_pipeline: Callable[[str], SourcePipeline],
+    describer: Describer,
+    result: RunResult,
+    *,
+    keep_evidence: bool = True,
+    deadline_s: float = 60.0,
+    capacity: int = 64,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> Generator[None, None, None]:
+    """Analyse recordings one after the other, a frame with each step. Whoever stops early closes the iterator.
 
     A source that cannot be read is reported in the result and in ``run.json``; the others go on.
 
+    :param result: is filled
     :param deadline_s: longest wait for one description
     :raises RunError: the run folder cannot be written, or holds another recording of the same name
     :raises ModelError: no recording can be analysed without the models
     """
     watcher = progress or Silent()
-    result = RunResult(run.path)
     for recording in inputs:
-        if run.is_done(recording.id):
-            _same(recording, run)
+        summary = run.summary(recording.id)
+        if summary is not None:
+            _same(recording, summary, run.path)
             watcher.source(recording.id, None, "skipped")
-            result.expressions += run.state["sources"][recording.id]["counts"]["spotted"]
+            result.expressions += summary["counts"]["spotted"]
+            result.larger += summary["counts"].get("larger_motions", 0)
             continue
         writer = _Writer(run, recording.id, keep_evidence, watcher)
         queue = DescribeQueue(
@@ -168,18 +194,17 @@ def analyze(
             deadline_s=deadline_s,
         )
         try:
-            _one(recording, run, make_pipeline, queue, writer, watcher, result)
+            yield from _one(recording, run, make_pipeline, queue, writer, watcher, result)
         finally:
             queue.close()
-    return result
 
 
-def _same(recording: Recording, run: RunFolder) -> None:
+def _same(recording: Recording, summary: Mapping[str, Any], folder: Path) -> None:
     """Refuse to take another file of the same name for one that was analysed."""
-    before = str(run.state["sources"][recording.id]["path"])
+    before = str(summary["path"])
     if before != redact(recording.path) and Path(before).resolve() != Path(recording.path).resolve():
         raise RunError(
-            f"{run.path} holds results of {before} under the name {recording.id!r}, not of "
+            f"{folder} holds results of {before} under the name {recording.id!r}, not of "
             f"{redact(recording.path)}",
             remedy="name another folder with --out",
         )
@@ -187,20 +212,21 @@ def _same(recording: Recording, run: RunFolder) -> None:
 
 def _one(
     recording: Recording,
-    run: RunFolder,
+    run: RunStore,
     make_pipeline: Callable[[str], SourcePipeline],
     queue: DescribeQueue,
     writer: _Writer,
     watcher: Progress,
     result: RunResult,
-) -> None:
+) -> Iterator[None]:
     started = time.monotonic()
     chain: SourcePipeline | None = None
     info: SourceInfo | None = None
     shown = redact(recording.path)
     summary: dict[str, Any] = {"state": "done", "path": shown}
+    media = _Media()
     end: EndReport | None = None
-    seen_ns = 0
+    series = run.series(recording.id)
     try:
         with open_source(
             recording.path, id=recording.id, live=False, fps=recording.fps, options=recording.options
@@ -209,65 +235,45 @@ def _one(
             _must_end(info)
             chain = make_pipeline(recording.id)
             watcher.source(recording.id, info, "open")
-            seen_ns = _drain(source, chain, queue, writer, watcher)
+            yield from _drain(source, chain, queue, writer, series, watcher, media)
             info = source.info
             end = source.end
+        writer.state(SourceStatus(recording.id, "ended", end=end), media.last_ns)
         if end is not None and end.early:
             summary["ended_early"] = end.message
             result.warnings.append(f"{shown}: {end.message}")
             logger.warning("%s: %s", shown, end.message)
-        summary["remarks"] = [*info.remarks, *_remarks(chain.counts), *_on_time(end)]
-        result.warnings += [f"{shown}: {remark}" for remark in summary["remarks"]]
+        notes, warned = account.notes(info, chain.counts, end), account.warnings(chain.counts, end)
+        summary["remarks"] = notes + warned
+        result.notes += [f"{shown}: {note}" for note in notes]
+        result.warnings += [f"{shown}: {warning}" for warning in warned]
     except (RunError, ModelMissing, ModelCorrupt, ModelMismatch, ProviderUnavailable):
         raise  # the next recording would fare no better
     except MellmError as error:
         summary |= {"state": "failed", "error": {"code": error.code, "message": str(error)}}
         result.failures.append((recording.id, error))
+        writer.state(SourceStatus(recording.id, "offline", error=error), media.last_ns)
+    series.close()
     queue.drain()
     writer.check()
     seconds = time.monotonic() - started
     stats = queue.stats()
     result.expressions += stats.submitted
+    result.larger += writer.larger
     result.undescribed.update(stats.dropped)
     summary |= {
         "source": None if info is None else asdict(info),
-        "media_s": round(seen_ns / 1e9, 3),
+        "media_s": round(media.seen_ns / 1e9, 3),
         "wall_s": round(seconds, 2),
-        "real_time_factor": round(seen_ns / 1e9 / seconds, 2) if seconds > 0 else None,
+        "real_time_factor": round(media.seen_ns / 1e9 / seconds, 2) if seconds > 0 else None,
         "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
         "providers": {} if chain is None else chain.providers,
-        "counts": _counts(chain, end, stats.submitted, stats.described, stats.abstained, stats.dropped),
+        "judged": None if chain is None else chain.counts.judged.record(),
+        "counts": _counts(chain, end, stats.submitted, stats.described, stats.abstained, stats.dropped)
+        | {"larger_motions": writer.larger},
     }
     run.finish_source(recording.id, summary)
     watcher.source(recording.id, info, summary["state"])
-
-
-def _remarks(counts: ChainCounts) -> list[str]:
-    """Why there may be fewer results than somebody expects."""
-    still = [f"{counts.dropped[s]} frames show a {s} picture" for s in STILL if counts.dropped[s]]
-    if invalid := counts.dropped[MODEL_INVALID] + counts.invalid_steps:
-        still.append(f"a network answered with NaN {invalid} times; run `mellm models verify`")
-    if not counts.frames_with_face:
-        return [*still, f"no face was seen in {counts.analysed} frames"]
-    refused = {reason: count for reason, count in counts.faces_refused.items() if reason in FLOORS}
-    if 2 * sum(refused.values()) < counts.frames_with_face:
-        return still
-    reasons = " and ".join(f"{FLOORS[reason]} ({count} times)" for reason, count in refused.items())
-    return [*still, f"a face was seen in {counts.frames_with_face} frames and mostly refused: {reasons}"]
-
-
-def _on_time(end: EndReport | None) -> list[str]:
-    """What was wrong with the times of the pictures."""
-    if end is None or not end.frames:
-        return []
-    said = []
-    if end.guessed > WARN_GUESSED * end.frames:
-        said.append(
-            f"the time of {end.guessed} of {end.frames} pictures is a guess: expect errors in onset, apex and offset"
-        )
-    if end.repeated > WARN_REPEATED * end.frames:
-        said.append(f"{end.repeated} of {end.frames} pictures repeat the one before: the true rate is lower")
-    return said
 
 
 def _must_end(info: SourceInfo) -> None:
@@ -294,44 +300,66 @@ def seen_ahead(source: Source, chain: SourcePipeline) -> Iterator[Iterator[Seen]
         yield seen
 
 
-def _drain(
-    source: Source, chain: SourcePipeline, queue: DescribeQueue, writer: _Writer, watcher: Progress
-) -> int:
+@dataclass(slots=True)
+class _Media:
+    """How far a recording was read, nanoseconds of media time."""
+
     first_ns: int | None = None
-    last_ns = 0
+    last_ns: int = 0
+
+    @property
+    def seen_ns(self) -> int:
+        return self.last_ns - (self.first_ns or 0)
+
+    def frame(self, pts_ns: int) -> bool:
+        """Take note of a frame; whether it is the first."""
+        first = self.first_ns is None
+        if self.first_ns is None:
+            self.first_ns = self.last_ns = pts_ns
+        self.last_ns = max(self.last_ns, pts_ns)
+        return first
+
+
+def _drain(
+    source: Source,
+    chain: SourcePipeline,
+    queue: DescribeQueue,
+    writer: _Writer,
+    series: ScoreWriter,
+    watcher: Progress,
+    media: _Media,
+) -> Iterator[None]:
     number = 0
     with seen_ahead(source, chain) as all_seen:
         for seen in all_seen:
             item = seen.item
             if isinstance(item, Gap):
-                writer.event("source.gap", item.from_ns, {"to_ns": str(item.to_ns), "reason": item.reason})
+                writer.events(events_of(item))
+            elif media.frame(item.pts_ns):
+                online = SourceStatus(source.info.id, "online", item.segment, source.info)
+                writer.state(online, item.pts_ns)
             for output in chain.take(seen):
-                number = _take(output, number, queue, writer)
+                number = _take(output, number, queue, writer, series)
             if isinstance(item, Frame):
-                first_ns = item.pts_ns if first_ns is None else first_ns
-                last_ns = max(last_ns, item.pts_ns)
-                watcher.advance(source.info.id, last_ns - first_ns, source.info.declared_duration_ns)
+                watcher.advance(source.info.id, media.seen_ns, source.info.declared_duration_ns)
+            yield
     for output in chain.finish():
-        number = _take(output, number, queue, writer)
-    return last_ns - (first_ns or 0)
+        number = _take(output, number, queue, writer, series)
 
 
-def _take(output: object, number: int, queue: DescribeQueue, writer: _Writer) -> int:
-    if isinstance(output, FaceAppeared):
-        box = [round(v, 1) for v in output.box]
-        writer.event("face.appeared", output.t_ns, {"track": output.track, "box": box})
-    elif isinstance(output, FaceLost):
-        writer.event("face.lost", output.t_ns, {"track": output.track})
-    elif isinstance(output, PictureChanged):
-        writer.event("source.picture", output.t_ns, {"state": output.still or "live"})
-    elif isinstance(output, Spotted):
-        expression = output.expression
-        data = spotted_record(expression, output.evidence.regions)
-        writer.event("expression.spotted", expression.apex.pts_ns, data)
-        context = DescribeContext(expression.id, output.duration_ms, expression.aus)
-        queue.submit(Job(number, expression, output.evidence, context))
-        return number + 1
-    return number
+def _take(output: Output, number: int, queue: DescribeQueue, writer: _Writer, series: ScoreWriter) -> int:
+    if isinstance(output, Scored):
+        series.add(output.track, output.score)  # not an event of a run: fifty a second and face
+        return number
+    if isinstance(output, FaceLost):
+        series.end(output.track)
+    writer.events(events_of(output))
+    if not isinstance(output, Spotted):
+        return number
+    expression = output.expression
+    context = DescribeContext(expression.id, output.duration_ms, expression.aus, score=expression.score)
+    queue.submit(Job(number, expression, output.evidence, context))
+    return number + 1
 
 
 def _counts(
@@ -366,7 +394,7 @@ def _counts(
 class _Writer:
     """Puts outcomes on disk in the order of spotting, whatever order they arrive in."""
 
-    def __init__(self, run: RunFolder, source: str, keep_evidence: bool, watcher: Progress) -> None:
+    def __init__(self, run: RunStore, source: str, keep_evidence: bool, watcher: Progress) -> None:
         self._run = run
         self._source = source
         self._keep = keep_evidence
@@ -375,11 +403,17 @@ class _Writer:
         self._early: dict[int, tuple[Job, Outcome]] = {}
         self._next = 0
         self._problem: MellmError | None = None
+        self.larger = 0
 
-    def event(self, kind: str, media_ns: int, data: dict[str, Any]) -> None:
-        """One line of ``events.jsonl``; media time, so two runs write the same."""
+    def events(self, found: Iterable[WireEvent]) -> None:
+        """Lines of ``events.jsonl``."""
         with self._lock:
-            self._run.event({"type": kind, "source": self._source, "media_ns": str(media_ns), "data": data})
+            for event in found:
+                self._run.event(event.type, self._source, event.t_ns, event.data)
+
+    def state(self, status: SourceStatus, t_ns: int) -> None:
+        """What happened to the source itself."""
+        self.events((WireEvent(f"source.{status.state}", t_ns, status.data()),))
 
     def done(self, job: Job, outcome: Outcome) -> None:
         """The queue's callback."""
@@ -396,19 +430,16 @@ class _Writer:
 
     def _write(self, job: Job, outcome: Outcome) -> None:
         try:
-            record = final_record(job.expression, outcome, self._evidence(job), job.evidence.regions)
-            self._run.expression(record)
-            self._run.event(
-                {
-                    "type": f"expression.{outcome.state}",
-                    "source": self._source,
-                    "media_ns": str(job.expression.apex.pts_ns),
-                    "data": {"id": job.expression.id, "reason": outcome.reason},
-                }
+            record = ExpressionRecord.of(job.expression, job.evidence.regions).ended(
+                outcome, self._evidence(job)
             )
+            self._run.expression(record)
+            event = end_of(record)
+            self._run.event(event.type, self._source, event.t_ns, event.data)
         except MellmError as error:
             self._problem = self._problem or error
             return
+        self.larger += not record.is_counted
         self._watcher.expression(record)
 
     def _evidence(self, job: Job) -> str | None:
@@ -421,26 +452,16 @@ class _Writer:
 class _Remembering:
     """A describer that does not ask again what an interrupted run was already told."""
 
-    def __init__(self, describer: Describer, answered: dict[str, dict[str, Any]]) -> None:
+    def __init__(self, describer: Describer, answered: Mapping[str, ExpressionRecord]) -> None:
         self._describer = describer
-        self._answered = {k: r for k, r in answered.items() if r["state"] == "described" and r["description"]}
+        self._answered = {k: r.description for k, r in answered.items() if r.state == "described"}
         self.name, self.profile, self.recipe = describer.name, describer.profile, describer.recipe
 
-    def describe(self, evidence: Any, context: DescribeContext) -> Description:
-        record = self._answered.get(context.expression)
-        if record is None or record["description"]["model"] != self.name:
+    def describe(self, evidence: Evidence, context: DescribeContext) -> Description:
+        known = self._answered.get(context.expression)
+        if known is None or known.model != self.name:
             return self._describer.describe(evidence, context)
-        known = record["description"]
-        emotion = known["emotion"]
-        return Description(
-            text=known["text"],
-            action_units=tuple(ActionUnit(u["au"], u["side"], u["score"]) for u in known["action_units"]),
-            emotion=None if emotion is None else Emotion(emotion["coarse"], emotion["scores"]),
-            model=known["model"],
-            profile=known["profile"],
-            prompt_version="",
-            latency_ms=known["latency_ms"],
-        )
+        return known
 
     def close(self) -> None:
         """The describer outlives one source's queue; whoever made it closes it."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeAlias
 
@@ -18,10 +18,9 @@ import numpy as np
 
 from mellm.engine.analysis.describe_queue import Job
 from mellm.engine.analysis.pipeline import Spotted
-from mellm.engine.results.expressions import event_data, spotted_record
+from mellm.engine.analysis.wire_events import events_of
 from mellm.stream.errors import MellmError
 from mellm.stream.protocol.client_messages import EvidenceKind
-from mellm.stream.protocol.events import EXPRESSION_SPOTTED
 from mellm.stream.worker import Turn, Vitals, Worker
 
 logger = logging.getLogger(__name__)
@@ -36,7 +35,7 @@ ABANDON_S: Final = 15.0
 class Sink(Protocol):
     """Where events go. Called from any thread; must not block for long."""
 
-    def publish(self, kind: str, source: str, data: dict[str, Any], t_ns: int | None = None) -> None:
+    def publish(self, kind: str, source: str, data: Mapping[str, Any], t_ns: int | None = None) -> None:
         """One event; ``t_ns`` is its media time."""
         ...
 
@@ -53,7 +52,7 @@ class Sink(Protocol):
 @dataclass(frozen=True, slots=True)
 class _Said:
     kind: str
-    data: dict[str, Any]
+    data: Mapping[str, Any]
     t_ns: int | None
 
 
@@ -110,7 +109,9 @@ class Teller:
         with self._changed:
             return not self._items and self._hand is None
 
-    def say(self, kind: str, data: dict[str, Any], t_ns: int | None = None, turn: Turn | None = None) -> None:
+    def say(
+        self, kind: str, data: Mapping[str, Any], t_ns: int | None = None, turn: Turn | None = None
+    ) -> None:
         """One event. With the ``turn`` of the caller it waits for room, and beats meanwhile."""
         self._put(_Said(kind, data, t_ns), turn)
 
@@ -153,10 +154,11 @@ class Teller:
                 self._sink.evidence(expression.id, png, shown)
         except Exception:  # an expression without its picture is better than none
             logger.exception("%s: no picture of %s", self._source, expression.id)
-        data = event_data(expression, spotted_record(expression, spotted.evidence.regions))
+        events = events_of(spotted)
         job = self._prepare(spotted)
         turn.beat()  # the disk may have taken too long: then somebody else has told its end
-        self._sink.publish(EXPRESSION_SPOTTED, self._source, data, expression.offset.pts_ns)
+        for event in events:
+            self._sink.publish(event.type, self._source, event.data, event.t_ns)
         self._told = True
         turn.beat()
         self._submit(job)

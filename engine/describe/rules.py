@@ -10,8 +10,6 @@ import time
 from collections.abc import Iterable, Sequence
 from math import isfinite, log
 
-import numpy as np
-
 from mellm.engine.describe.au_templates import (
     Match,
     Templates,
@@ -22,8 +20,9 @@ from mellm.engine.describe.au_templates import (
     templates,
 )
 from mellm.engine.describe.base import DescribeContext, Recipe
+from mellm.engine.describe.sentences import sentences
 from mellm.engine.facs import action_units as facs
-from mellm.engine.types import ActionUnit, Coarse, Description, Emotion, Evidence, RegionMotion, Side
+from mellm.engine.types import ActionUnit, Description, Evidence, RegionMotion, Side
 
 VERSION = "2"
 
@@ -111,7 +110,7 @@ class RulesDescriber:
             reason = None if units else "no_unit"
         emotion = facs.coarse_emotion((unit.au, unit.score) for unit in units)
         return Description(
-            text=sentences(units, emotion, evidence.regions) if emotion else "",
+            text=sentences(units, emotion, evidence.regions, notes=(RULE_NOTE,)) if emotion else "",
             action_units=units,
             emotion=emotion,
             model=self.name,
@@ -123,46 +122,3 @@ class RulesDescriber:
 
     def close(self) -> None:
         """Nothing to release."""
-
-
-def sentences(units: Sequence[ActionUnit], emotion: Emotion, table: Sequence[RegionMotion]) -> str:
-    """The description in controlled English: what moved, how far, what it suggests, how sure, and by what means."""
-    clauses = [_clause(unit) for unit in units]
-    moved = clauses[0] if len(clauses) == 1 else f"{', '.join(clauses[:-1])} and {clauses[-1]}"
-    return " ".join((f"{moved[0].upper()}{moved[1:]}.", _largest(table), _suggestion(emotion), RULE_NOTE))
-
-
-def _clause(unit: ActionUnit) -> str:
-    where = f" on the {unit.side}" if unit.side != "both" else ""
-    doubt = "" if unit.score >= 0.6 else "perhaps "
-    return f"{doubt}{facs.UNITS[unit.au].action}{where} (AU{unit.au})"
-
-
-def _largest(table: Sequence[RegionMotion]) -> str:
-    top = max(table, key=lambda region: float(np.hypot(region.dx, region.dy)))
-    word, _, side = top.region.rpartition("_") if top.region[-2:] in ("_L", "_R") else (top.region, "", "")
-    place = {"L": "left ", "R": "right "}.get(side, "") + word.replace("_", " ")
-    across, up = top.dx, -top.dy
-    steep = abs(up) > 2.4 * abs(across)
-    flat = abs(across) > 2.4 * abs(up)
-    # the subject's left is at the picture's right
-    vertical = "" if flat else ("up" if up > 0 else "down")
-    level = "" if steep else ("to the left" if across > 0 else "to the right")
-    way = " and ".join(w for w in (vertical, level) if w)
-    return f"Largest motion: {place}, {way}, {np.hypot(top.dx, top.dy):.1f}% of the eye distance."
-
-
-def _suggestion(emotion: Emotion) -> str:
-    words: dict[Coarse, str] = {
-        "negative": "a negative expression",
-        "positive": "a positive expression",
-        "surprise": "surprise",
-    }
-    sure = emotion.scores[emotion.coarse]
-    others = sorted(
-        ((s, name) for name, s in emotion.scores.items() if name != emotion.coarse), key=lambda pair: -pair[0]
-    )
-    if sure >= 0.75:
-        return f"This suggests {words[emotion.coarse]} (probability {sure:.2f})."
-    second = f"{others[0][1]} {others[0][0]:.2f}"
-    return f"This leaves it open; {words[emotion.coarse]} is likeliest (probability {sure:.2f}, {second})."

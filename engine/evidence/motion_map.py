@@ -13,7 +13,7 @@ Three recipes, see docs/motion-evidence.md:
     gives a dark map.
 
 Whatever the recipe, ``flow_stats`` holds the flow's magnitude before any normalisation, and evidence whose
-strongest region stays under the motion floor is refused.
+strongest region stays under the motion floor, or exceeds the motion ceiling, is refused.
 """
 
 from __future__ import annotations
@@ -45,9 +45,17 @@ from mellm.stream.errors import FaceError, UsageError
 
 RECIPES: tuple[Recipe, ...] = get_args(Recipe)
 
+MOTION_FLOOR, MOTION_LARGE = "motion_floor", "motion_large"
+"""Reason codes of evidence that is refused: too little motion, and too much."""
+
 FLOOR = 0.6
 """Motion floor: largest displacement of an expressive region, 1/100 inter-ocular distance. Under it the
 evidence is refused; docs/motion-evidence.md has the measurement."""
+
+CEILING = 7.5
+"""Motion ceiling: largest displacement of an expressive region, 1/100 inter-ocular distance. Over it the motion is
+larger than a micro-expression (an ordinary expression, a grimace, a head turn that was not removed) and the evidence is
+refused; docs/motion-evidence.md has the measurement."""
 
 NOISE_FLOOR = 1.2
 """The floor rises to so many times the noise, where the head-motion fit leaves more than usual."""
@@ -298,4 +306,6 @@ def _region_stats(free: HeadFree, landmarks: F32) -> dict[str, float]:
 
 
 def _refused(stats: dict[str, float]) -> str | None:
-    return "motion_floor" if stats["peak_iod"] < stats["floor_iod"] else None
+    if stats["peak_iod"] > CEILING:
+        return MOTION_LARGE
+    return MOTION_FLOOR if stats["peak_iod"] < stats["floor_iod"] else None

@@ -12,6 +12,7 @@ which is linear, the spotter network's own, and the one that the rules' template
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -121,6 +122,13 @@ def head_field(landmarks: F32, shape: tuple[int, int], head: F32) -> F32:
 
 def _depth(landmarks: F32, shape: tuple[int, int]) -> F32:
     """Depth of every pixel, inter-ocular distances, interpolated between the regions' canonical depths."""
+    return _depth_of(np.ascontiguousarray(landmarks, np.float32).tobytes(), shape)
+
+
+@lru_cache(maxsize=8)
+def _depth_of(points: bytes, shape: tuple[int, int]) -> F32:
+    """Kept for a while: one moment is measured twice, and read several times, with the same landmarks."""
+    landmarks: F32 = np.frombuffer(points, np.float32).reshape(68, 2)
     height, width = shape
     iod = regions.eye_frame(landmarks).iod
     centre = landmarks[27:31].mean(0)

@@ -19,7 +19,7 @@ from mellm.engine.analysis.prefetch import Prefetcher
 from mellm.engine.export import lettering, words
 from mellm.engine.export.captions import cues
 from mellm.engine.export.pictures import evidence
-from mellm.engine.results.expressions import DISCLAIMER
+from mellm.engine.results.expressions import DISCLAIMER, ExpressionRecord
 from mellm.engine.results.run_reader import Run, time_scale
 from mellm.stream.clock import clock
 from mellm.stream.errors import RunError, SourceUnsupported
@@ -59,7 +59,7 @@ MAP_SHARE = 0.34
 class Shown:
     """An expression and when its caption is up, milliseconds."""
 
-    record: Mapping[str, Any]
+    record: ExpressionRecord
     from_ms: float
     to_ms: float
     motion_map: U8 | None
@@ -74,7 +74,7 @@ def plan(run: Run) -> list[Shown]:
     """What is shown when, by time."""
     scale = _scale(run)
     times = {cue.id: (cue.from_ms, cue.to_ms) for cue in cues(run, scale=scale)}
-    shown = [Shown(r, *times[r["id"]], evidence(run, r)) for r in run.expressions]
+    shown = [Shown(r, *times[r.id], evidence(run, r)) for r in run.expressions]
     return sorted(shown, key=lambda s: s.from_ms)
 
 
@@ -152,9 +152,7 @@ def burn(image: U8, at_ms: float, faces: Iterable[Face], shown: Iterable[Shown],
     height = picture.shape[0]
     size = max(12, round(height / 26))
     up = [s for s in shown if s.from_ms <= at_ms < s.to_ms]
-    moving = {
-        s.record["track"]: s for s in up if s.record["onset_ms"] <= at_ms / scale <= s.record["offset_ms"]
-    }
+    moving = {s.record.track: s for s in up if s.record.onset_ms <= at_ms / scale <= s.record.offset_ms}
     boxes = {face.track: face.box for face in faces}
     for track, box in boxes.items():
         _box(picture, box, f"face {track}", size, moving.get(track))
@@ -164,8 +162,8 @@ def burn(image: U8, at_ms: float, faces: Iterable[Face], shown: Iterable[Shown],
     if up:
         latest = up[-1]
         if latest.motion_map is not None:
-            _inset(picture, latest.motion_map, boxes.get(latest.record["track"]), latest.colour, below)
-        _captions(picture, up, size, many=len({s.record["track"] for s in up}) > 1)
+            _inset(picture, latest.motion_map, boxes.get(latest.record.track), latest.colour, below)
+        _captions(picture, up, size, many=len({s.record.track for s in up}) > 1)
     return picture
 
 
@@ -186,9 +184,9 @@ def _captions(picture: U8, up: list[Shown], size: int, *, many: bool) -> None:
     lines: Lines = []
     for each in up:
         record = each.record
-        who = f"face {record['track']}: " if many else ""
-        length = record["offset_ms"] - record["onset_ms"]
-        head = f"{clock(record['onset_ms'])}  {who}{words.headline(record)} · {length:.0f} ms"
+        who = f"face {record.track}: " if many else ""
+        length = record.duration_ms
+        head = f"{clock(record.onset_ms)}  {who}{words.headline(record)} · {length:.0f} ms"
         for text, colour in ((head, each.colour), (words.text(record), (240, 240, 240))):
             lines += _lines(picture, text, colour, size)
     _panel(picture, lines, size, top=False)

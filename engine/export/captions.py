@@ -7,12 +7,11 @@ An expression lasts a third of a second, a sentence takes longer to read: a cue 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from mellm.engine.export import words
-from mellm.engine.results.expressions import DISCLAIMER
+from mellm.engine.results.expressions import DISCLAIMER, ExpressionRecord
 from mellm.engine.results.run_reader import Run
 from mellm.stream.clock import clock
 
@@ -35,17 +34,17 @@ def cues(run: Run, hold_ms: float = HOLD_MS, scale: float = 1.0) -> list[Cue]:
 
     :param scale: what a player shows for one second, see :func:`mellm.engine.results.run_reader.time_scale`
     """
-    tracks = {r["track"] for r in run.expressions}
+    tracks = {r.track for r in run.expressions}
     found: list[Cue] = []
     for track in sorted(tracks):
-        mine = sorted((r for r in run.expressions if r["track"] == track), key=lambda r: r["onset_ms"])
+        mine = sorted((r for r in run.expressions if r.track == track), key=lambda r: r.onset_ms)
         for record, following in zip(mine, [*mine[1:], None], strict=True):
-            begin, end = scale * record["onset_ms"], scale * record["offset_ms"]
+            begin, end = scale * record.onset_ms, scale * record.offset_ms
             until = max(end, begin + hold_ms)
             if following is not None:
-                until = max(end, min(until, scale * following["onset_ms"]))
+                until = max(end, min(until, scale * following.onset_ms))
             who = f"Face {track}: " if len(tracks) > 1 else ""
-            found.append(_cue(record["id"], begin, until, tuple(_said(record, who))))
+            found.append(_cue(record.id, begin, until, tuple(_said(record, who))))
     for number, marker in enumerate(run.markers, 1):
         label = " ".join(marker.label.split())
         begin = scale * marker.t_ms
@@ -74,8 +73,8 @@ def to_srt(run: Run, scale: float = 1.0) -> str:
 _SRT = str.maketrans({"<": "‹", ">": "›", "{": "(", "}": ")"})
 
 
-def _said(record: Mapping[str, Any], who: str) -> Iterator[str]:
-    length = record["offset_ms"] - record["onset_ms"]
+def _said(record: ExpressionRecord, who: str) -> Iterator[str]:
+    length = record.duration_ms
     yield f"{who}{words.headline(record)} · {length:.0f} ms"
     if words.text(record):
         yield words.text(record)

@@ -20,12 +20,12 @@ import mimetypes
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 from xml.etree import ElementTree as ET
 
 from mellm.engine.export import words
 from mellm.engine.facs.action_units import COARSE
+from mellm.engine.results.expressions import ExpressionRecord
 from mellm.engine.results.run_reader import Run, recording
 from mellm.stream.errors import UsageError
 
@@ -91,7 +91,7 @@ class _Document:
         self._order = ET.SubElement(self._root, "TIME_ORDER")
         self._slots: list[int] = []
         self._annotations = 0
-        for track in sorted({int(r["track"]) for r in run.expressions}) or [1]:
+        for track in sorted({r.track for r in run.expressions}) or [1]:
             self._track(track)
         self._markers()
         properties = {
@@ -124,11 +124,11 @@ class _Document:
         )
 
     def _track(self, track: int) -> None:
-        mine = [r for r in self._run.expressions if r["track"] == track]
+        mine = [r for r in self._run.expressions if r.track == track]
         who = f"track{track}"
         parent = self._tier(EXPRESSION, who, _TOP)
         ids = [
-            self._aligned(parent, *interval(r["onset_ms"], r["offset_ms"], self._scale), f"{r['score']:.2f}")
+            self._aligned(parent, *interval(r.onset_ms, r.offset_ms, self._scale), f"{r.score:.2f}")
             for r in mine
         ]
         apexes = self._tier(APEX, who, _INSIDE, parent)
@@ -215,11 +215,11 @@ def interval(onset_ms: float, offset_ms: float, scale: float = 1.0) -> tuple[int
     return start, max(start + 1, round(scale * offset_ms))
 
 
-def apex_interval(record: Mapping[str, Any], scale: float = 1.0) -> tuple[int, int]:
+def apex_interval(record: ExpressionRecord, scale: float = 1.0) -> tuple[int, int]:
     """The apex as a stretch of a frame's length that stays inside of the expression."""
-    start, end = interval(record["onset_ms"], record["offset_ms"], scale)
-    fps = float((record.get("quality") or {}).get("fps") or 50.0)
-    at = min(max(start, round(scale * record["apex_ms"])), end - 1)
+    start, end = interval(record.onset_ms, record.offset_ms, scale)
+    fps = (record.quality.fps if record.quality else 0) or 50.0
+    at = min(max(start, round(scale * record.apex_ms)), end - 1)
     return at, min(end, at + max(1, round(1000 * scale / fps)))
 
 
@@ -232,10 +232,10 @@ def printable(value: str) -> str:
     )
 
 
-def _text(record: Mapping[str, Any]) -> str:
+def _text(record: ExpressionRecord) -> str:
     return words.text(record) or words.headline(record)
 
 
 def _exact(run: Run) -> str:
-    times = {r["id"]: [r["track"], r["onset_ms"], r["apex_ms"], r["offset_ms"]] for r in run.expressions}
+    times = {r.id: [r.track, r.onset_ms, r.apex_ms, r.offset_ms] for r in run.expressions}
     return json.dumps(times, separators=(",", ":"))

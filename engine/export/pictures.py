@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,9 +17,11 @@ from mellm.detectors.patches import CROP_H, CROP_W, Matrix, crop_matrix
 from mellm.detectors.regions import eye_frame
 from mellm.detectors.types import U8, Face
 from mellm.engine.evidence.motion_map import warp
+from mellm.engine.results.expressions import ExpressionRecord
 from mellm.engine.results.run_reader import Run, open_recording, recording
 from mellm.stream.errors import MellmError
 from mellm.stream.frames import Frame
+from mellm.stream.protocol.events import FACE_APPEARED
 
 logger = logging.getLogger(__name__)
 
@@ -42,12 +44,12 @@ class Analyzer(Protocol):
         ...
 
 
-def evidence(run: Run, record: Mapping[str, Any]) -> U8 | None:
+def evidence(run: Run, record: ExpressionRecord) -> U8 | None:
     """The motion map of an expression, H×W×3 uint8 BGR; ``None`` where the run kept none."""
-    name = record.get("evidence")
+    name = record.evidence
     if not name:
         return None
-    path = (run.path / str(name)).resolve()
+    path = (run.path / name).resolve()
     # a run folder may come from somebody else: nothing outside of it is shown
     if not path.is_relative_to(run.path.resolve()) or not path.is_file():
         return None
@@ -55,7 +57,7 @@ def evidence(run: Run, record: Mapping[str, Any]) -> U8 | None:
     return None if picture is None else np.asarray(picture, np.uint8)
 
 
-def motion_map(run: Run, record: Mapping[str, Any]) -> str | None:
+def motion_map(run: Run, record: ExpressionRecord) -> str | None:
     """The same as a ``data:`` address."""
     picture = evidence(run, record)
     return None if picture is None else address(picture)
@@ -95,10 +97,10 @@ def faces(
 def _of_recording(
     run: Run, source: str, path: Path, analyzer: Analyzer, progress: Callable[[float], None]
 ) -> dict[str, tuple[str, str]]:
-    onsets = _by_frame(run.expressions, "onset_frame")
-    apexes = _by_frame(run.expressions, "apex_frame")
+    onsets = _by_frame(run.expressions, lambda record: record.onset_frame)
+    apexes = _by_frame(run.expressions, lambda record: record.apex_frame)
     last = max(apexes)
-    homes = {e["data"]["track"]: e["data"]["box"] for e in run.events if e["type"] == "face.appeared"}
+    homes = {e.data["track"]: e.data["box"] for e in run.events if e.type == FACE_APPEARED}
     waiting: dict[str, tuple[Matrix, U8]] = {}
     found: dict[str, tuple[str, str]] = {}
     with open_recording(run, source, path) as opened:
@@ -110,15 +112,15 @@ def _of_recording(
             if mirrored and (key in onsets or key in apexes):
                 item = replace(item, image=np.ascontiguousarray(item.image[:, ::-1]))
             for record in onsets.get(key, ()):
-                face = _face(item, homes.get(record["track"]), analyzer)
+                face = _face(item, homes.get(record.track), analyzer)
                 if face is not None:
                     matrix = crop_matrix(eye_frame(face.landmarks), WIDTH)
-                    waiting[record["id"]] = (matrix, warp(item.image, matrix, (WIDTH, HEIGHT)))
+                    waiting[record.id] = (matrix, warp(item.image, matrix, (WIDTH, HEIGHT)))
             for record in apexes.get(key, ()):
-                if record["id"] in waiting:
-                    matrix, onset = waiting.pop(record["id"])
+                if record.id in waiting:
+                    matrix, onset = waiting.pop(record.id)
                     apex = warp(item.image, matrix, (WIDTH, HEIGHT))
-                    found[record["id"]] = (address(onset), address(apex))
+                    found[record.id] = (address(onset), address(apex))
             if item.index % 100 == 0:
                 progress(item.pts_ns / 1e9)
             if key >= last:
@@ -127,11 +129,11 @@ def _of_recording(
 
 
 def _by_frame(
-    records: Sequence[Mapping[str, Any]], name: str
-) -> dict[tuple[int, int], list[Mapping[str, Any]]]:
-    found: dict[tuple[int, int], list[Mapping[str, Any]]] = {}
+    records: Sequence[ExpressionRecord], frame: Callable[[ExpressionRecord], int]
+) -> dict[tuple[int, int], list[ExpressionRecord]]:
+    found: dict[tuple[int, int], list[ExpressionRecord]] = {}
     for record in records:
-        found.setdefault((record["segment"], record[name]), []).append(record)
+        found.setdefault((record.segment, frame(record)), []).append(record)
     return found
 
 

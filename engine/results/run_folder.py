@@ -7,16 +7,36 @@ same expression is spotted again, so that no describer is asked twice.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
+from mellm.engine.results.expressions import ExpressionRecord, FieldInvalid
 from mellm.stream.errors import RunError
+from mellm.stream.protocol import wire
+from mellm.stream.protocol.events import (
+    SOURCE_ENDED,
+    SOURCE_OFFLINE,
+    SOURCE_ONLINE,
+    SOURCE_RECONNECTING,
+    Event,
+    media_time,
+)
 
-FORMAT = 1
+if TYPE_CHECKING:  # it knows the spotter's types, and readers of a run do not need those
+    from mellm.engine.results.score_series import ScoreWriter
+
+FORMAT = 2
+"""Of what is written. 1 had events of its own shape; it is still read."""
+
+READ = (1, 2)
+STATES = (SOURCE_ONLINE, SOURCE_OFFLINE, SOURCE_RECONNECTING, SOURCE_ENDED)
+"""Events about a source's own state; they have no media time in their data."""
+
 RUN, EVENTS, EXPRESSIONS, EVIDENCE = "run.json", "events.jsonl", "expressions.jsonl", "evidence"
 
 
@@ -25,15 +45,82 @@ def line(record: Mapping[str, Any]) -> bytes:
     return json.dumps(record, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode() + b"\n"
 
 
+class RunStore(Protocol):
+    """Where an analysis puts what it finds: :class:`RunFolder`, or :class:`Unkept`.
+
+    ``answered``: expressions that an earlier, interrupted analysis had ended, by id.
+    """
+
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def answered(self) -> Mapping[str, ExpressionRecord]: ...
+
+    def summary(self, source: str) -> Mapping[str, Any] | None:
+        """What was written of a source that is finished, ``None`` where it is not."""
+        ...
+
+    def event(self, type: str, source: str, t_ns: int, data: Mapping[str, Any]) -> None:
+        """Keep an event."""
+        ...
+
+    def expression(self, record: ExpressionRecord) -> None:
+        """Keep an expression that has ended."""
+        ...
+
+    def series(self, source: str) -> ScoreWriter:
+        """What keeps the scores of a recording that is begun."""
+        ...
+
+    def evidence(self, expression: str, png: bytes) -> str | None:
+        """Keep a motion map; its path relative to the run, ``None`` where none is kept."""
+        ...
+
+    def finish_source(self, source: str, summary: Mapping[str, Any]) -> None:
+        """Everything of this source has been handed over."""
+        ...
+
+
+@dataclass(slots=True)
+class Unkept:
+    """A run that leaves nothing on disk."""
+
+    path: Path = Path()
+    answered: Mapping[str, ExpressionRecord] = field(default_factory=dict)
+
+    def summary(self, source: str) -> None:
+        """Nothing was finished before."""
+
+    def event(self, type: str, source: str, t_ns: int, data: Mapping[str, Any]) -> None:
+        """Ignore."""
+
+    def expression(self, record: ExpressionRecord) -> None:
+        """Ignore: whoever follows the analysis has it."""
+
+    def series(self, source: str) -> ScoreWriter:
+        """Ignore."""
+        from mellm.engine.results.score_series import ScoreWriter
+
+        return ScoreWriter(None)
+
+    def evidence(self, expression: str, png: bytes) -> None:
+        """Ignore."""
+
+    def finish_source(self, source: str, summary: Mapping[str, Any]) -> None:
+        """Ignore."""
+
+
 @dataclass(slots=True)
 class RunFolder:
-    """Open with :meth:`create`; close to release the files."""
+    """Open with :meth:`create`; close to release the files. One thread at a time."""
 
     path: Path
     state: dict[str, Any]
-    answered: dict[str, dict[str, Any]] = field(default_factory=dict)
+    answered: dict[str, ExpressionRecord] = field(default_factory=dict)
     _events: BinaryIO | None = None
     _expressions: BinaryIO | None = None
+    _seq: int = 0
 
     @classmethod
     def create(cls, path: Path, settings: Mapping[str, Any], facts: Mapping[str, Any]) -> RunFolder:
@@ -53,8 +140,9 @@ class RunFolder:
                     f"{path} is not empty and holds no run", remedy="name another folder with --out"
                 )
             else:
-                folder = cls(path, {"format": FORMAT, "settings": dict(settings), "sources": {}})
+                folder = cls(path, _fresh(settings))
             folder.state["facts"] = dict(facts)
+            folder._seq = max((e["seq"] for e in _lines(path / EVENTS, 0)), default=0)
             folder._events = (path / EVENTS).open("ab")
             folder._expressions = (path / EXPRESSIONS).open("ab")
             folder.save()
@@ -70,7 +158,8 @@ class RunFolder:
     def _resume(cls, path: Path, state: dict[str, Any], settings: Mapping[str, Any]) -> RunFolder:
         if state.get("format") != FORMAT:
             raise RunError(
-                f"{path} holds a run of format {state.get('format')!r}, this version writes {FORMAT}"
+                f"{path} holds a run of format {state.get('format')!r}, this version writes {FORMAT}",
+                remedy="name another folder with --out; the old one can still be exported",
             )
         if state["settings"] != json.loads(json.dumps(dict(settings))):
             changed = sorted(k for k, v in settings.items() if state["settings"].get(k) != v)
@@ -80,8 +169,7 @@ class RunFolder:
             )
         folder = cls(path, state)
         sizes = state.get("sizes", {EVENTS: 0, EXPRESSIONS: 0})
-        for record in _lines(path / EXPRESSIONS, sizes[EXPRESSIONS]):
-            folder.answered[record["id"]] = record
+        folder.answered |= {r.id: r for r in _records(path, sizes[EXPRESSIONS])}
         for name, size in sizes.items():
             target = path / name
             if target.exists():
@@ -95,9 +183,12 @@ class RunFolder:
         failed = {name for name, summary in sources.items() if summary.get("state") not in ("done", "erased")}
         if not failed:
             return
-        self.answered |= {r["id"]: r for r in _lines(self.path / EXPRESSIONS, 0) if r["source"] in failed}
+        self.answered |= {r.id: r for r in _records(self.path, 0) if r.source in failed}
         for name in (EVENTS, EXPRESSIONS):
-            kept = b"".join(line(r) for r in _lines(self.path / name, 0) if r["source"] not in failed)
+            left = [r for r in _lines(self.path / name, 0) if r["source"] not in failed]
+            if name == EVENTS:
+                left = [{**r, "seq": number} for number, r in enumerate(left, 1)]
+            kept = b"".join(map(line, left))
             part = self.path / f"{name}.part"
             part.write_bytes(kept)
             part.replace(self.path / name)
@@ -105,25 +196,45 @@ class RunFolder:
         for name in failed:
             del sources[name]
 
-    def is_done(self, source: str) -> bool:
-        """Whether that source was already analysed; nothing to do.
+    def summary(self, source: str) -> Mapping[str, Any] | None:
+        """What was written of a source that was already analysed, else ``None``.
 
         :raises RunError: its results were erased here: making them again would undo that without a word
         """
-        state = self.state["sources"].get(source, {}).get("state")
-        if state == "erased":
+        summary: dict[str, Any] = self.state["sources"].get(source, {})
+        if summary.get("state") == "erased":
             raise RunError(
                 f"{self.path}: the results of {source!r} were erased", remedy="name another folder with --out"
             )
-        return bool(state == "done")
+        return summary if summary.get("state") == "done" else None
 
-    def event(self, record: Mapping[str, Any]) -> None:
-        """Append to ``events.jsonl``."""
-        self._append(self._events, record)
+    def event(self, type: str, source: str, t_ns: int, data: Mapping[str, Any]) -> None:
+        """Append to ``events.jsonl``: an envelope of the wire.
 
-    def expression(self, record: Mapping[str, Any]) -> None:
+        A recording has no wall clock: ``time`` is its media time, counted from 1970, so that two runs write the same.
+
+        :param data: gets ``t_ns`` and ``t_ms`` unless the event is about the source's own state
+        """
+        self._seq += 1
+        if type not in STATES:
+            data = {**data, **media_time("t", t_ns)}
+        id = data.get("id") or f"{self.state['epoch']}-{self._seq}"
+        time = t_ns // 1000 * 1000
+        event = Event(type, str(id), self._seq, self.state["epoch"], source, time, data)
+        self._append(self._events, wire.encode(event) + b"\n")
+
+    def expression(self, record: ExpressionRecord) -> None:
         """Append to ``expressions.jsonl``."""
-        self._append(self._expressions, record)
+        self._append(self._expressions, line(record.to_json()))
+
+    def series(self, source: str) -> ScoreWriter:
+        """The scores of a recording, in a file of their own; one of the same name is begun anew.
+
+        :raises RunError: it cannot be written
+        """
+        from mellm.engine.results.score_series import ScoreWriter, path_of
+
+        return ScoreWriter(path_of(self.path, source))
 
     def evidence(self, expression: str, png: bytes) -> str:
         """Keep a motion map.
@@ -165,24 +276,38 @@ class RunFolder:
                 stream.close()
         self._events = self._expressions = None
 
-    def _append(self, stream: BinaryIO | None, record: Mapping[str, Any]) -> None:
+    def _append(self, stream: BinaryIO | None, raw: bytes) -> None:
         if stream is None:
             raise RunError(f"run folder {self.path} is closed")
         try:
-            stream.write(line(record))
+            stream.write(raw)
             stream.flush()
         except OSError as error:
             raise RunError(f"run folder {self.path} cannot be written ({error.strerror})") from error
 
 
-def read_expressions(path: Path) -> list[dict[str, Any]]:
+def _fresh(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The state of a run that begins; its epoch follows from the settings, so that equal runs are equal."""
+    digest = hashlib.sha256(json.dumps(dict(settings), sort_keys=True, default=str).encode()).hexdigest()
+    return {"format": FORMAT, "epoch": f"run-{digest[:12]}", "settings": dict(settings), "sources": {}}
+
+
+def read_expressions(path: Path) -> list[ExpressionRecord]:
     """All whole lines of a run's ``expressions.jsonl``.
 
     :raises RunError: there is no such run
     """
     if not (path / RUN).exists():
         raise RunError(f"{path} holds no run", remedy="give the folder that `mellm analyze --out` wrote")
-    return list(_lines(path / EXPRESSIONS, 0))
+    return list(_records(path, 0))
+
+
+def _records(path: Path, start: int) -> Iterable[ExpressionRecord]:
+    for found in _lines(path / EXPRESSIONS, start):
+        try:
+            yield ExpressionRecord.from_json(found)
+        except FieldInvalid as error:
+            raise RunError(f"{path / EXPRESSIONS}: expression {found.get('id')!r} has {error}") from error
 
 
 def _lines(path: Path, start: int) -> Iterable[dict[str, Any]]:

@@ -9,15 +9,26 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mellm.engine.results.run_folder import EVENTS, EXPRESSIONS, FORMAT, RUN
-from mellm.stream.errors import RunError, UsageError
+from mellm.engine.results.expressions import ExpressionRecord, FieldInvalid
+from mellm.engine.results.run_folder import EVENTS, EXPRESSIONS, READ, RUN
+from mellm.stream.errors import ProtocolError, RunError, UsageError
+from mellm.stream.protocol import wire
+from mellm.stream.protocol.events import (
+    EXPRESSION_ENDS,
+    EXPRESSION_SPOTTED,
+    FACE_APPEARED,
+    FACE_LOST,
+    MARKER,
+    SOURCE_GAP,
+    SOURCE_PICTURE,
+    Event,
+    media_time,
+    rfc3339,
+)
 from mellm.stream.sources.media import find
 
 if TYPE_CHECKING:
     from mellm.stream.sources import Source
-
-NUMBERS = ("onset_ms", "apex_ms", "offset_ms", "score")
-"""Fields of an expression that every exporter reckons with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +58,14 @@ class Run:
 
     :param state: of ``run.json``
     :param expressions: lines of ``expressions.jsonl``, in the order of the file
-    :param events: lines of ``events.jsonl``
+    :param events: lines of ``events.jsonl``, in the order of the file
     :param markers: of the run and of the user, in order of time
     """
 
     path: Path
     state: Mapping[str, Any]
-    expressions: tuple[Mapping[str, Any], ...]
-    events: tuple[Mapping[str, Any], ...] = ()
+    expressions: tuple[ExpressionRecord, ...]
+    events: tuple[Event, ...] = ()
     markers: tuple[Marker, ...] = ()
 
     @property
@@ -73,8 +84,8 @@ class Run:
         return replace(
             self,
             state={**self.state, "sources": {source: self.state["sources"][source]}},
-            expressions=tuple(r for r in self.expressions if r["source"] == source),
-            events=tuple(e for e in self.events if e["source"] == source),
+            expressions=tuple(r for r in self.expressions if r.source == source),
+            events=tuple(e for e in self.events if e.source == source),
             markers=tuple(m for m in self.markers if m.source in (None, source)),
         )
 
@@ -92,7 +103,9 @@ class Run:
 def read_run(path: Path) -> Run:
     """Read a run folder. A last line that a killed run left half written is passed over.
 
-    :raises RunError: there is no run, it is of another format, or it is damaged
+    Runs of an older format are read as if this version had written them.
+
+    :raises RunError: there is no run, it is of a format that is not known, or it is damaged
     """
     run = path / RUN
     if not run.is_file():
@@ -101,19 +114,32 @@ def read_run(path: Path) -> Run:
         state = json.loads(run.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RunError(f"{run} cannot be read ({error})") from error
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
+    if not isinstance(state, dict) or state.get("format") not in READ:
         found = state.get("format") if isinstance(state, dict) else type(state).__name__
-        raise RunError(f"{path} holds a run of format {found!r}, this version reads {FORMAT}")
-    events = tuple(_lines(path / EVENTS, ("type", "source", "media_ns")))
-    markers = tuple(
-        Marker(_ms(e["media_ns"]), str(e.get("data", {}).get("label", "")), e["source"])
-        for e in events
-        if e["type"] == "marker"
+        raise RunError(f"{path} holds a run of format {found!r}, this version reads {_list(READ)}")
+    expressions = tuple(
+        _record(found, state, path) for _, found in _lines(path / EXPRESSIONS, ("id", "source"))
     )
-    expressions = tuple(_lines(path / EXPRESSIONS, ("id", "source", "track", *NUMBERS)))
-    for record in expressions:
-        _hold(record, state, path)
+    known = {record.id: record for record in expressions}
+    events = tuple(
+        _event(found, known, f"{path / EVENTS}, line {number}", number)
+        for number, found in _lines(path / EVENTS, ("type", "source"))
+    )
+    markers = tuple(
+        Marker(media_ms(e), str(e.data.get("label", "")), e.source) for e in events if e.type == MARKER
+    )
     return Run(path, state, expressions, events).with_markers(markers)
+
+
+def media_ns(event: Event) -> int:
+    """Media time of an event of a run, nanoseconds."""
+    exact = event.data.get("t_ns")
+    return int(exact) if isinstance(exact, str) else event.time
+
+
+def media_ms(event: Event) -> float:
+    """Media time of an event of a run, milliseconds."""
+    return _ms(media_ns(event))
 
 
 def recording(run: Run, source: str) -> Path:
@@ -155,8 +181,53 @@ def time_scale(run: Run, source: str) -> float:
 def duration_ms(run: Run, source: str) -> float:
     """Length of the analysed part, and never less than where the last expression ends."""
     media = float(run.state["sources"][source].get("media_s") or 0.0) * 1000
-    ends = (float(r["offset_ms"]) for r in run.expressions if r["source"] == source)
+    ends = (r.offset_ms for r in run.expressions if r.source == source)
     return max([media, *ends])
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """For how long the faces of a recording could be judged, over all faces; seconds.
+
+    :param upper_s: bar (per cent of the eye distance) → time in which motions of that size would have been found there
+    :param lower_s: of the lower half
+    :param either_s: of at least one of both
+    :param upper: median of the sensitivity; ``None`` where none was known
+    :param lower: of the lower half
+    """
+
+    face_s: float
+    upper_s: Mapping[float, float]
+    lower_s: Mapping[float, float]
+    either_s: Mapping[float, float]
+    upper: float | None
+    lower: float | None
+
+    @property
+    def known(self) -> bool:
+        """Whether there is a sensitivity at all: runs of older versions, and of networks without a fit, have none."""
+        return self.upper is not None
+
+
+def judged(run: Run, source: str) -> Judged:
+    """What ``run.json`` says; of a run by an older version, the time with a face as its events tell it."""
+    told = run.state["sources"][source].get("judged")
+    if not isinstance(told, dict) or "face_s" not in told:
+        spans = faces(run.only(source)).values()
+        face_s = sum(max(0.0, s.to_ms - s.from_ms) for track in spans for s in track) / 1000
+        return Judged(face_s, {}, {}, {}, None, None)
+
+    def seconds(half: str) -> dict[float, float]:
+        return {float(bar): float(s) for bar, s in told.get(half, {}).get("judged_s", {}).items()}
+
+    return Judged(
+        float(told["face_s"]),
+        seconds("upper"),
+        seconds("lower"),
+        seconds("either"),
+        told.get("upper", {}).get("median"),
+        told.get("lower", {}).get("median"),
+    )
 
 
 def faces(run: Run) -> dict[int, list[Span]]:
@@ -164,12 +235,12 @@ def faces(run: Run) -> dict[int, list[Span]]:
     found: dict[int, list[Span]] = {}
     begun: dict[int, float] = {}
     for event in run.events:
-        if event["type"] == "face.appeared":
-            track = int(event["data"]["track"])
-            begun[track] = _ms(event["media_ns"])
+        if event.type == FACE_APPEARED:
+            track = int(event.data["track"])
+            begun[track] = media_ms(event)
             found.setdefault(track, [])
-        elif event["type"] == "face.lost" and (track := int(event["data"]["track"])) in begun:
-            found[track].append(Span(begun.pop(track), _ms(event["media_ns"]), "face"))
+        elif event.type == FACE_LOST and (track := int(event.data["track"])) in begun:
+            found[track].append(Span(begun.pop(track), media_ms(event), "face"))
     for track, since in begun.items():
         found[track].append(Span(since, max(since, _end(run)), "face"))
     return found
@@ -178,9 +249,9 @@ def faces(run: Run) -> dict[int, list[Span]]:
 def gaps(run: Run) -> list[Span]:
     """Where frames are missing, with the reason."""
     return [
-        Span(_ms(e["media_ns"]), _ms(e["data"]["to_ns"]), str(e["data"]["reason"]))
+        Span(media_ms(e), _ms(e.data["to_ns"]), str(e.data["reason"]))
         for e in run.events
-        if e["type"] == "source.gap"
+        if e.type == SOURCE_GAP
     ]
 
 
@@ -189,12 +260,12 @@ def still_pictures(run: Run) -> list[Span]:
     spans: list[Span] = []
     since: tuple[float, str] | None = None
     for event in run.events:
-        if event["type"] != "source.picture":
+        if event.type != SOURCE_PICTURE:
             continue
-        at = _ms(event["media_ns"])
+        at = media_ms(event)
         if since is not None:
             spans.append(Span(since[0], at, since[1]))
-        state = str(event["data"]["state"])
+        state = str(event.data["state"])
         since = None if state == "live" else (at, state)
     if since is not None:
         spans.append(Span(since[0], _end(run), since[1]))
@@ -209,17 +280,70 @@ def _ms(ns: str | int) -> float:
     return round(int(ns) / 1e6, 3)
 
 
-def _hold(record: Mapping[str, Any], state: Mapping[str, Any], path: Path) -> None:
-    """A run may be old, edited, or somebody else's: what is reckoned with has to be there."""
-    wrong = [n for n in NUMBERS if type(record[n]) not in (int, float) or not math.isfinite(record[n])]
-    wrong += ["track"] if type(record["track"]) is not int else []
-    wrong += ["source"] if record["source"] not in state.get("sources", {}) else []
-    wrong += [n for n in ("description", "quality") if not isinstance(record.get(n) or {}, dict)]
-    if wrong:
-        raise RunError(f"{path / EXPRESSIONS}: expression {record['id']!r} has no usable {wrong[0]}")
+def _list(numbers: Sequence[int]) -> str:
+    return " and ".join(map(str, numbers))
 
 
-def _lines(path: Path, needed: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+def _record(found: Mapping[str, Any], state: Mapping[str, Any], path: Path) -> ExpressionRecord:
+    """A run may be old, edited, or somebody else's: what is counted with has to be there."""
+    try:
+        if found["source"] not in state.get("sources", {}):
+            raise FieldInvalid("source")
+        return ExpressionRecord.from_json(found)
+    except FieldInvalid as error:
+        raise RunError(f"{path / EXPRESSIONS}: expression {found['id']!r} has {error}") from error
+
+
+def _event(
+    found: Mapping[str, Any], records: Mapping[str, ExpressionRecord], where: str, number: int
+) -> Event:
+    """A line of ``events.jsonl``; one of format 1 becomes what this version would have written."""
+    try:
+        event = wire.from_json(_renewed(found, records, number) if "media_ns" in found else found)
+        _check(event)
+        return event
+    except (ProtocolError, FieldInvalid, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise RunError(f"{where}: not an event of a run ({error})") from error
+
+
+def _check(event: Event) -> None:
+    """What spans are made of has to be there."""
+    if event.type in (FACE_APPEARED, FACE_LOST):
+        int(event.data["track"])
+    elif event.type == SOURCE_GAP:
+        int(event.data["to_ns"]), str(event.data["reason"])
+    elif event.type == SOURCE_PICTURE:
+        str(event.data["state"])
+    media_ns(event)
+
+
+def _renewed(old: Mapping[str, Any], records: Mapping[str, ExpressionRecord], number: int) -> dict[str, Any]:
+    """The envelope of an event of format 1, which had type, source, media_ns and data."""
+    kind, at = str(old["type"]), int(old["media_ns"])
+    data = dict(old.get("data") or {})
+    if kind == SOURCE_GAP:
+        data = {**media_time("from", at), **media_time("to", int(data["to_ns"])), "frames": 0} | data
+    elif kind == SOURCE_PICTURE:
+        data |= media_time("at", at)
+    elif kind == MARKER:
+        data = {"by": "", "ref": None} | data
+    elif kind == EXPRESSION_SPOTTED:
+        data = ExpressionRecord.from_json(data).event_data()
+    elif kind in EXPRESSION_ENDS and data.get("id") in records:
+        data = records[data["id"]].event_data()
+    return {
+        "type": kind,
+        "id": data.get("id") or f"run-{number}",
+        "seq": number,
+        "epoch": "run",
+        "source": old["source"],
+        "time": rfc3339(at),
+        "data": data | media_time("t", at),
+    }
+
+
+def _lines(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Whole lines with their numbers."""
     if not path.exists():
         return
     with path.open("rb") as stream:
@@ -233,4 +357,4 @@ def _lines(path: Path, needed: Sequence[str]) -> Iterator[Mapping[str, Any]]:
                 raise RunError(f"{path}, line {number}: no JSON ({error})") from error
             if not isinstance(record, dict) or missing:
                 raise RunError(f"{path}, line {number}: has no {missing[0] if missing else 'fields'}")
-            yield record
+            yield number, record

@@ -187,6 +187,7 @@ class Server:
         if self._beating is not None:
             self._beating.cancel()
             await asyncio.gather(self._beating, return_exceptions=True)
+        await asyncio.to_thread(self.hub.journal.flush)
         self.hub.flush()
         ending = Ending(wire.GOING_AWAY, "shutdown")
         for connection in list(self._connections):

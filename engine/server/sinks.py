@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from mellm.engine.analysis.watchdog import Told, WorkerState
@@ -17,7 +18,7 @@ def worker_events(hub: Hub) -> Told:
 
     def tell(name: str, state: WorkerState, error: MellmError | None) -> None:
         why = {} if error is None else {"code": error.code, "message": str(error)}
-        hub.publish_threadsafe(SERVER_WORKER, "", {"worker": name, "state": state, **why})
+        hub.post(SERVER_WORKER, "", {"worker": name, "state": state, **why})
 
     return tell
 
@@ -29,11 +30,11 @@ class HubSink:
         self._hub = hub
         self._evidence = evidence
 
-    def publish(self, kind: str, source: str, data: dict[str, Any], t_ns: int | None = None) -> None:
+    def publish(self, kind: str, source: str, data: Mapping[str, Any], t_ns: int | None = None) -> None:
         """See :class:`mellm.engine.analysis.live.Sink`."""
         # each face's scores are coalesced by themselves, or of two faces in one frame only the second would be told
         id = f"{kind}:{source}:{data['track']}" if kind == SCORE else None
-        self._hub.publish_threadsafe(kind, source, data, t_ns, id=id)
+        self._hub.post(kind, source, data, t_ns, id=id)
 
     @property
     def keeps_faces(self) -> bool:

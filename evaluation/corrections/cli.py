@@ -73,6 +73,6 @@ def _lines(scored: CorrectionScore) -> list[str]:
         lines.append(
             f"{scored.undescribed} kept expressions were coded and have no description: scored as naming nothing"
         )
-    lines += [f"removed        {clock(r['onset_ms'])}  score {r['score']:.2f}" for r in scored.removed]
+    lines += [f"removed        {clock(r.onset_ms)}  score {r.score:.2f}" for r in scored.removed]
     lines += [f"added          {clock(i.onset_ms)}" for i in scored.added]
     return lines

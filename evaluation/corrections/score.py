@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any
 
 from mellm.engine.export import words
 from mellm.engine.export.corrections import Interval
+from mellm.engine.results.expressions import ExpressionRecord
 from mellm.engine.results.run_reader import Run
 from mellm.evaluation.metrics.action_units import ActionUnitScore, action_unit_score
 from mellm.evaluation.metrics.matching import match
@@ -15,8 +16,6 @@ from mellm.evaluation.metrics.moments import MomentErrors, Moments, moment_error
 from mellm.evaluation.metrics.recognition import RecognitionScore, recognition_score
 from mellm.evaluation.metrics.spotting import SpottingScore
 from mellm.stream.errors import UsageError
-
-Record: TypeAlias = Mapping[str, Any]
 
 ANCHORING = (
     "Corrections begin with what the program proposed: people tend to keep it, and to overlook what it missed. "
@@ -44,7 +43,7 @@ class CorrectionScore:
     emotions: RecognitionScore | None
     sides: float | None
     undescribed: int
-    removed: tuple[Record, ...]
+    removed: tuple[ExpressionRecord, ...]
     added: tuple[Interval, ...]
 
     def as_dict(self) -> dict[str, Any]:
@@ -63,7 +62,7 @@ class CorrectionScore:
             "emotions": None if self.emotions is None else self.emotions.as_dict(),
             "sides": self.sides,
             "undescribed": self.undescribed,
-            "removed_ids": [r["id"] for r in self.removed],
+            "removed_ids": [r.id for r in self.removed],
             "added_ms": [[i.onset_ms, i.offset_ms] for i in self.added],
         }
 
@@ -82,14 +81,14 @@ def score(
     """
     named = [_placed(i, run, source) for i in corrected]
     sources = {i.source for i in named} if named else {source} if source else set(run.sources)
-    records = [r for r in run.expressions if r["source"] in sources]
+    records = [r for r in run.expressions if r.source in sources]
     faces = all(i.track is not None for i in named)
-    pairs: list[tuple[Record, Interval]] = []
-    for group in sorted({_group(r["source"], r["track"], faces) for r in records}):
-        mine = [r for r in records if _group(r["source"], r["track"], faces) == group]
+    pairs: list[tuple[ExpressionRecord, Interval]] = []
+    for group in sorted({_group(r.source, r.track, faces) for r in records}):
+        mine = [r for r in records if _group(r.source, r.track, faces) == group]
         theirs = [i for i in named if _group(str(i.source), i.track, faces) == group]
         found = match(
-            [_whole(r["onset_ms"], r["offset_ms"]) for r in mine],
+            [_whole(r.onset_ms, r.offset_ms) for r in mine],
             [_whole(i.onset_ms, i.offset_ms) for i in theirs],
             iou,
         )
@@ -105,7 +104,7 @@ def score(
         _units(coded),
         _emotions(pairs),
         _sides(coded),
-        sum(r.get("state") != "described" for r, _ in coded),
+        sum(r.state != "described" for r, _ in coded),
         removed,
         added,
     )
@@ -130,38 +129,35 @@ def _whole(onset_ms: float, offset_ms: float) -> tuple[int, int]:
     return round(onset_ms), round(offset_ms)
 
 
-def _untouched(record: Record, interval: Interval) -> bool:
-    same = _whole(record["onset_ms"], record["offset_ms"]) == _whole(interval.onset_ms, interval.offset_ms)
-    return same and (interval.apex_ms is None or round(interval.apex_ms) == round(record["apex_ms"]))
+def _untouched(record: ExpressionRecord, interval: Interval) -> bool:
+    same = _whole(record.onset_ms, record.offset_ms) == _whole(interval.onset_ms, interval.offset_ms)
+    return same and (interval.apex_ms is None or round(interval.apex_ms) == round(record.apex_ms))
 
 
-def _moments(record: Record, interval: Interval) -> tuple[Moments, Moments]:
+def _moments(record: ExpressionRecord, interval: Interval) -> tuple[Moments, Moments]:
     apex = None if interval.apex_ms is None else round(interval.apex_ms)
     true = Moments(round(interval.onset_ms), apex, round(interval.offset_ms))
-    return true, Moments(*(round(record[f"{name}_ms"]) for name in ("onset", "apex", "offset")))
+    return true, Moments(*(round(at) for at in (record.onset_ms, record.apex_ms, record.offset_ms)))
 
 
-def _units(coded: Sequence[tuple[Record, Interval]]) -> ActionUnitScore | None:
+def _units(coded: Sequence[tuple[ExpressionRecord, Interval]]) -> ActionUnitScore | None:
     true = [frozenset(au for au, _ in i.units or ()) for _, i in coded]
     if not any(true):
         return None  # nobody coded a unit: there is no truth to score
-    found = [
-        frozenset(u["au"] for u in words.units(r)) if r.get("state") == "described" else None
-        for r, _ in coded
-    ]
+    found = [frozenset(u.au for u in r.action_units) if r.state == "described" else None for r, _ in coded]
     return action_unit_score(true, found)
 
 
-def _sides(coded: Sequence[tuple[Record, Interval]]) -> float | None:
+def _sides(coded: Sequence[tuple[ExpressionRecord, Interval]]) -> float | None:
     same = [
-        (u["au"], u["side"]) in (i.units or ())
+        (u.au, u.side) in (i.units or ())
         for r, i in coded
-        for u in words.units(r)
-        if u["au"] in {au for au, _ in i.units or ()}
+        for u in r.action_units
+        if u.au in {au for au, _ in i.units or ()}
     ]
     return sum(same) / len(same) if same else None
 
 
-def _emotions(pairs: Sequence[tuple[Record, Interval]]) -> RecognitionScore | None:
+def _emotions(pairs: Sequence[tuple[ExpressionRecord, Interval]]) -> RecognitionScore | None:
     both = [(i.emotion, words.coarse(r)) for r, i in pairs if i.emotion is not None]
     return recognition_score([t for t, _ in both], [p for _, p in both]) if both else None

@@ -15,6 +15,7 @@ from mellm.evaluation.spotting.baselines import BaselineOptions, Curve, Form
 from mellm.evaluation.spotting.stats import percentiles
 from mellm.stream.errors import ModelCorrupt
 from mellm.training.spotter import records
+from mellm.training.spotter.people import FOLDS
 from mellm.training.spotter.records import Published, Record
 from mellm.training.spotter.replay import Replay
 
@@ -84,6 +85,10 @@ class ModelContender:
     def _fold(self, record: Record) -> StepModel | None:
         return self._folds.get(str(record.facts.get("fold", "")))
 
+    def network(self, record: Record) -> StepModel:
+        """The network that judges this clip."""
+        return self._fold(record) or self._model
+
     def spots(self, record: Record, level: float | None = None) -> list[Published]:
         chosen = self.level if level is None else level
         release = self.options.release if level is None else None  # elsewhere it follows the threshold
@@ -91,7 +96,7 @@ class ModelContender:
 
     def decode(self, record: Record, options: SpottingOptions) -> list[Published]:
         """With other options; the network runs once on each record."""
-        _, tape = self._tapes.setdefault(id(record), (record, Replay(self._fold(record) or self._model)))
+        _, tape = self._tapes.setdefault(id(record), (record, Replay(self.network(record))))
         tape.rewind()
         return records.spot(record, tape, options)
 
@@ -101,7 +106,8 @@ class ModelContender:
         return 1e3 * p50, 1e3 * p95
 
     def seen_in_training(self, record: Record) -> bool:
-        return bool(record.facts.get("fold")) and self._trained_on_video and self._fold(record) is None
+        fold = record.facts.get("fold")
+        return fold in FOLDS and self._trained_on_video and self._fold(record) is None
 
     def facts(self) -> dict[str, Any]:
         told = {k: v for k, v in asdict(self.options).items() if v is not None}
@@ -156,7 +162,7 @@ def load_model(
         if part.version != model.version:
             raise ModelCorrupt(
                 f"{file.name} is version {part.version}, {model.path.name} is {model.version}",
-                remedy="train the folds anew with --cross-validate, or name another folder with --folds",
+                remedy="train the folds anew with `mellm train spotter`, or name another folder with --folds",
             )
         parts[file.stem.removeprefix("fold-")] = part
     facts = {"version": model.version, "sha256": model.sha256, "trained_on": record.get("trained_on", "")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,15 @@ import numpy as np
 from mellm.detectors.signals import FEATURES
 from mellm.detectors.windows import STEP_NS
 from mellm.stream.errors import SourceCorrupt, SourceEmpty, UsageError
-from mellm.training.spotter.records import Record
+from mellm.training.spotter.laid import half_motion
+from mellm.training.spotter.records import Record, load
 
 STEP_S = STEP_NS / 1e9
 VALIDATION = "val-"
 """Names of validation sets begin with this. Options are chosen on them and on nothing else."""
+
+UPPER_UNITS = (1, 2, 4, 5, 6, 7)
+"""Action units of brows and lids."""
 
 Progress = Callable[[str, int, int], None]
 
@@ -39,7 +44,33 @@ def load_set(
             workers=workers,
             progress=None if progress is None else lambda done, total: progress(name, done, total),
         )
-    return check(name, sets.load(name, root))
+    return [with_ratios(record, root) for record in check(name, sets.load(name, root))]
+
+
+def with_ratios(record: Record, root: Path) -> Record:
+    """The record, and with each expression laid on a recording its size over what that face does by itself.
+
+    ``facts["ratios"]``: peak of the expression over the largest motion (over 0.3 s, head motion removed) of any region
+    of its half of the face while it lasts, measured on the same recording without it. The upper half are brows,
+    glabella, forehead and lids. Where the units of an expression lie in both halves, the quieter one counts. Nothing is
+    added where the recording itself was not measured.
+    """
+    file, start = record.facts.get("file"), record.facts.get("start_s")
+    if not record.truths or file is None or start is None:
+        return record
+    name = f"free-{Path(str(file)).stem}.npz"
+    path = next((p for p in (root / "free" / name, root / "val-free" / name) if p.exists()), None)
+    if path is None:
+        return record
+    bare = load(path)
+    own = half_motion(bare.features)
+    ratios = []
+    for truth in record.truths:
+        there = (bare.grid_s >= start + truth.onset_s) & (bare.grid_s <= start + truth.offset_s)
+        largest = own[there & ~np.isnan(own[:, 0])].max(0, initial=0.0)
+        halves = {0 if unit in UPPER_UNITS else 1 for unit in truth.aus}
+        ratios.append(truth.peak / max(min(float(largest[h]) for h in halves), 1e-3))
+    return replace(record, facts={**record.facts, "ratios": ratios})
 
 
 def wanted(name: str) -> int:

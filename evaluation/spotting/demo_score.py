@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mellm.engine.results.expressions import ExpressionRecord
 from mellm.engine.results.run_folder import read_expressions
 from mellm.evaluation.metrics.matching import match
 from mellm.evaluation.metrics.spotting import SpottingScore
@@ -24,7 +25,7 @@ class Hit:
     """
 
     true: Mapping[str, Any]
-    found: Mapping[str, Any]
+    found: ExpressionRecord
     onset_ms: float
     apex_ms: float
     offset_ms: float
@@ -38,7 +39,7 @@ class DemoScore:
 
     hits: tuple[Hit, ...]
     misses: tuple[Mapping[str, Any], ...]
-    false_alarms: tuple[Mapping[str, Any], ...]
+    false_alarms: tuple[ExpressionRecord, ...]
     distractors: tuple[Mapping[str, Any], ...]
 
     @property
@@ -58,14 +59,20 @@ def score_run(run: Path, truth: Path) -> DemoScore:
     except (OSError, ValueError, KeyError) as error:
         raise RunError(f"truth {truth} cannot be read ({error})") from error
     found = read_expressions(run)
-    pairs = match(_frames(found), _frames(true))
+    pairs = match(
+        [(r.onset_frame, r.offset_frame) for r in found],
+        [(t["onset_frame"], t["offset_frame"]) for t in true],
+    )
     hits = tuple(
         Hit(
             true[j],
             found[i],
-            *(round(found[i][key] - true[j][key], 1) for key in ("onset_ms", "apex_ms", "offset_ms")),
+            *(
+                round(getattr(found[i], key) - true[j][key], 1)
+                for key in ("onset_ms", "apex_ms", "offset_ms")
+            ),
             _units(true[j]["action_units"]),
-            _units((found[i]["description"] or {}).get("action_units", [])),
+            frozenset((u.au, u.side) for u in found[i].action_units),
         )
         for i, j in pairs
     )
@@ -84,7 +91,7 @@ def render(score: DemoScore) -> str:
     rows += [(true["apex_ms"], f"{_name(true):34}{'missed':>8}") for true in score.misses]
     lines += [line for _, line in sorted(rows, key=lambda row: row[0])]
     for alarm in score.false_alarms:
-        lines.append(f"{clock(alarm['apex_ms'])} false alarm{_during(alarm, score.distractors)}")
+        lines.append(f"{clock(alarm.apex_ms)} false alarm{_during(alarm, score.distractors)}")
     found = score.spotting
     lines.append("")
     lines.append(
@@ -109,17 +116,13 @@ def _spell(units: frozenset[tuple[int, str]]) -> str:
     return "+".join(f"{short[side]}{au}" for au, side in sorted(units))
 
 
-def _during(alarm: Mapping[str, Any], distractors: Sequence[Mapping[str, Any]]) -> str:
+def _during(alarm: ExpressionRecord, distractors: Sequence[Mapping[str, Any]]) -> str:
     kinds = [
         d["kind"]
         for d in distractors
-        if d["onset_ms"] <= alarm["offset_ms"] and alarm["onset_ms"] <= d["offset_ms"]
+        if d["onset_ms"] <= alarm.offset_ms and alarm.onset_ms <= d["offset_ms"]
     ]
     return f" during {', '.join(kinds)}" if kinds else ""
-
-
-def _frames(records: Sequence[Mapping[str, Any]]) -> list[tuple[int, int]]:
-    return [(r["onset_frame"], r["offset_frame"]) for r in records]
 
 
 def _units(units: Sequence[Mapping[str, Any]]) -> frozenset[tuple[int, str]]:

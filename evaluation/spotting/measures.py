@@ -36,6 +36,10 @@ PEAK_FACE = (0.25, 0.5, 1.0, 2.0)
 """The same in per cent of the face's width."""
 
 
+OWN_MOTION = (0.25, 1.0)
+"""Borders of the bins of an expression's size over the own motion of its half of the face."""
+
+
 class Judged(NamedTuple):
     """A clip, what a spotter published on it, and which of it is right (spot, truth)."""
 
@@ -200,6 +204,7 @@ def result(contender: Contender, records: Sequence[Record]) -> Result:
         recalls={
             "peak_px": by_size(judged, lambda r, t: t.peak / 100 * r.iod_px, PEAK_PX, "px"),
             "peak_face": by_size(judged, lambda r, t: t.peak / FACE_WIDTH_IOD, PEAK_FACE, "%"),
+            "own_motion": by_ratio(judged),
             "unit": by_unit(judged),
         },
         parts={
@@ -247,6 +252,22 @@ def by_size(
     return tuple(
         Recall(name, int(n), int(k), share(int(k), int(n)))
         for name, (n, k) in zip(names, counts, strict=True)
+    )
+
+
+def by_ratio(judged: Iterable[Judged]) -> tuple[Recall, ...]:
+    """Recall by the size of an expression over the motion of its half of the face without it."""
+    counts = np.zeros((len(OWN_MOTION) + 1, 2), int)
+    for j in judged:
+        for i, ratio in enumerate(j.record.facts.get("ratios", ())):
+            counts[np.searchsorted(OWN_MOTION, ratio)] += (1, i in j.found)
+    names = [
+        f"≤ {OWN_MOTION[0]:g}",
+        *(f"{a:g}–{b:g}" for a, b in pairwise(OWN_MOTION)),
+        f"> {OWN_MOTION[-1]:g}",
+    ]
+    return tuple(
+        Recall(n, int(k), int(f), share(int(f), int(k))) for n, (k, f) in zip(names, counts, strict=True)
     )
 
 

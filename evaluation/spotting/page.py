@@ -28,6 +28,7 @@ def markdown(report: Report, pictures: Iterable[str] = ()) -> str:
         "### Moments, latency\n\n" + _moments(report),
     ]
     for title, key in (
+        ("size over the face's own motion", "own_motion"),
         ("peak motion in pixels", "peak_px"),
         ("peak motion over face width", "peak_face"),
         ("action unit", "unit"),

@@ -3,20 +3,34 @@
 Where an event was, a *tombstone* stands: an ``events.erased`` of the same source that tells how many are gone and
 between which numbers. Neighbours share one, so that an erased month costs one row. A replay carries tombstones like
 any other event, whatever types the reader has chosen: nobody takes an erased event for one that never was.
+
+It goes piece by piece, so that other events are written in between. What is intended is written down first: after a
+crash in the middle the rest goes when the log is opened again, before anybody reads it.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import sqlite3
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import asdict, dataclass
+from typing import Final, NamedTuple
 
 from mellm.stream.protocol import wire
 from mellm.stream.protocol.events import EVENTS_ERASED, Event
 
+logger = logging.getLogger(__name__)
+
 DAY_NS: Final = 86_400 * 1_000_000_000
+
+PIECE: Final = 500
+"""Events that go in one transaction: other events are written in between."""
+
+STRETCH: Final = 20_000
+"""Of the log, that is read for one piece where there is no index."""
+
+_INTENT: Final = "erasing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +81,19 @@ class Erased:
     wiped: bool = True
 
 
+class Row(NamedTuple):
+    """Of an event that is selected."""
+
+    seq: int
+    type: str
+    source: str
+    id: str
+    time: int
+
+
 @dataclass(frozen=True, slots=True)
-class _Run:
-    """Events of one source with consecutive numbers."""
+class Stone:
+    """What stands for events of one source with consecutive numbers; ``time`` is that of the last."""
 
     source: str
     first: int
@@ -77,55 +101,104 @@ class _Run:
     time: int
 
 
-def select(db: sqlite3.Connection, what: Selection) -> tuple[list[tuple[int, str, int]], Erased]:
-    """Number, source and time of each selected event, in order, and the sum of them. Tombstones are not selected."""
-    where: list[str] = ["type != ?"]
+def select(
+    db: sqlite3.Connection, what: Selection, *, after: int, upto: int, most: int = PIECE
+) -> tuple[list[Row], int]:
+    """The next selected events behind ``after``, and up to where the log was looked through; no tombstones.
+
+    Bounded: age has no index, so for it alone a stretch of the log is read and no more.
+    """
+    where = ["seq > ?", "seq <= ?", "type != ?"]
     values: list[str | int] = [EVENTS_ERASED]
-    for column, value in (("source = ?", what.source), ("id = ?", what.expression)):
+    for column, value in (
+        ("source = ?", what.source),
+        ("consent = ?", what.consent),
+        ("id = ?", what.expression),
+    ):
         if value is not None:
             where.append(column)
             values.append(value)
     if what.before_ns is not None:
         where.append("time < ?")
         values.append(what.before_ns)
-    rows: list[tuple[int, str, int]] = []
-    expressions: dict[str, None] = {}
-    query = (
-        f"SELECT seq, type, source, id, time, payload FROM events WHERE {' AND '.join(where)} ORDER BY seq"
-    )
-    for seq, type, source, id, time, payload in db.execute(query, values):
-        if what.consent is not None and json.loads(payload)["data"].get("consent") != what.consent:
-            continue
-        if what.expression is not None and not type.startswith("expression."):
-            continue
-        rows.append((seq, source, time))
-        if type.startswith("expression."):
-            expressions[id] = None
+    if what.expression is not None:
+        where.append("type GLOB 'expression.*'")
+    end = min(upto, after + STRETCH) if what.only_age else upto
+    query = f"SELECT seq, type, source, id, time FROM events WHERE {' AND '.join(where)} ORDER BY seq LIMIT ?"
+    rows = [Row(*row) for row in db.execute(query, (after, end, *values, most))]
+    return rows, rows[-1].seq if len(rows) == most else end
+
+
+def add_up(rows: Iterable[Row], before: Erased | None = None) -> Erased:
+    """The sum of some rows and of those before them."""
+    known = before or Erased()
+    rows = list(rows)
     if not rows:
-        return rows, Erased()
-    sources = frozenset(source for _, source, _ in rows)
-    return rows, Erased(len(rows), tuple(expressions), sources, rows[0][0], rows[-1][0])
+        return known
+    named = dict.fromkeys((*known.expressions, *(r.id for r in rows if r.type.startswith("expression."))))
+    sources = known.sources | {row.source for row in rows}
+    first = rows[0].seq if known.from_seq is None else known.from_seq
+    return Erased(known.events + len(rows), tuple(named), sources, first, rows[-1].seq)
 
 
-def bury(db: sqlite3.Connection, epoch: str, rows: Iterable[tuple[int, str, int]], reason: str) -> None:
+def intend(db: sqlite3.Connection, what: Selection, upto: int, reason: str) -> None:
+    """Note what is going to be erased, so that :func:`finish` can, whatever happens in between."""
+    told = json.dumps({"what": asdict(what), "upto": upto, "reason": reason})
+    db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (_INTENT, told))
+
+
+def done(db: sqlite3.Connection) -> None:
+    """What was intended is done, or is not going to be."""
+    db.execute("DELETE FROM meta WHERE key = ?", (_INTENT,))
+
+
+def finish(db: sqlite3.Connection, epoch: str) -> int:
+    """At the opening of a log: erase the rest of what a process before this one had begun to.
+
+    :returns: how many events that were; none may be left when it was the last step that is missing
+    """
+    found = db.execute("SELECT value FROM meta WHERE key = ?", (_INTENT,)).fetchone()
+    if found is None:
+        return 0
+    told = json.loads(found[0])
+    what, upto = Selection(**told["what"]), int(told["upto"])
+    after = count = 0
+    stone: Stone | None = None
+    while after < upto:
+        rows, after = select(db, what, after=after, upto=upto)
+        stone = bury(db, epoch, rows, told["reason"], stone)
+        count += len(rows)
+    done(db)
+    wipe(db, vacuum=False)
+    logger.warning("an erasure that was cut short is finished: %d events were left", count)
+    return count
+
+
+def bury(
+    db: sqlite3.Connection, epoch: str, rows: Iterable[Row], reason: str, before: Stone | None = None
+) -> Stone | None:
     """Delete events and put tombstones into their places, in one transaction.
 
+    :param before: the last tombstone of the piece before; it grows if these rows follow on it
+    :returns: the last tombstone
     :raises sqlite3.Error: and nothing was changed
     """
+    stone = before
     db.execute("BEGIN IMMEDIATE")
     try:
-        for run in _runs(rows):
-            db.execute("DELETE FROM events WHERE seq BETWEEN ? AND ?", (run.first, run.last))
-            stone = _tombstone(run, epoch, reason)
+        for stone in _stones(rows, before):
+            db.execute("DELETE FROM events WHERE seq BETWEEN ? AND ?", (stone.first, stone.last))
+            told = _told(stone, epoch, reason)
             db.execute(
-                "INSERT INTO events VALUES (?, ?, ?, ?, ?, NULL, ?)",
-                (run.last, stone.type, stone.source, stone.id, stone.time, wire.encode(stone)),
+                "INSERT INTO events (seq, type, source, id, time, payload) VALUES (?, ?, ?, ?, ?, ?)",
+                (stone.last, told.type, told.source, told.id, told.time, wire.encode(told)),
             )
         db.execute("COMMIT")
     except BaseException:
         if db.in_transaction:
             db.execute("ROLLBACK")
         raise
+    return stone
 
 
 def wipe(db: sqlite3.Connection, *, vacuum: bool) -> bool:
@@ -145,26 +218,27 @@ def wipe(db: sqlite3.Connection, *, vacuum: bool) -> bool:
     return not busy
 
 
-def _runs(rows: Iterable[tuple[int, str, int]]) -> Iterator[_Run]:
-    run: _Run | None = None
-    for seq, source, time in rows:
-        if run is not None and source == run.source and seq == run.last + 1:
-            run = _Run(source, run.first, seq, time)
-            continue
-        if run is not None:
-            yield run
-        run = _Run(source, seq, seq, time)
-    if run is not None:
-        yield run
+def _stones(rows: Iterable[Row], before: Stone | None) -> Iterator[Stone]:
+    stone, changed = before, False
+    for row in rows:
+        if stone is not None and row.source == stone.source and row.seq == stone.last + 1:
+            stone = Stone(row.source, stone.first, row.seq, row.time)
+        else:
+            if stone is not None and changed:
+                yield stone
+            stone = Stone(row.source, row.seq, row.seq, row.time)
+        changed = True
+    if stone is not None and changed:
+        yield stone
 
 
-def _tombstone(run: _Run, epoch: str, reason: str) -> Event:
+def _told(stone: Stone, epoch: str, reason: str) -> Event:
     data = {
         "reason": reason,
-        "events": run.last - run.first + 1,
-        "from_seq": run.first,
-        "to_seq": run.last,
+        "events": stone.last - stone.first + 1,
+        "from_seq": stone.first,
+        "to_seq": stone.last,
     }
     # the day is enough for retention by age; the moment would tell when somebody was there
-    day = run.time // DAY_NS * DAY_NS
-    return Event(EVENTS_ERASED, f"{epoch}-{run.last}", run.last, epoch, run.source, day, data)
+    day = stone.time // DAY_NS * DAY_NS
+    return Event(EVENTS_ERASED, f"{epoch}-{stone.last}", stone.last, epoch, stone.source, day, data)

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from typing import Any, Final, TypeAlias
 
 from mellm.stream.errors import JournalError
@@ -32,6 +33,9 @@ logger = logging.getLogger(__name__)
 
 BATCH: Final = 32
 """Events handed out in one turn of the loop; less than a backlog, so that writers run in between."""
+
+PATIENCE_S: Final = 2.0
+"""For a journal whose queue is full: some thousand events wait for a disk that does not answer."""
 
 AFTERWARDS: Final = frozenset({EVENTS_ERASED, SOURCE_OFFLINE})
 """What is still told of a source that was silenced."""
@@ -57,9 +61,8 @@ class Hub:
         self._observers: list[Observer] = []
         self._consents: dict[str, str] = {}
         self._silent: frozenset[str] = frozenset()
-        # publishers number and queue one at a time, and may wait for the disk meanwhile; the loop takes the
-        # second lock only, which nobody holds for long
-        self._order = threading.Lock()
+        # nobody holds it for long: the journal's writer numbers, writes and then queues, publishers of lossy events
+        # only queue
         self._lock = threading.Lock()
         self._incoming: deque[Record] = deque()
         self._scheduled = False
@@ -73,7 +76,7 @@ class Hub:
 
     def attach(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
         """Deliver on this loop (the running one by default). Events published before are in the journal."""
-        with self._order, self._lock:
+        with self._lock:
             self._loop = loop or asyncio.get_running_loop()
             self._delivered = self.journal.last_seq
             self._incoming.clear()
@@ -97,8 +100,9 @@ class Hub:
     def silence(self, source: str) -> None:
         """Take nothing more of this source but that it is gone (:data:`AFTERWARDS`). Waits for what is being
         written."""
-        with self._order:
+        with self._lock:
             self._silent |= {source}
+        self.journal.flush()
 
     def publish_threadsafe(
         self,
@@ -110,7 +114,8 @@ class Hub:
         id: str | None = None,
         picture: bytes = b"",
     ) -> Record | None:
-        """Journal an event (reliable types) and hand it to all subscribers. From any thread.
+        """Journal an event (reliable types) and hand it to all subscribers; wait until it is written. From any thread
+        but the journal's.
 
         :param time_ns: media time of the event; becomes ``t_ns`` and ``t_ms`` in its data
         :param id: what it is about; by default ``data["id"]``. Lossy events are coalesced by type, source
@@ -121,6 +126,41 @@ class Hub:
         :raises ValueError: unknown type, NaN in the data, or an event over the size bound
         :raises TypeError: data that JSON does not have, such as arrays
         """
+        said = self._say(type, source, data, time_ns, id, picture, None)
+        if not isinstance(said, Future):
+            return said
+        try:
+            return said.result()
+        except JournalError:
+            return None
+
+    def post(
+        self,
+        type: str,
+        source: str,
+        data: Mapping[str, Any],
+        time_ns: int | None = None,
+        *,
+        id: str | None = None,
+    ) -> None:
+        """As :meth:`publish_threadsafe`, without waiting for the disk: events are written and handed out in the order
+        in which they were posted. A journal that takes nothing for :data:`PATIENCE_S` loses the event, which is
+        counted.
+
+        :raises TypeError, ValueError: as there
+        """
+        self._say(type, source, data, time_ns, id, b"", PATIENCE_S)
+
+    def _say(
+        self,
+        type: str,
+        source: str,
+        data: Mapping[str, Any],
+        time_ns: int | None,
+        id: str | None,
+        picture: bytes,
+        patience_s: float | None,
+    ) -> Record | Future[Record | None] | None:
         if type not in EVENT_TYPES:
             raise ValueError(f"unknown event type {type!r}; known: {', '.join(sorted(EVENT_TYPES))}")
         if picture and type not in LOSSY:
@@ -136,22 +176,39 @@ class Hub:
         for observer in self._observers:
             observer(type, source, data)
         now = self._clock_ns() // 1000 * 1000
-        with self._order:  # numbering and queueing together, so that delivery is in order
-            if type in LOSSY:
-                name = id or (f"{type}:{source}" if source else type)
-                record = Record.of(Event(type, name, None, self.journal.epoch, source, now, data, picture))
-            else:
-                if self._is_silent(type, source):
-                    return None
-                try:
-                    record = self.journal.append(type, source, data, time=now, id=id)
-                    self.journal_failing = False
-                except JournalError as error:
-                    self._complain(error)
-                    return None
-            with self._lock:
-                self._enqueue(record)
-        return record
+        if type in LOSSY:
+            name = id or (f"{type}:{source}" if source else type)
+            record = Record.of(Event(type, name, None, self.journal.epoch, source, now, data, picture))
+            self._hand(record)
+            return record
+        try:
+            posted = self.journal.post(
+                type,
+                source,
+                data,
+                time=now,
+                id=id,
+                wanted=lambda: not self._is_silent(type, source),
+                then=self._hand,
+                patience_s=patience_s,
+            )
+        except JournalError as error:
+            self._complain(error)
+            return None
+        posted.add_done_callback(self._written)
+        return posted
+
+    def _hand(self, record: Record) -> None:
+        with self._lock:
+            self._enqueue(record)
+
+    def _written(self, posted: Future[Record | None]) -> None:
+        """On the journal's thread."""
+        error = posted.exception()
+        if error is None:
+            self.journal_failing = False
+        elif isinstance(error, JournalError):
+            self._complain(error)
 
     def _is_silent(self, type: str, source: str) -> bool:
         return source in self._silent and type not in AFTERWARDS

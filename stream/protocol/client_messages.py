@@ -178,7 +178,7 @@ def decode_client(payload: str | bytes) -> ClientMessage:
     """
     message = parse_object(payload)
     ref = message.get("id")
-    if ref is not None and not _is_name(ref):
+    if "id" in message and not _is_name(ref):
         raise Refused("bad_value", f"id must be a string of 1 to {MAX_NAME_CHARS} characters")
     try:
         return _read_client(message, ref)

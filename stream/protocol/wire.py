@@ -10,6 +10,7 @@ envelope; the envelope; the picture.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final, TypeGuard
 
@@ -121,7 +122,14 @@ def decode(payload: str | bytes) -> Event:
 
     :raises ProtocolError: if it is not an envelope
     """
-    message = parse_object(payload)
+    return from_json(parse_object(payload))
+
+
+def from_json(message: Mapping[str, Any]) -> Event:
+    """An event from its envelope.
+
+    :raises ProtocolError: if it is not an envelope
+    """
     try:
         seq = message.get("seq")
         data = message.get("data", {})

@@ -18,7 +18,7 @@ from mellm.stream.sources import facts, hdr, times
 from mellm.stream.sources.base import SourceOptions
 from mellm.stream.sources.decoding import depth_of, to_8_bits
 from mellm.stream.sources.failures import no_picture
-from mellm.stream.sources.formats import DECODE_ORDER, RAW, WRAPS
+from mellm.stream.sources.formats import DECODE_ORDER, ENDS_DECLARED, RAW, WRAPS
 from mellm.stream.sources.headers import jpeg_end
 from mellm.stream.sources.placed import PlacedSource
 from mellm.stream.sources.timeline import Timeline
@@ -186,6 +186,8 @@ class AvSource(PlacedSource):
         target, context = self._target, self._stream.codec_context
         line = self._times
         duration = None if line.fps else facts.duration_ns(self._container, self._stream)
+        if duration is not None and self._container.format.name in ENDS_DECLARED:
+            duration = max(0, duration - max(0, line.origin_ns or 0)) or None
         live = target.live if target.live is not None else duration is None
         limit = self._options.max_duration_s
         if not (live and target.kind != "file") and duration is not None and duration > limit * 1e9:

@@ -13,11 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
 from websockets.sync.client import ClientConnection, connect
 
+from tests import PATIENCE_S
+
 NAMES = ("chromium", "chromium-browser", "google-chrome")
-START_S, ANSWER_S = 60, 60
+START_S = ANSWER_S = PATIENCE_S
 
 
 class Page:
@@ -107,15 +108,21 @@ class Page:
         return message
 
 
+def installed() -> str | None:
+    """Path of a Chromium; tests ask for the fixture ``browser``, which skips them before they start anything."""
+    return next(filter(None, map(shutil.which, NAMES)), None)
+
+
 @contextmanager
 def chromium(folder: Path, *flags: str) -> Iterator[Page]:
-    """A tab of a Chromium that ends with the block; skips the test where there is none.
+    """A tab of a Chromium that ends with the block.
 
     :param folder: for its profile; :param flags: more of its flags
+    :raises FileNotFoundError: where there is none
     """
-    found = next(filter(None, map(shutil.which, NAMES)), None)
+    found = installed()
     if found is None:
-        pytest.skip(f"no browser: none of {', '.join(NAMES)} is installed")
+        raise FileNotFoundError(f"no browser: none of {', '.join(NAMES)} is installed")
     profile = folder / "profile"
     process = subprocess.Popen(
         [
@@ -136,10 +143,10 @@ def chromium(folder: Path, *flags: str) -> Iterator[Page]:
     finally:
         process.terminate()
         try:
-            process.wait(20)
+            process.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait(20)
+            process.wait(PATIENCE_S)
 
 
 def _tab(process: subprocess.Popen[bytes], announced: Path) -> str:

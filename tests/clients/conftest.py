@@ -1,6 +1,5 @@
 """A short piece of the shipped sample, and the models."""
 
-import os
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import cv2
 import pytest
 
 from mellm.clients.cli.demo import SAMPLE
+from tests.clients.processes import Said, here, settings_from_outside
 
 CUT_FROM, CUT_FRAMES = 245, 100
 """Of the sample; its second expression (onset 275, apex 285, offset 298) begins 0.6 s after the start."""
@@ -16,20 +16,8 @@ CUT_FROM, CUT_FRAMES = 245, 100
 
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever runs the tests may have configured the command for themselves."""
-    for name in list(os.environ):
-        if name.startswith("MELLM_") and name not in ("MELLM_CACHE", "MELLM_SHARED", "MELLM_TIME_SLACK"):
-            monkeypatch.delenv(name)
-
-
-@pytest.fixture(scope="session")
-def models() -> None:
-    """The true face models, from the cache."""
-    from mellm.detectors.weights import store as weights
-
-    missing = [row.name for row in weights.listing() if row.state not in ("ok", "fallback")]
-    if missing:
-        pytest.skip(f"not in the cache: {', '.join(missing)} (run `mellm models pull`)")
+    for name in settings_from_outside():
+        monkeypatch.delenv(name)
 
 
 @pytest.fixture(scope="session")
@@ -71,3 +59,10 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
             if number == max(found):
                 break
     return found[275], found[285]
+
+
+@pytest.fixture(scope="session")
+def analysed(cut: Path, models: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Said]:
+    """The run folder of the piece, not to be written to, and what the command said."""
+    folder = tmp_path_factory.mktemp("analysed") / "run"
+    return folder, here("analyze", cut, "--out", folder, "--json")

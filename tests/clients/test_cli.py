@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from mellm.clients.cli import VERBS, run
+from tests import PATIENCE_S
 from tests.clients.processes import REPO, mellm, start
 
 HELPS = [
@@ -40,7 +41,7 @@ def test_every_verb_explains_itself(arguments, capsys):
 
 def test_help_loads_nothing_heavy_and_asks_nobody():
     done = subprocess.run(
-        [sys.executable, "-c", LIGHT % HELPS], capture_output=True, text=True, timeout=60, cwd=REPO
+        [sys.executable, "-c", LIGHT % HELPS], capture_output=True, text=True, timeout=PATIENCE_S, cwd=REPO
     )
     assert (done.returncode, done.stderr) == (0, "")
 

@@ -23,6 +23,7 @@ from mellm.stream.log.journal import Journal, Retention
 from mellm.stream.log.subscriber import HubLimits
 from mellm.stream.protocol.access import Principal, Scope
 from mellm.stream.protocol.events import Event, Position
+from tests import PATIENCE_S
 from tests.engine.servers import TOKEN, options, running, until
 from tests.stream.spoken import marker, spotted
 
@@ -41,7 +42,7 @@ def follow(server: Server, **settings: object) -> Session:
 
 async def numbers(stream: AsyncIterator[Event], until_seq: int) -> list[int]:
     seen: list[int] = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         async for event in stream:
             if event.seq is not None:
                 seen.append(event.seq)
@@ -113,7 +114,7 @@ async def test_a_break_before_the_first_event_loses_nothing() -> None:
 async def test_a_client_that_was_too_slow_comes_back_by_itself() -> None:
     async with running(limits=HubLimits(backlog_events=4)) as server, follow(server) as session:
         seen: list[int] = []
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             async for event in session.events(after="start"):
                 if event.type == "replay.done" and not seen:
                     while not server.metrics._closes[4409]:
@@ -192,7 +193,7 @@ async def test_motion_maps_are_asked_for_in_and_beside_the_loop() -> None:
         server.evidence.put("e1", PNG)
         stream = session.events(after="start")
         pictures = []
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             async for event in stream:
                 if event.seq is None:
                     break
@@ -430,6 +431,6 @@ def test_the_client_needs_websockets_only() -> None:
         "sys.exit(', '.join(sorted(names & heavy)) or 0)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], timeout=30, check=False, capture_output=True, text=True
+        [sys.executable, "-c", code], timeout=PATIENCE_S, check=False, capture_output=True, text=True
     )
     assert (done.returncode, done.stderr) == (0, "")

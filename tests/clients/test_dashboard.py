@@ -6,31 +6,33 @@ import asyncio
 import json
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event
 from typing import Any
 
 import numpy as np
 import pytest
 
-from mellm.clients.cli.serve import PAGES
+from mellm.clients.app import PAGES
 from mellm.engine.governance.erase import ErasureReport
 from mellm.engine.server.server import Server
 from mellm.engine.types import Evidence
 from mellm.stream.frames import Frame
 from mellm.stream.log.journal import Journal
 from mellm.stream.sources.push import PushInlet
-from tests import REPO
+from tests import PATIENCE_S, REPO
 from tests.clients.browser import Page, chromium
 from tests.engine.servers import TOKEN, running
-from tests.reliability.describing import free_port
+from tests.engine.serving import free_port
 from tests.reliability.figures import record
 from tests.stream.spoken import ended, marker, scored, spotted
 
 SHOTS = REPO / "runs" / "screenshots"
+in_a_browser = pytest.mark.usefixtures("browser")
 NASTY = "<img src=x onerror=alert(1)><script>alert(2)</script> The brow rose."
 
 
@@ -40,17 +42,22 @@ class Background:
     def __init__(self, **settings: Any) -> None:
         self._settings = settings
         self._ready, self._stop = Event(), Event()
-        self._thread = Thread(target=lambda: asyncio.run(self._run()))
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="server")
+        self._running: Future[None]
         self.server: Server
 
     def __enter__(self) -> Background:
-        self._thread.start()
-        assert self._ready.wait(20)
+        self._running = self._pool.submit(lambda: asyncio.run(self._run()))
+        while not self._ready.wait(0.02):
+            if self._running.done():
+                self.__exit__()
+                raise AssertionError("the server ended at once")
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        self._thread.join(20)
+        self._pool.shutdown()
+        self._running.result()  # raises what the server raised, in the test that started it
 
     async def _run(self) -> None:
         async with running(pages=PAGES, checked=False, **self._settings) as self.server:
@@ -61,6 +68,15 @@ class Background:
         self, kind: str, source: str, data: dict[str, Any], t_ns: int | None = None, **more: Any
     ) -> None:
         self.server.hub.publish_threadsafe(kind, source, data, t_ns, **more)
+
+
+@contextmanager
+def ending(inlet: PushInlet) -> Iterator[None]:
+    """Whoever reads from it ends with the block."""
+    try:
+        yield
+    finally:
+        inlet.shut()
 
 
 def described(
@@ -121,11 +137,11 @@ def opened(server: Server, folder: Path) -> Iterator[Page]:
         yield page
 
 
-def until(page: Page, condition: str, seconds: float = 20) -> None:
+def until(page: Page, condition: str, seconds: float = PATIENCE_S) -> None:
     deadline = time.monotonic() + seconds
     while not page.js(condition):
         assert time.monotonic() < deadline, (
-            f"{condition}\n{page.console}\n{page.js('document.body.innerText')}"
+            f"{condition}\n{page.console}\n{page.js('document.documentElement.textContent')}"
         )
         time.sleep(0.1)
 
@@ -177,6 +193,7 @@ def feed(behind: Background, seconds: int = 20) -> None:
     behind.publish("stats", "desk", {**stats, "spotted": 4, "score_p95_ms": 341.0})
 
 
+@in_a_browser
 def test_the_page_shows_what_happens_as_text_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
     with Background(sources=("desk",)) as behind:
         behind.server.evidence.put("e0", motion_map())
@@ -210,7 +227,7 @@ def test_the_page_shows_what_happens_as_text_and_loads_nothing_from_elsewhere(tm
             )
             assert page.console == []
             journal = behind.server.hub.journal
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + PATIENCE_S
             while "from the page" not in [r.event.data.get("label") for r in journal.replay()]:
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
@@ -221,6 +238,7 @@ def test_the_page_shows_what_happens_as_text_and_loads_nothing_from_elsewhere(tm
                 page.shot(SHOTS / f"dashboard-{width}.png")
 
 
+@in_a_browser
 def test_onset_apex_and_motion_stand_side_by_side_where_evidence_is_kept(tmp_path: Path) -> None:
     evidence = raised_brow()
     moved = {each.region: [round(each.dx, 2), round(each.dy, 2)] for each in evidence.regions}
@@ -255,6 +273,7 @@ def test_onset_apex_and_motion_stand_side_by_side_where_evidence_is_kept(tmp_pat
             assert page.console == []
 
 
+@in_a_browser
 def test_a_long_log_fills_the_page_without_talking_too_fast(tmp_path: Path) -> None:
     """Sixty cards ask for their pictures when the page opens: more at once than a client may say."""
     told: list[str] = []
@@ -269,11 +288,12 @@ def test_a_long_log_fills_the_page_without_talking_too_fast(tmp_path: Path) -> N
             behind.publish("expression.described", "desk", described(id, at))
         with opened(behind.server, tmp_path) as page:
             until(page, "document.querySelectorAll('.card').length === 60")
-            until(page, "document.querySelectorAll('.card figure img').length === 180", 60)
+            until(page, "document.querySelectorAll('.card figure img').length === 180")
             assert page.console == []
     assert told.count("session.opened") == 1
 
 
+@in_a_browser
 def test_consent_is_withdrawn_by_pressing_twice(tmp_path: Path) -> None:
     asked: list[tuple[str, str]] = []
 
@@ -298,6 +318,7 @@ def test_consent_is_withdrawn_by_pressing_twice(tmp_path: Path) -> None:
     assert asked == [("desk", "local")]
 
 
+@in_a_browser
 def test_keys_go_through_the_cards_and_to_the_marker(tmp_path: Path) -> None:
     with Background(sources=("desk",)) as behind, opened(behind.server, tmp_path) as page:
         until(page, "document.getElementById('connection').textContent === 'connected'")
@@ -345,6 +366,7 @@ CONTRASTS = """(() => {
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@in_a_browser
 def test_all_text_has_the_contrast_of_wcag_aa(tmp_path: Path, dark: bool) -> None:
     with Background(sources=("desk", "hall")) as behind, opened(behind.server, tmp_path) as page:
         page.dark(dark)
@@ -358,6 +380,7 @@ def test_all_text_has_the_contrast_of_wcag_aa(tmp_path: Path, dark: bool) -> Non
         page.shot(SHOTS / f"dashboard-{'dark' if dark else 'light'}.png")
 
 
+@in_a_browser
 def test_after_a_restart_of_the_server_nothing_is_there_twice(tmp_path: Path) -> None:
     port = free_port()
     settings: dict[str, Any] = {"sources": ("desk",), "port": port}
@@ -371,10 +394,11 @@ def test_after_a_restart_of_the_server_nothing_is_there_twice(tmp_path: Path) ->
         with Background(journal=Journal(tmp_path / "j.db"), **settings) as behind:
             behind.publish("expression.described", "desk", described("e3", 17000))
             behind.publish("expression.spotted", "desk", {**spotted("e9", "desk"), **moments(19000)})
-            until(page, "document.querySelectorAll('.card').length === 5", 40)
+            until(page, "document.querySelectorAll('.card').length === 5")
             assert page.js("document.querySelectorAll('.card.described').length") == 3
 
 
+@in_a_browser
 def test_a_token_is_asked_for_and_never_in_an_address(tmp_path: Path) -> None:
     with Background(sources=("desk",), token=TOKEN) as behind, opened(behind.server, tmp_path) as page:
         until(page, "!document.getElementById('token-form').hidden")
@@ -384,6 +408,7 @@ def test_a_token_is_asked_for_and_never_in_an_address(tmp_path: Path) -> None:
         assert not any(TOKEN in address for address in page.asked)
 
 
+@in_a_browser
 def test_five_hundred_expressions_stay_quick(tmp_path: Path) -> None:
     with Background(sources=("desk",)) as behind, opened(behind.server, tmp_path) as page:
         until(page, "document.getElementById('connection').textContent === 'connected'")
@@ -392,7 +417,7 @@ def test_five_hundred_expressions_stay_quick(tmp_path: Path) -> None:
             behind.publish("expression.spotted", "desk", {**spotted(f"e{number}", "desk"), **moments(at)})
             behind.publish("expression.described", "desk", described(f"e{number}", at))
             time.sleep(0.002)
-        until(page, "document.getElementById('count').textContent === '500 of 500'", 60)
+        until(page, "document.getElementById('count').textContent === '500 of 500'")
         assert page.js("document.querySelectorAll('.card').length") == 60
 
 
@@ -405,6 +430,7 @@ WATCH_FRAMES = """(() => {
 
 
 @pytest.mark.slow
+@in_a_browser
 def test_an_hour_with_five_hundred_expressions_costs_a_bounded_heap(tmp_path: Path) -> None:
     """Two faces, ten scores a second each, as a page that was left open would have seen them; quicker than in life."""
     heap: list[float] = []
@@ -432,7 +458,7 @@ def test_an_hour_with_five_hundred_expressions_costs_a_bounded_heap(tmp_path: Pa
             if second % 900 == 899:
                 page.call("HeapProfiler.collectGarbage")
                 heap.append(page.metrics()["JSHeapUsedSize"] / 1e6)
-        until(page, "document.getElementById('count').textContent === '500 of 500'", 60)
+        until(page, "document.getElementById('count').textContent === '500 of 500'")
         frames = sorted(page.js("window.frames_ms"))
         nodes = page.metrics()["Nodes"]
         assert page.console == []
@@ -453,6 +479,7 @@ def test_an_hour_with_five_hundred_expressions_costs_a_bounded_heap(tmp_path: Pa
     assert heap[-1] < 50
 
 
+@in_a_browser
 def test_the_pages_own_camera_reaches_the_engine(tmp_path: Path) -> None:
     inlet = PushInlet("me")
     frames: list[Frame] = []
@@ -464,24 +491,20 @@ def test_the_pages_own_camera_reaches_the_engine(tmp_path: Path) -> None:
             if isinstance(item, Frame):
                 frames.append(item)
 
-    reader = Thread(target=read)
-    reader.start()
     fake = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
-    try:
-        with Background(sources=("me",), inlets={"me": inlet}) as behind, chromium(tmp_path, *fake) as page:
-            page.open(f"{behind.server.http_url}/")
-            until(page, "document.getElementById('connection').textContent === 'connected'")
-            page.js("document.querySelector('[data-part=push]').click()")
-            until(page, "document.querySelector('[data-part=push]').textContent === 'Stop my camera'")
-            reader.join(30)
-            until(
-                page, "document.querySelector('[data-part=pushed]').textContent.includes('pictures a second')"
-            )
-            page.js("document.querySelector('[data-part=push]').click()")
-            until(page, "document.querySelector('[data-part=push]').textContent === 'Use my camera'")
-            assert page.console == []
-    finally:
-        inlet.shut()
+    served = Background(sources=("me",), inlets={"me": inlet})
+    # the reader is joined by the pool, and what it raised comes out at result()
+    with ThreadPoolExecutor(1) as pool, ending(inlet), served as behind, chromium(tmp_path, *fake) as page:
+        reading = pool.submit(read)
+        page.open(f"{behind.server.http_url}/")
+        until(page, "document.getElementById('connection').textContent === 'connected'")
+        page.js("document.querySelector('[data-part=push]').click()")
+        until(page, "document.querySelector('[data-part=push]').textContent === 'Stop my camera'")
+        reading.result(60)
+        until(page, "document.querySelector('[data-part=pushed]').textContent.includes('pictures a second')")
+        page.js("document.querySelector('[data-part=push]').click()")
+        until(page, "document.querySelector('[data-part=push]').textContent === 'Use my camera'")
+        assert page.console == []
     assert len(frames) == 25
     assert frames[0].pts_ns == 0
     assert all(a.pts_ns < b.pts_ns for a, b in pairwise(frames))

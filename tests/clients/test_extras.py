@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests import REPO
+from tests import PATIENCE_S, REPO
 
 EXTRAS = {
     "cpu": ("onnxruntime", "onnx", "tflite"),
@@ -65,7 +65,7 @@ def without(blocked: tuple[str, ...], *uses: list[str], cwd: Path) -> dict[tuple
         text=True,
         cwd=cwd,
         check=False,
-        timeout=110,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 0, done.stderr
     rows: list[Any] = [json.loads(line) for line in done.stdout.splitlines()]

@@ -5,12 +5,16 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pytest
+
 from mellm.stream.log.journal import Journal
 from tests.clients.browser import Page, chromium
 from tests.clients.test_dashboard import Background, until
 from tests.engine.servers import TOKEN
-from tests.reliability.describing import free_port
+from tests.engine.serving import free_port
 from tests.stream.spoken import marker, spotted
+
+pytestmark = pytest.mark.usefixtures("browser")
 
 START = """
 (async () => {
@@ -51,7 +55,7 @@ def test_breaks_are_repaired_without_loss_or_repetition(tmp_path: Path) -> None:
             publish(behind, 40, 0.002)
             cut(behind)
             publish(behind, 40, 0.002)
-        until(page, "seen.length >= 370", 40)
+        until(page, "seen.length >= 370")
         assert page.js("seen") == list(range(1, 371))
         assert page.js("one.reconnects") >= 2
 
@@ -65,7 +69,7 @@ def test_a_restarted_server_is_found_again_where_it_was(tmp_path: Path) -> None:
             until(page, "seen.length === 5")
         with Background(sources=("cam",), journal=Journal(tmp_path / "j.db"), port=port) as behind:
             publish(behind, 5)
-            until(page, "seen.length >= 10", 40)
+            until(page, "seen.length >= 10")
             assert page.js("seen") == list(range(1, 11))
 
 
@@ -73,7 +77,7 @@ def test_motion_maps_and_refusals(tmp_path: Path) -> None:
     with Background(sources=("cam",)) as behind, chromium(tmp_path) as page:
         behind.server.evidence.put("e1", b"\x89PNG map")
         started(page, behind.server.http_url)
-        until(page, "states.includes('connected')")
+        until(page, "!!one.position")  # subscribed: what is published from now on is sent
         behind.publish("expression.spotted", "cam", spotted("e1", "cam"))
         assert page.js("one.evidence('e1').then((bytes) => [...bytes])") == list(b"\x89PNG map")
         assert page.js("one.evidence('e2')") is None

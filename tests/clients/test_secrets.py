@@ -22,6 +22,7 @@ from websockets.exceptions import InvalidStatus
 from mellm.clients.cli.demo import SAMPLE
 from mellm.engine.governance.audit import verify
 from mellm.stream.protocol.events import EVENTS_ERASED, EXPRESSION_ENDS, EXPRESSION_SPOTTED
+from tests import PATIENCE_S
 from tests.clients.processes import REPO, start
 
 PLANTED = "hunter2-Xq7vZ"
@@ -104,11 +105,11 @@ def server(config: Path, collected: Collected) -> Iterator[str]:
     reader = threading.Thread(target=read)
     reader.start()
     try:
-        assert listening.wait(60)
+        assert listening.wait(PATIENCE_S)
         assert address, collected.heap.decode()
         yield address[0]
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(PATIENCE_S) == 0
     finally:
         if process.poll() is None:
             process.kill()
@@ -129,7 +130,7 @@ def dial(address: str, token: str = TOKEN) -> Any:
 async def listen(address: str, collected: Collected) -> dict[str, list[dict[str, Any]]]:
     """Everything from the start until the film is described and both other cameras were tried; by type."""
     found: dict[str, list[dict[str, Any]]] = {}
-    async with asyncio.timeout(60), dial(address) as socket:
+    async with asyncio.timeout(PATIENCE_S), dial(address) as socket:
         created = [json.loads(await socket.recv()) for _ in range(2)][1]
         place = {"epoch": created["data"]["replay"]["epoch"], "seq": 0}
         await socket.send(json.dumps({"type": "subscribe", "after": place, "token": PLANTED[:3]}))
@@ -160,7 +161,7 @@ async def ask(address: str, collected: Collected, expression: str) -> None:
 
 
 async def withdraw(address: str) -> dict[str, Any]:
-    async with asyncio.timeout(60), dial(address) as socket:
+    async with asyncio.timeout(PATIENCE_S), dial(address) as socket:
         await socket.send(json.dumps({"type": "consent.withdraw", "source": "film"}))
         while (message := json.loads(await socket.recv()))["type"] != "consent.withdrawn":
             assert message["type"] != "error", message
@@ -173,7 +174,7 @@ def states(created: dict[str, Any]) -> dict[str, str]:
 
 
 async def created(address: str, collected: Collected) -> dict[str, Any]:
-    async with asyncio.timeout(30), dial(address) as socket:
+    async with asyncio.timeout(PATIENCE_S), dial(address) as socket:
         said = [await socket.recv() for _ in range(2)]
         collected.add(*said)
         return dict(json.loads(said[1]))
@@ -182,7 +183,7 @@ async def created(address: str, collected: Collected) -> dict[str, Any]:
 async def withheld(address: str, collected: Collected) -> dict[str, str]:
     """Source → code, once both that must not start have been told of."""
     told: dict[str, str] = {}
-    async with asyncio.timeout(30), dial(address) as socket:
+    async with asyncio.timeout(PATIENCE_S), dial(address) as socket:
         said = [await socket.recv() for _ in range(2)]
         collected.add(*said)
         told |= states(json.loads(said[1]))
@@ -196,7 +197,7 @@ async def withheld(address: str, collected: Collected) -> dict[str, str]:
 
 def run_verb(*arguments: str) -> subprocess.CompletedProcess[bytes]:
     command = [sys.executable, "-m", "mellm.clients.cli", *arguments]
-    return subprocess.run(command, capture_output=True, cwd=REPO, timeout=60, check=False)
+    return subprocess.run(command, capture_output=True, cwd=REPO, timeout=PATIENCE_S, check=False)
 
 
 async def test_secrets_come_out_nowhere_and_withdrawn_data_is_gone(models: None, tmp_path: Path) -> None:

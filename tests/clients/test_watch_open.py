@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from mellm.clients.cli import run
+from tests import PATIENCE_S
 from tests.clients.browser import chromium
 from tests.clients.processes import REPO, start
 from tests.clients.test_dashboard import SHOTS, until
@@ -17,7 +18,7 @@ SAMPLE = REPO / "clients" / "sample" / "sample.mp4"
 
 def address(file: Path) -> str:
     """What the browser was told to open."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_S
     while not (file.exists() and file.read_text().endswith("\n")):
         assert time.monotonic() < deadline, "no browser was opened"
         time.sleep(0.1)
@@ -25,7 +26,7 @@ def address(file: Path) -> str:
 
 
 def test_the_browser_is_opened_and_shows_face_scores_and_a_described_expression(
-    tmp_path: Path, models: object, monkeypatch: pytest.MonkeyPatch
+    browser: str, tmp_path: Path, models: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told, script = tmp_path / "address", tmp_path / "browser"
     script.write_text(f'#!/bin/sh\necho "$1" > {told}\n')
@@ -36,7 +37,7 @@ def test_the_browser_is_opened_and_shows_face_scores_and_a_described_expression(
         try:
             page.size(1280, 1000)
             page.open(address(told))
-            until(page, "document.querySelectorAll('.card.described').length > 0", 60)
+            until(page, "document.querySelectorAll('.card.described').length > 0")
             until(page, "!!document.querySelector('.card.described .map img')")
             # the picture is there: the schematic face of a source without preview is 320 wide
             until(page, "document.querySelector('[data-part=preview]').width === 640")
@@ -46,7 +47,7 @@ def test_the_browser_is_opened_and_shows_face_scores_and_a_described_expression(
             page.shot(SHOTS / "watch-open.png")
         finally:
             process.send_signal(signal.SIGINT)
-            assert process.wait(20) == 0
+            assert process.wait(PATIENCE_S) == 0
 
 
 @pytest.mark.parametrize(
@@ -59,7 +60,7 @@ def test_a_source_that_cannot_be_opened_is_told_at_once_and_opens_no_browser(
     told = tmp_path / "address"
     monkeypatch.setenv("BROWSER", f"touch {told} %s")
     with start("watch", source, "--open", "--describer", "rules", stderr=subprocess.PIPE) as process:
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=PATIENCE_S)
     last = err.decode().splitlines()[-1]
     assert process.returncode == 3, err
     assert last.startswith("mellm: error: ")

@@ -7,38 +7,57 @@ import cv2
 import numpy as np
 import pytest
 
-from mellm.detectors.quality import assess, pose, sharpness
+from mellm.detectors.quality import _CANONICAL, _RIGID, assess, pose, sharpness
+from mellm.detectors.textured_plane import TEMPLATE
 from mellm.detectors.types import F32, U8, Face
 
 
-def head(data: Path, yaw: float = 0, pitch: float = 0, roll: float = 0, width: float = 200) -> F32:
-    """The 68 points of the mean face of ICT-FaceKit, turned and seen from a metre away."""
-    model = np.load(data / "face-model" / "head_f16.npz")
-    points = model["mean"][model["lm68"]].astype(np.float64) * (1, -1, 1)  # y down, z towards the camera
-    points -= points.mean(axis=0)
+@pytest.fixture(scope="module")
+def ict(shared_data: Path) -> np.ndarray:
+    """68×3 points of the whole face model, inter-ocular distances, y down, z towards the camera."""
+    model = np.load(shared_data / "face-model" / "head_f16.npz")
+    points = model["mean"][model["lm68"]].astype(np.float64) * (1, -1, 1)
+    return points / np.linalg.norm(points[36:42].mean(axis=0) - points[42:48].mean(axis=0))
+
+
+def packaged() -> np.ndarray:
+    """The same of the mean face that ships, which is flat: each point has the depth of the nearest that has one."""
+    flat = TEMPLATE - TEMPLATE[27:31].mean(axis=0)
+    nearest = np.linalg.norm(flat[:, None] - flat[list(_RIGID)], axis=2).argmin(axis=1)
+    return np.column_stack((flat, _CANONICAL[nearest, 2]))
+
+
+def head(points: np.ndarray, yaw: float = 0, pitch: float = 0, roll: float = 0, width: float = 200) -> F32:
+    """A face turned and seen from about a metre away; so wide, in the middle of a picture."""
+    points = points - points.mean(axis=0)
     a, b, c = radians(yaw), radians(pitch), radians(roll)
     about_y = np.array([[cos(a), 0, sin(a)], [0, 1, 0], [-sin(a), 0, cos(a)]])
     about_x = np.array([[1, 0, 0], [0, cos(b), -sin(b)], [0, sin(b), cos(b)]])
     about_z = np.array([[cos(c), -sin(c), 0], [sin(c), cos(c), 0], [0, 0, 1]])
     points = points @ (about_z @ about_x @ about_y).T
-    seen = points[:, :2] / (100 - points[:, 2:])
+    seen = points[:, :2] / (16 - points[:, 2:])
     return (seen * width / np.ptp(seen[:, 0]) + 320).astype(np.float32)
 
 
 @pytest.mark.parametrize("yaw", [-35, -20, 0, 20, 35])
 @pytest.mark.parametrize("pitch", [-20, 0, 20])
-def test_pose_of_the_mean_face(shared_data: Path, yaw: float, pitch: float) -> None:
-    found = pose(head(shared_data, yaw, pitch))
+def test_pose_of_the_mean_face(ict: np.ndarray, yaw: float, pitch: float) -> None:
+    found = pose(head(ict, yaw, pitch))
     assert found[0] == pytest.approx(yaw, abs=3)
     assert found[1] == pytest.approx(pitch, abs=4)
 
 
-def test_roll_is_not_yaw(shared_data: Path) -> None:
-    assert pose(head(shared_data, yaw=20, roll=25))[0] == pytest.approx(20, abs=4)
+def test_the_packaged_mean_face_is_that_of_the_face_model(ict: np.ndarray) -> None:
+    middle = ict - ict[27:31].mean(axis=0)
+    assert packaged()[list(_RIGID)] == pytest.approx(middle[list(_RIGID)], abs=0.05)
 
 
-def test_turning_to_the_own_left_is_positive(shared_data: Path) -> None:
-    turned = head(shared_data, yaw=20)
+def test_roll_is_not_yaw() -> None:
+    assert pose(head(packaged(), yaw=20, roll=25))[0] == pytest.approx(20, abs=4)
+
+
+def test_turning_to_the_own_left_is_positive() -> None:
+    turned = head(packaged(), yaw=20)
     nose, middle = turned[30, 0], turned[36:48, 0].mean()
     assert nose > middle  # the subject's left is the picture's right
     assert pose(turned)[0] > 0
@@ -66,10 +85,8 @@ GRAY = np.zeros((640, 640), np.uint8)
         ({"yaw": -38, "width": 90}, 15, "refused", ("fps_low", "face_small", "yaw_high")),
     ],
 )
-def test_floors(
-    shared_data: Path, settings: dict[str, float], fps: float, verdict: str, reasons: tuple[str, ...]
-) -> None:
-    quality = assess(face(head(shared_data, **settings)), GRAY, fps)
+def test_floors(settings: dict[str, float], fps: float, verdict: str, reasons: tuple[str, ...]) -> None:
+    quality = assess(face(head(packaged(), **settings)), GRAY, fps)
     assert (quality.verdict, quality.reasons) == (verdict, reasons)
     assert quality.fps == fps
     assert quality.face_width == pytest.approx(settings.get("width", 200), abs=0.01)

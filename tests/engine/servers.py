@@ -24,12 +24,13 @@ from mellm.stream.log.hub import Hub
 from mellm.stream.log.journal import Journal
 from mellm.stream.log.subscriber import HubLimits
 from mellm.stream.sources.push import PushInlet
+from tests import PATIENCE_S
 from tests.stream.spoken import problems
 
 TOKEN = "0123456789abcdef-token"
 
 
-async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
+async def until(condition: Callable[[], object], seconds: float = PATIENCE_S) -> None:
     """Wait for something that nobody announces."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - there is no event to wait for
@@ -86,7 +87,7 @@ class Peer:
 
     async def hear(self, type: str | None = None) -> dict[str, Any]:
         """The next message, or the next of a type."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while True:
                 message: dict[str, Any] = json.loads(await self.socket.recv())
                 if type in (None, message["type"]):
@@ -103,7 +104,7 @@ class Peer:
 
     async def ends(self) -> int | None:
         """Wait for the connection to end; the close code."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             await self.socket.wait_closed()
         return self.socket.close_code
 

@@ -1,6 +1,7 @@
 """Model folders, interpreters and servers that only look like the true ones."""
 
 import json
+import random
 import socket
 import stat
 import time
@@ -62,9 +63,15 @@ http.server.HTTPServer(("127.0.0.1", port), Answer).serve_forever()
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port that nobody listens on, outside the range that the kernel gives to whoever connects or asks for any."""
+    for _ in range(1000):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", random.SystemRandom().randrange(15_000, 32_000)))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise OSError("no free port between 15000 and 32000")
 
 
 def ended(pid: int, within_s: float = 5.0) -> bool:

@@ -11,6 +11,7 @@ from mellm.engine.server.sinks import HubSink
 from mellm.stream.capture.runner import RunnerOptions, SourceRunner
 from mellm.stream.protocol import client_messages as said
 from mellm.stream.sources.push import PushInlet
+from tests import PATIENCE_S
 from tests.engine import moving
 from tests.engine.servers import peer, running, until
 
@@ -68,7 +69,7 @@ async def test_one_sender_at_a_time_and_a_broken_connection_frees_the_inlet() ->
         error = (await second.hear("error"))["data"]
         assert (error["code"], error["ref"]) == ("busy", "s")
         first.socket.transport.abort()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while True:
                 await second.say(type="push.start", source="me")
                 if (await second.hear())["type"] == "push.accepted":

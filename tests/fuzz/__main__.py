@@ -7,7 +7,7 @@ import sys
 import atheris
 
 with atheris.instrument_imports(
-    include=["stream", "mellm.engine.describe.parse", "mellm.evaluation.datasets.units"]
+    include=["mellm.stream", "mellm.engine.describe.parse", "mellm.evaluation.datasets.units"]
 ):
     from tests.fuzz.targets import TARGETS
 

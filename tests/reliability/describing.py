@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 import threading
@@ -62,6 +61,11 @@ class Watched:
             self.ages[job.number] = now - self._born[job.number]
             self.ended[job.number] = now
 
+    def described(self) -> list[int]:
+        """Numbers of those that were answered."""
+        with self._lock:
+            return [number for number, outcome in self.outcomes.items() if outcome.state == "described"]
+
     @property
     def states(self) -> Counter[str]:
         return Counter(o.reason or o.state for o in self.outcomes.values())
@@ -75,12 +79,6 @@ class Watched:
         return {"spotted": stats.submitted, "described": stats.described, "pending": stats.pending} | {
             f"dropped {reason}": count for reason, count in stats.dropped.items()
         }
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class ModelProcess:

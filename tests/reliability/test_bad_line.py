@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
+from tests import PATIENCE_S
 from tests.engine.servers import running
 from tests.reliability.figures import percentile, record
 from tests.reliability.test_load import _client, _publish, _read, _until
@@ -77,7 +78,13 @@ async def _crowd(through: bool) -> tuple[float, list[float], list[int], int]:
         if through:
             url = server.url.replace(f":{server.port}", f":{port}")
             slow.append(
-                await connect(url, subprotocols=[Subprotocol("mellm.v1")], proxy=None, compression=None)
+                await connect(
+                    url,
+                    subprotocols=[Subprotocol("mellm.v1")],
+                    proxy=None,
+                    compression=None,
+                    open_timeout=PATIENCE_S,
+                )
             )
         late: list[float] = []
         slow_late: list[float] = []
@@ -88,13 +95,13 @@ async def _crowd(through: bool) -> tuple[float, list[float], list[int], int]:
         tasks += [asyncio.create_task(_read(each, slow_late, seqs[FAST])) for each in slow]
         await asyncio.sleep(1.5)  # until the slow one has subscribed
         sent = await _publish(server, SECONDS)
-        await _until(lambda: all(len(s) == sent for s in seqs[: FAST + len(slow)]), 30)
+        await _until(lambda: all(len(s) == sent for s in seqs[: FAST + len(slow)]))
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         for each in (*crowd, *slow):
             each.transport.abort()
-        await _until(lambda: server.metrics.snapshot()["clients"] == 0, 30)
+        await _until(lambda: server.metrics.snapshot()["clients"] == 0)
         assert server.metrics.imbalances() == []
         return percentile(late, 0.99), slow_late, seqs[FAST], sent
 

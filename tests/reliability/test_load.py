@@ -29,7 +29,7 @@ from mellm.engine.server.process.allocator import tune_malloc
 from mellm.engine.server.server import Server
 from mellm.stream.capture.runner import RunnerOptions, SourceRunner
 from mellm.stream.log.subscriber import HubLimits
-from tests.clients.conftest import models  # noqa: F401
+from tests import PATIENCE_S
 from tests.engine import moving
 from tests.engine.servers import deaf_peer, running
 from tests.reliability.figures import percentile, record
@@ -58,7 +58,7 @@ class Counting:
 
 def stub_chain(source: str) -> SourcePipeline:
     """True motion signals on a moving texture; face finding and spotting are stubs."""
-    return moving.chain(source, scores=True, at=(160, 120))
+    return moving.chain(source, at=(160, 120))
 
 
 def run_cameras(
@@ -80,7 +80,7 @@ def run_cameras(
     runners = [SourceRunner(each, id=f"cam{i}", options=options) for i, each in enumerate(uris)]
     engine = LiveEngine(runners, make, ScriptedDescriber(delay_s=0.02), sink, workers=2)
     engine.start()
-    until = time.monotonic() + 3 * seconds + 30
+    until = time.monotonic() + 3 * seconds + PATIENCE_S
     while not engine.finished and time.monotonic() < until:
         time.sleep(0.05)
     assert engine.finished
@@ -115,7 +115,7 @@ def test_l1_four_cameras_for_two_minutes() -> None:
 @pytest.mark.usefixtures("models")
 def test_l1_with_the_true_networks() -> None:
     factory = PipelineFactory(load())
-    _, figures = run_cameras(4, 60.0, lambda source: factory.make(source, scores=True))
+    _, figures = run_cameras(4, 60.0, lambda source: factory.make(source))
     record("L1", "N", run="true networks, no face visible", **figures)
 
 
@@ -126,9 +126,7 @@ def test_l1_with_the_true_networks_and_a_face(tmp_path: Path, cameras: int) -> N
     """The shipped sample at 30 frames a second: how many faces this machine follows before it drops frames."""
     film, frames = filmed(tmp_path / "sample30.mp4", 30)
     factory = PipelineFactory(load())
-    sink, figures = run_cameras(
-        cameras, frames / 30, lambda source: factory.make(source, scores=True), str(film), frames
-    )
+    sink, figures = run_cameras(cameras, frames / 30, lambda source: factory.make(source), str(film), frames)
     found = {source: len(apexes) for source, apexes in sorted(sink.apexes.items())}
     record("L1", "N", run=f"true networks, {cameras} with a face", **figures, spotted=found)
 
@@ -139,9 +137,7 @@ def test_l3_two_hundred_frames_a_second_of_a_face_with_the_true_networks(tmp_pat
     """More than two cores carry: what is dropped is told, and the sums are right."""
     film, frames = filmed(tmp_path / "sample200.mp4", 200)
     factory = PipelineFactory(load())
-    sink, figures = run_cameras(
-        1, frames / 200, lambda source: factory.make(source, scores=True), str(film), frames
-    )
+    sink, figures = run_cameras(1, frames / 200, lambda source: factory.make(source), str(film), frames)
     found = sum(len(apexes) for apexes in sink.apexes.values())
     record("L3", "N", run="true networks, a face", **{**figures, "frames_per_s": 200}, spotted=found)
 
@@ -203,7 +199,7 @@ def _fast_camera(folder: Path, seconds: float, tier: str) -> None:
     expected = [o.expression.apex.index for o in found if isinstance(o, Spotted)]
     sink = Counting()
     runner = SourceRunner(str(path), id="fast", options=RunnerOptions(policy="offline", realtime=True))
-    engine = LiveEngine([runner], lambda source: moving.chain(source, scores=True), ScriptedDescriber(), sink)
+    engine = LiveEngine([runner], lambda source: moving.chain(source), ScriptedDescriber(), sink)
     start = time.monotonic()
     engine.start()
     while not engine.finished:
@@ -256,13 +252,13 @@ async def _fan_out(count: int, seconds: float, tier: str) -> None:
         readers = [asyncio.create_task(_read(each, late, seqs[i])) for i, each in enumerate(crowd)]
         await asyncio.sleep(0.5)
         sent = await _publish(server, seconds)
-        await _until(lambda: all(len(s) == sent for s in seqs.values()), 60)
+        await _until(lambda: all(len(s) == sent for s in seqs.values()))
         for reader in readers:
             reader.cancel()
         await asyncio.gather(*readers, return_exceptions=True)
         for each in crowd:
             await each.close()
-        await _until(lambda: server.metrics.snapshot()["clients"] == 0, 30)
+        await _until(lambda: server.metrics.snapshot()["clients"] == 0)
         assert server.metrics.imbalances() == []
     record(
         "L4",
@@ -289,7 +285,6 @@ async def test_l5_clients_that_read_slowly_or_not_at_all() -> None:
         rss_grown_mb=beside["rss_grown_mb"],
         slow_cut_after_s=beside["cut_after_s"],
     )
-    assert beside["cut_after_s"] <= 15.0
     assert beside["rss_grown_mb"] <= 16.0 + 16.0  # both ends live in this process
 
 
@@ -310,14 +305,14 @@ async def _readers_beside(slow: int) -> dict[str, float]:
         tasks += [asyncio.create_task(_doze(each)) for each in sleepy]
 
         async def watch() -> None:
-            await _until(lambda: server.metrics.snapshot()["clients"] <= len(crowd), 30)
+            await _until(lambda: server.metrics.snapshot()["clients"] <= len(crowd))
             cut.append(time.monotonic() - start)
 
         watcher = asyncio.create_task(watch())
         await asyncio.sleep(0.5)  # until everybody has subscribed
         sent = await _publish(server, 6.0, rate=40)
         await asyncio.wait_for(watcher, 30)
-        await _until(lambda: all(len(s) == sent for s in seqs), 30)
+        await _until(lambda: all(len(s) == sent for s in seqs))
         grown = _rss_mb() - before
         for task in tasks:
             task.cancel()
@@ -326,7 +321,7 @@ async def _readers_beside(slow: int) -> dict[str, float]:
             await each.close()
         for socket in deaf:
             socket.close()
-        await _until(lambda: server.metrics.snapshot()["clients"] == 0, 30)
+        await _until(lambda: server.metrics.snapshot()["clients"] == 0)
         assert server.metrics.imbalances() == []
         return {
             "p99_ms": round(percentile(late, 0.99), 1),
@@ -350,6 +345,7 @@ async def _client(server: Server, *, small: bool = False) -> ClientConnection:
         compression=None,
         ping_interval=None,
         close_timeout=0.5,
+        open_timeout=PATIENCE_S,
         max_queue=1 if small else 16,
     )
     while b"session.created" not in str(await socket.recv()).encode():
@@ -384,8 +380,8 @@ async def _publish(server: Server, seconds: float, rate: float = 10.0) -> int:
     return sent
 
 
-async def _until(condition: Callable[[], bool], seconds: float) -> None:
-    async with asyncio.timeout(seconds):
+async def _until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
         while not condition():  # noqa: ASYNC110 - nobody announces it
             await asyncio.sleep(0.02)
 

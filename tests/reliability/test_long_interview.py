@@ -17,7 +17,6 @@ from typing import Any
 import av
 import pytest
 
-from tests.clients.conftest import models  # noqa: F401
 from tests.clients.processes import start
 from tests.reliability.figures import REPO, record
 

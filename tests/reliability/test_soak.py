@@ -22,7 +22,8 @@ import pytest
 from mellm.clients.client import connect
 from mellm.stream.log.journal import Journal
 from mellm.stream.protocol.events import EXPRESSION_ENDS, EXPRESSION_SPOTTED
-from tests.reliability.describing import ModelProcess, free_port
+from tests.engine.serving import free_port
+from tests.reliability.describing import ModelProcess
 from tests.reliability.figures import record
 from tests.reliability.test_killed_server import EventServer
 

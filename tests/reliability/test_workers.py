@@ -28,6 +28,7 @@ from mellm.stream.frames import Frame, SourceInfo
 from mellm.stream.log.hub import Hub
 from mellm.stream.log.journal import Journal
 from mellm.stream.sources.scripted import ScriptedSource
+from tests import PATIENCE_S
 from tests.engine.moving import FOUND, chain, video
 from tests.engine.servers import options
 from tests.stream.videos import frame_at
@@ -118,9 +119,10 @@ class Stage:
             while not self.engine.finished:
                 assert time.monotonic() < end
                 time.sleep(0.01)
-            assert self.engine.drain(30)
+            assert self.engine.drain(PATIENCE_S)
             assert self.watchdog.unhealthy is None
             self.engine.stop()
+        self.journal.flush()
         self.events = [record.event for record in self.journal.replay()]
         self.journal.close()
 
@@ -295,7 +297,7 @@ async def test_a_watchdog_that_hangs_is_replaced_by_the_event_loop(monkeypatch: 
     with Watchdog(tick_s=0.05, on_alive=alive) as watchdog:
         follower = asyncio.create_task(watchdog.follow_loop())
         ill: list[str] = []
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             while len(beats) < 4:
                 ill += [each] if (each := watchdog.unhealthy) else []
                 await asyncio.sleep(0.02)
@@ -319,7 +321,7 @@ async def test_a_fault_in_retention_is_told_and_health_is_red_until_it_works(err
         watchdog.told = worker_events(hub)
         async with serve(options(stats_s=0.05), hub=hub, watchdog=watchdog, sweep=sweep) as server:
             seen = set()
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(PATIENCE_S):
                 while not (HTTPStatus.SERVICE_UNAVAILABLE in seen and len(sweeps) > 1):
                     seen.add((await server.pages.answer("GET", "/healthz", {})).status)
                     await asyncio.sleep(0.005)

@@ -16,6 +16,7 @@ import pytest
 from mellm.stream.capture.runner import SourceRunner
 from mellm.stream.frames import Frame, Gap
 from mellm.stream.sources import open_source, probe
+from tests import PATIENCE_S
 from tests.reliability.figures import record
 from tests.stream.videos import make_video
 
@@ -101,7 +102,7 @@ class Watch:
 
     def __exit__(self, *exc):
         self.runner.stop()
-        self.thread.join(2.0)
+        self.thread.join(PATIENCE_S)
 
 
 def test_killed_restarted_stalled_and_continued(server):

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from mellm.stream.frames import Frame, Gap, Item
 from mellm.stream.sources import Source
+from tests import PATIENCE_S
 
 CONTAINERS = {
     ".mp4": "libx264",
@@ -145,7 +146,7 @@ def tcp_server(answer: Callable[[socket.socket], None]) -> Iterator[int]:
         listener.close()
         for connection in open_sockets:
             connection.close()
-        thread.join(1.0)
+        thread.join(PATIENCE_S)
 
 
 def http_answer(connection: socket.socket, head: str, body: bytes = b"") -> None:

@@ -126,15 +126,15 @@ def samples(person: int, seconds: float = 60.0, still: bool = True) -> Iterator[
                 truth["talks"],
                 units,
                 peak,
-                *_measure(clip, rng, expression.onset_s, expression.apex_s),
+                *measure_moment(clip, rng, expression.onset_s, expression.apex_s),
             )
     if still:
         for at in rng.uniform(0.5, seconds - 0.7, 6):
             if all(at + 0.2 < e.onset_s or e.offset_s < at for e in clip.script.expressions):
-                yield Sample(person, truth["talks"], (), 0.0, *_measure(clip, rng, at, at + 0.16))
+                yield Sample(person, truth["talks"], (), 0.0, *measure_moment(clip, rng, at, at + 0.16))
 
 
-def _measure(
+def measure_moment(
     clip: RenderedClip, rng: np.random.Generator, onset_s: float, apex_s: float
 ) -> tuple[NDArray[np.float32], float]:
     """Region motion and noise of one pair."""

@@ -48,13 +48,13 @@ def samples(image: U8, number: int, count: int = 12) -> Iterator[Sample]:
         field = np.zeros((*image.shape[:2], 2), np.float32)
         for action in actions:
             field += person.unit_field([(action.au, action.side)]) * np.float32(action.intensity)
-        motion, noise = _measure(person, field, rng)
+        motion, noise = measure(person, field, rng)
         units = tuple((action.au, SIDES[action.side]) for action in actions)
         true_peak = person.peak(field) if actions else 0.0
         yield Sample(number, False, units, true_peak, motion, noise)
 
 
-def _measure(person: Portrait, field: F32, rng: np.random.Generator) -> tuple[NDArray[np.float32], float]:
+def measure(person: Portrait, field: F32, rng: np.random.Generator) -> tuple[NDArray[np.float32], float]:
     """Region motion and noise of the photograph before and after ``field``, both filmed."""
     height, width = field.shape[:2]
     sway = cv2.getRotationMatrix2D(

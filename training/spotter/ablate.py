@@ -28,10 +28,11 @@ from mellm.stream.errors import MellmError
 from mellm.training.spotter import sets, train
 from mellm.training.spotter.dataset import CorpusSpec, generate
 from mellm.training.spotter.export import export
+from mellm.training.spotter.fit import Trainer
 from mellm.training.spotter.net import SpotterNet
+from mellm.training.spotter.options import SHAPES, TrainOptions
 from mellm.training.spotter.pools import Pool
 from mellm.training.spotter.records import Record
-from mellm.training.spotter.train import SHAPES, Trainer, TrainOptions
 from mellm.training.spotter.validation import Scored, choose_threshold, score_at
 from mellm.training.synth.rig import load_rig
 from mellm.training.synth.simulator import SimOptions
@@ -163,7 +164,7 @@ def run(name: str, options: TrainOptions, root: Path) -> dict[str, Any]:
     material: dict[str, Pool] = {}
     if "simulated" in variant.kinds:
         material["simulated"] = Pool.of_corpus(made, device)
-    for kind, records in train.measured(replace(options, video=0)).items():
+    for kind, records in train.measured(options).items():
         if kind in variant.kinds and (pool := Pool.of_records(records, device=device)) is not None:
             material[kind] = pool
     material = {kind: _changed(pool, variant.change) for kind, pool in material.items()}

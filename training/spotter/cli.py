@@ -15,7 +15,8 @@ import click
 from mellm.detectors.spotting import SpottingOptions
 from mellm.detectors.stepmodel import OnnxStepModel
 from mellm.stream.errors import MellmError
-from mellm.training.spotter.train import SHAPES, TrainOptions, train
+from mellm.training.spotter.options import SHAPES, TrainOptions
+from mellm.training.spotter.train import train
 
 _DEFAULT = {f.name: f.default for f in fields(TrainOptions)}
 
@@ -37,22 +38,21 @@ _PATH = click.Path(path_type=Path)
 
 @click.command()
 @_option("clips", "Simulated training clips of 12 s.")
+@_option("captured", "Simulated training clips driven by motion capture.")
 @_option("lively", "Simulated training clips of people with habits.")
 @_option("validation", "Simulated validation clips.")
 @_option("rendered", "Rendered clips, filmed and measured.")
 @_option("stills", "Photographs brought to life, measured.")
 @_option("rough", "The same with poor cameras and restless heads, measured.")
-@_option("video", "Recordings with expressions laid on them, measured.")
+@_option("laid", "Expressions to lay on the signals of real people.")
 @_option("iterations", "Optimiser steps.")
-@_option("batch", "Crops of 6.4 s in a step.")
+@_option("batch", "Crops of 9.6 s in a step.")
 @_option("rate", "Highest learning rate.")
 @_option("shape", "Size of the network.", type=click.Choice(list(SHAPES)))
-@_option("overlay", "Share of simulated crops with a real face's motion over them.")
 @_option("average", "Decay of the running mean of weights.")
 @_option("pretrain", "Iterations before filmed people come in.")
-@click.option(
-    "--cross-validate/--no-cross-validate", default=None, help="Also train without each fold of them."
-)
+@_option("fold_iterations", "Of each network that never sees one fold of them.")
+@_option("mine", "Part of the rest after which false alarms on them are looked for.")
 @_option("start", "Begin with the weights of this checkpoint.", type=_PATH)
 @_option("seed", "Of clips, weights and batches.")
 @_option("device", "Where to fit.", type=click.Choice(["auto", "cpu", "cuda"]))

@@ -24,7 +24,7 @@ from mellm.detectors.signals import FEATURES
 from mellm.detectors.stepmodel import OUTPUTS, SPOT_AUS
 from mellm.detectors.windows import STEP_NS
 from mellm.stream import files
-from mellm.training.spotter.net import DELAY, Block, SpotterNet
+from mellm.training.spotter.net import DELAY, FLOOR, LEVEL_STEP, LEVELS, RESIDUAL, Block, Ensemble, SpotterNet
 
 F64 = NDArray[np.float64]
 OPSET = 17
@@ -69,56 +69,59 @@ def _folded(block: Block) -> tuple[F64, F64]:
     return weight.transpose(2, 1, 0).reshape(3 * block.conv.in_channels, -1), bias
 
 
-def build(net: SpotterNet, metadata: Mapping[str, str] | None = None) -> onnx.ModelProto:
-    """The streaming graph of ``net``: ``x`` 1×136 and ``state`` 1×S in, ``y`` 1×22 and ``state_out`` out."""
+def build(net: SpotterNet | Ensemble, metadata: Mapping[str, str] | None = None) -> onnx.ModelProto:
+    """The streaming graph of ``net``: ``x`` 1×136 and ``state`` 1×S in, ``y`` 1×22 and ``state_out`` out.
+
+    The members of an ensemble share their input; the last matrix product takes the mean of their answers.
+    """
+    net = net if isinstance(net, Ensemble) else Ensemble([net])
     g = _Graph()
-    squashed = g.add(
-        "Mul",
-        [
-            g.add("Sign", ["x"], ["sign"]),
-            g.add(
-                "Log",
-                [
-                    g.add(
-                        "Add",
-                        [g.add("Abs", ["x"], ["abs"]), g.const("one", np.ones(1, np.float32))],
-                        ["abs1"],
-                    )
-                ],
-                ["log1p"],
-            ),
-        ],
-        ["squash"],
+    one = g.const("one", np.ones(1, np.float32))
+
+    def squash(x: str, name: str) -> str:
+        size = g.add(
+            "Log",
+            [g.add("Add", [g.add("Abs", [x], [f"{name}.abs"]), one], [f"{name}.abs1"])],
+            [f"{name}.log"],
+        )
+        return g.add("Mul", [g.add("Sign", [x], [f"{name}.sign"]), size], [name])
+
+    # state: the sums behind the running levels and their common weight, then each member's past
+    members: list[SpotterNet] = [m for m in net.members if isinstance(m, SpotterNet)]
+    pasts = [f"past{m}" for m in range(len(members))]
+    sizes = np.array([LEVELS, 1, *(member.past_size for member in members)], np.int64)
+    g.add("Split", ["state", g.const("sizes", sizes)], ["level.sum", "level.weight", *pasts], axis=1)
+
+    local = g.add("Gather", ["x", g.const("residual", np.array(RESIDUAL, np.int64))], ["local.flat"], axis=1)
+    local = g.add("Reshape", [local, g.const("pairs", np.array([LEVELS, 2], np.int64))], ["local"])
+    row = g.const("row", np.array([1, -1], np.int64))
+    size = g.add("Reshape", [g.add("ReduceL2", [local], ["size"], axes=[1]), row], ["size.row"])
+    told = g.add("Log", [g.add("Add", [size, one], ["size1"])], ["told"])
+    keep = g.const("keep", np.full(1, 1 - LEVEL_STEP, np.float32))
+    fresh = g.const("fresh", np.full(1, LEVEL_STEP, np.float32))
+    total = g.add(
+        "Add",
+        [g.add("Mul", ["level.sum", keep], ["sum.old"]), g.add("Mul", [told, fresh], ["sum.new"])],
+        ["level.sum_out"],
     )
-    stem = _array(net.stem.weight)[:, :, 0].T * _array(net.scale)[:, None]
-    stem_bias = _array(net.stem.bias) - _array(net.mean) @ stem
-    x = g.add("Relu", [g.dense(squashed, "stem", stem, stem_bias)], ["h0"])
-
-    # ring buffer of a block, oldest first: tap t-2d, d-1 steps in between, tap t-d, d-1 steps in between
-    pieces: list[str] = []
-    sizes: list[int] = []
-    shifted: list[str] = []
-    channels = net.channels
-    for i, d in enumerate(block.dilation for block in net.blocks):
-        names = [f"s{i}.far", f"s{i}.a", f"s{i}.near", f"s{i}.b"] if d > 1 else [f"s{i}.far", f"s{i}.near"]
-        pieces += names
-        sizes += [channels, (d - 1) * channels] * 2 if d > 1 else [channels] * 2
-    g.add("Split", ["state", g.const("sizes", np.array(sizes, np.int64))], pieces, axis=1)
-
-    for i, block in enumerate(net.blocks):
-        assert isinstance(block, Block)
-        taps = g.add("Concat", [f"s{i}.far", f"s{i}.near", x], [f"taps{i}"], axis=1)
-        h = g.add("Relu", [g.dense(taps, f"conv{i}", *_folded(block))], [f"relu{i}"])
-        mixed = g.dense(h, f"mix{i}", _array(block.mix.weight)[:, :, 0].T, _array(block.mix.bias))
-        between = [f"s{i}.a", f"s{i}.near", f"s{i}.b"] if block.dilation > 1 else [f"s{i}.near"]
-        shifted += [*between, x]
-        x = g.add("Add", [x, mixed], [f"h{i + 1}"])
-    g.add("Concat", shifted, ["state_out"], axis=1)
-
-    neck = g.dense(x, "neck", _array(net.neck.weight)[:, :, 0].T, _array(net.neck.bias))
-    neck = g.add("Relu", [neck], ["neck.relu"])
-    w = g.const("head.w", _array(net.head.weight)[:, :, 0].T.astype(np.float32))
-    b = g.const("head.b", _array(net.head.bias).astype(np.float32))
+    weight = g.add("Add", [g.add("Mul", ["level.weight", keep], ["weight.old"]), fresh], ["level.weight_out"])
+    level = g.add("Div", [total, weight], ["level"])
+    floor = g.const("floor", np.full(1, FLOOR - 1, np.float32))
+    unit = g.add("Add", [g.add("Exp", [level], ["level.exp"]), floor], ["unit.row"])
+    unit = g.add("Reshape", [unit, g.const("column", np.array([LEVELS, 1], np.int64))], ["unit"])
+    relative = g.add("Reshape", [g.add("Div", [local, unit], ["relative"]), row], ["relative.row"])
+    inputs = g.add("Concat", [squash("x", "squash"), level, squash(relative, "outlier")], ["inputs"], axis=1)
+    answers = [
+        _member(g, member, f"m{m}", inputs, past)
+        for m, (member, past) in enumerate(zip(members, pasts, strict=True))
+    ]
+    g.add("Concat", [total, weight, *(past for _, past in answers)], ["state_out"], axis=1)
+    neck = g.add("Concat", [neck for neck, _ in answers], ["necks"], axis=1)
+    heads = np.concatenate([_array(member.head.weight)[:, :, 0].T for member in members]) / len(members)
+    w = g.const("head.w", heads.astype(np.float32))
+    b = g.const(
+        "head.b", np.mean([_array(member.head.bias) for member in members], axis=0).astype(np.float32)
+    )
     g.add("Gemm", [neck, w, b], ["y"])
 
     def value(name: str, width: int) -> onnx.ValueInfoProto:
@@ -140,7 +143,38 @@ def build(net: SpotterNet, metadata: Mapping[str, str] | None = None) -> onnx.Mo
     return model
 
 
-def contract(net: SpotterNet) -> dict[str, str]:
+def _member(g: _Graph, net: SpotterNet, name: str, inputs: str, past: str) -> tuple[str, str]:
+    """One network from the shared inputs to its neck; returns that and its next past.
+
+    The past is the ring buffer of each block, oldest first: tap t-2d, d-1 steps in between, tap t-d, d-1 steps.
+    """
+    stem = _array(net.stem.weight)[:, :, 0].T * _array(net.scale)[:, None]
+    stem_bias = _array(net.stem.bias) - _array(net.mean) @ stem
+    x = g.add("Relu", [g.dense(inputs, f"{name}.stem", stem, stem_bias)], [f"{name}.h0"])
+    pieces: list[str] = []
+    sizes: list[int] = []
+    shifted: list[str] = []
+    channels = net.channels
+    for i, d in enumerate(block.dilation for block in net.blocks):
+        at = f"{name}.s{i}"
+        names = [f"{at}.far", f"{at}.a", f"{at}.near", f"{at}.b"] if d > 1 else [f"{at}.far", f"{at}.near"]
+        pieces += names
+        sizes += [channels, (d - 1) * channels] * 2 if d > 1 else [channels] * 2
+    g.add("Split", [past, g.const(f"{name}.sizes", np.array(sizes, np.int64))], pieces, axis=1)
+    for i, block in enumerate(net.blocks):
+        assert isinstance(block, Block)
+        at = f"{name}.s{i}"
+        taps = g.add("Concat", [f"{at}.far", f"{at}.near", x], [f"{name}.taps{i}"], axis=1)
+        h = g.add("Relu", [g.dense(taps, f"{name}.conv{i}", *_folded(block))], [f"{name}.relu{i}"])
+        mix = _array(block.mix.weight)[:, :, 0].T
+        mixed = g.dense(h, f"{name}.mix{i}", mix, _array(block.mix.bias))
+        shifted += [*([f"{at}.a", f"{at}.near", f"{at}.b"] if block.dilation > 1 else [f"{at}.near"]), x]
+        x = g.add("Add", [x, mixed], [f"{name}.h{i + 1}"])
+    neck = g.dense(x, f"{name}.neck", _array(net.neck.weight)[:, :, 0].T, _array(net.neck.bias))
+    return g.add("Relu", [neck], [f"{name}.neck.relu"]), g.add("Concat", shifted, [f"{name}.past"], axis=1)
+
+
+def contract(net: Ensemble) -> dict[str, str]:
     """Metadata that the product reads to know what the outputs mean."""
     return {
         "mellm.delay_steps": str(DELAY),
@@ -152,7 +186,7 @@ def contract(net: SpotterNet) -> dict[str, str]:
 
 
 def export(
-    net: SpotterNet, path: Path, *, version: str, threshold: float, record: Mapping[str, object]
+    net: SpotterNet | Ensemble, path: Path, *, version: str, threshold: float, record: Mapping[str, object]
 ) -> str:
     """Write ``path`` (ONNX) and the JSON record beside it; return the model's SHA-256.
 

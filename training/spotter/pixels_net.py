@@ -37,7 +37,7 @@ from mellm.training.spotter import records, sets
 from mellm.training.spotter.dataset import Augment, targets
 from mellm.training.spotter.losses import losses
 from mellm.training.spotter.net import DELAY, SpotterNet, parameters
-from mellm.training.spotter.pools import Pool, Sampler, stretches
+from mellm.training.spotter.pools import Pool, Sampler
 from mellm.training.spotter.records import Record
 from mellm.training.spotter.validation import Scored, choose_threshold, score_at
 from mellm.training.synth.simulator import Truth
@@ -197,7 +197,7 @@ def pool(clips: Sequence[Seen], *, pictures: bool, longest: int = 580) -> Pool:
     for seen in clips:
         r, rows = seen.record, seen.rows()
         marks = targets(r.grid_s, [Truth(t.onset_s, t.apex_s, t.offset_s, t.aus, t.peak) for t in r.truths])
-        for start, stop in stretches(r):
+        for start, stop in r.stretches():
             stop = min(stop, start + longest)
             part = seen.pictures[rows[start] : rows[stop - 1] + 1] if pictures else r.features[start:stop]
             xs.append(part.reshape(stop - start, -1).astype(np.float16))
@@ -244,6 +244,7 @@ class Answers:
 
     delay_steps = DELAY
     threshold = 0.5
+    sensitivity = None
 
     def start(self) -> F32:
         return np.zeros((1, 1), np.float32)
@@ -263,7 +264,7 @@ def heard(net: SpotterNet, clips: Sequence[Seen], *, pictures: bool) -> list[Sco
     for seen in clips:
         rows, r = seen.rows(), seen.record
         answers = np.full((len(r.features), OUTPUTS), np.nan, np.float32)
-        for start, stop in stretches(r):
+        for start, stop in r.stretches():
             part = seen.pictures[rows[start] : rows[stop - 1] + 1] if pictures else r.features[start:stop]
             x = torch.from_numpy(part.reshape(1, stop - start, -1).astype(np.float32))
             answers[start:stop] = net(x)[0].numpy()

@@ -18,7 +18,8 @@ from mellm.detectors.regions import COUNT
 from mellm.detectors.signals import FEATURES
 from mellm.detectors.stepmodel import OUTPUTS
 from mellm.stream.errors import SourceCorrupt
-from mellm.training.spotter.dataset import MIRROR_ORDER, MIRROR_SIGN, WEIGHT, Augment, Corpus, targets
+from mellm.training.spotter.dataset import MIRROR_ORDER, MIRROR_SIGN, Augment, Corpus, targets
+from mellm.training.spotter.laid import Laid
 from mellm.training.spotter.net import DELAY
 from mellm.training.spotter.records import Record
 from mellm.training.synth.simulator import Truth
@@ -70,7 +71,7 @@ class Pool:
             rows = targets(
                 record.grid_s, [Truth(t.onset_s, t.apex_s, t.offset_s, t.aus, t.peak) for t in record.truths]
             )
-            for start, stop in stretches(record):
+            for start, stop in record.stretches():
                 if not np.isfinite(record.features[start:stop]).all():
                     raise SourceCorrupt(
                         f"signals of {record.name} are no numbers",
@@ -94,48 +95,14 @@ class Pool:
             torch.tensor(lengths, device=device),
         )
 
-    def cut(self, steps: int) -> Pool:
-        """The same material in overlapping pieces of ``steps``, each of them full."""
-        length = self.features.shape[1]
-        starts = range(0, max(1, length - steps + 1), steps // 3)
-        parts = [(s, torch.nonzero(self.lengths >= s + steps)[:, 0]) for s in starts]
-        return Pool(
-            torch.cat([self.features[rows, s : s + steps] for s, rows in parts]),
-            torch.cat([self.targets[rows, s : s + steps] for s, rows in parts]),
-            torch.cat([torch.full_like(rows, steps) for _, rows in parts]),
-        )
-
-    def without_expressions(self) -> Pool | None:
-        """The stretches in which nothing is a micro-expression."""
-        keep = ~(self.targets[..., 0] > 0.5).any(1)
-        if not bool(keep.any()):
-            return None
-        return Pool(self.features[keep], self.targets[keep], self.lengths[keep])
-
-
-def stretches(record: Record) -> list[tuple[int, int]]:
-    """First and last-but-one index of each run of steps without a void and without a jump in time."""
-    void = np.isnan(record.features[:, 0])
-    jump = np.diff(record.grid_s, prepend=record.grid_s[:1]) > 0.03
-    out: list[tuple[int, int]] = []
-    start: int | None = None
-    for k in range(len(void)):
-        if start is not None and (void[k] or jump[k]):
-            out.append((start, k))
-            start = None
-        if start is None and not void[k]:
-            start = k
-    return out if start is None else [*out, (start, len(void))]
-
 
 class Sampler:
     """Endless augmented batches from pools, in given shares.
 
     :param pools: (pool, share of a batch)
     :param steps: of output in a crop
-    :param overlay: faces without micro-expressions whose motion is added to some crops of the first pool, so that
-        simulated expressions are also seen on top of what real faces do
-    :param overlay_share: of those crops
+    :param laid: real people with expressions laid on
+    :param laid_share: their share of a batch
     """
 
     def __init__(
@@ -146,15 +113,15 @@ class Sampler:
         steps: int,
         augment: Augment,
         seed: int,
-        overlay: Pool | None = None,
-        overlay_share: float = 0.0,
+        laid: Laid | None = None,
+        laid_share: float = 0.0,
     ) -> None:
-        whole = sum(share for _, share in pools)
+        whole = sum(share for _, share in pools) + (laid_share if laid else 0.0)
+        self.laid, self.real = laid, round(size * laid_share / whole) if laid else 0
         counts = [round(size * share / whole) for _, share in pools]
-        counts[0] += size - sum(counts)
+        counts[0] += size - self.real - sum(counts)
         self.parts = [(pool, n) for (pool, _), n in zip(pools, counts, strict=True) if n > 0]
-        self.steps, self.augment, self.overlay = steps, augment, overlay
-        self.overlaid = round(overlay_share * self.parts[0][1]) if overlay is not None else 0
+        self.steps, self.augment = steps, augment
         self.device = self.parts[0][0].features.device
         self.random = torch.Generator(self.device).manual_seed(seed)
         self._order = torch.from_numpy(MIRROR_ORDER.astype(np.int64)).to(self.device)
@@ -169,17 +136,14 @@ class Sampler:
 
         Target ``k`` belongs to output ``k + DELAY``: both start at the same moment of the clip.
         """
-        xs, ys = zip(*(self._crops(pool, n) for pool, n in self.parts), strict=True)
-        x = torch.cat(xs)
-        if self.overlaid and self.overlay is not None:
-            more, mask = self._crops(self.overlay, self.overlaid)
-            gain = 0.2 + 0.8 * self._uniform(self.overlaid, 1, 1)
-            x[: self.overlaid] += gain * more
-            y = torch.cat(ys)
-            y[: self.overlaid, :, WEIGHT] *= (mask[..., WEIGHT] > 0).to(y.dtype)
-        else:
-            y = torch.cat(ys)
-        return self._augmented(x), y
+        made = [self._crops(pool, n) for pool, n in self.parts]
+        if self.laid is not None and self.real:
+            x, y = self.laid.batch(self.real, self.steps + DELAY)
+            made.append(
+                (torch.from_numpy(x).to(self.device), torch.from_numpy(y[:, : self.steps]).to(self.device))
+            )
+        xs, ys = zip(*made, strict=True)
+        return self._augmented(torch.cat(xs)), torch.cat(ys)
 
     def _uniform(self, *shape: int) -> Tensor:
         return torch.rand(shape, generator=self.random, device=self.device)

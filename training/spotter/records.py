@@ -82,6 +82,20 @@ class Record:
         """Width of the face in the pictures, pixels."""
         return FACE_WIDTH_IOD * self.iod_px
 
+    def stretches(self) -> list[tuple[int, int]]:
+        """First and last-but-one index of each run of steps without a void and without a jump in time."""
+        void = np.isnan(self.features[:, 0])
+        jump = np.diff(self.grid_s, prepend=self.grid_s[:1]) > 0.03
+        out: list[tuple[int, int]] = []
+        start: int | None = None
+        for k in range(len(void)):
+            if start is not None and (void[k] or jump[k]):
+                out.append((start, k))
+                start = None
+            if start is None and not void[k]:
+                start = k
+        return out if start is None else [*out, (start, len(void))]
+
 
 class _Tape:
     """Stands in a spotter's place and keeps what it is given."""
@@ -92,7 +106,7 @@ class _Tape:
         self.score: Score | None = None
         self.invalid_steps = 0
 
-    def push(self, t_ns: int, features: F32 | None) -> list[Spot]:
+    def push(self, t_ns: int, features: F32 | None, fps: float = 0.0) -> list[Spot]:
         self.times.append(t_ns)
         self.rows.append(None if features is None else features.copy())
         return []

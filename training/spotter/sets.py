@@ -11,10 +11,10 @@ once, by a network that never saw him or her).
 
 from __future__ import annotations
 
+import itertools
 import logging
-import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -25,54 +25,24 @@ import cv2
 import numpy as np
 
 from mellm.detectors.flow import FlowEstimator, Preset, create
-from mellm.stream.errors import MellmError, ModelMissing, SourceEmpty, UsageError
-from mellm.stream.frames import Frame
+from mellm.stream.errors import MellmError, SourceEmpty, UsageError
 from mellm.stream.sources.media import open_container
 from mellm.training.spotter import records
 from mellm.training.spotter.evaluate import Interval
+from mellm.training.spotter.people import FOLDS, VALIDATION, VIDEOS, video
 from mellm.training.spotter.records import Event, Record
 from mellm.training.synth import composite
 from mellm.training.synth.clips import RenderedClip, draw_spec
 from mellm.training.synth.events import Expression
+from mellm.training.synth.mocap import captured_script
 from mellm.training.synth.rig import SPLITS, Split
-from mellm.training.synth.script import Script, restless
+from mellm.training.synth.script import PROFILES, Script, restless
 
 log = logging.getLogger(__name__)
 
 ROOT = Path("runs/spotting-sets")
 Kind: TypeAlias = Literal["rendered", "still", "video", "free"]
 
-
-@dataclass(frozen=True, slots=True)
-class Video:
-    """A recording of one person. ``fold`` is empty where it serves for training only: the face is too small."""
-
-    file: str
-    subject: str
-    fold: str
-    group: str
-
-
-VIDEOS = (
-    Video("lp_d6.mp4", "d6", "A", "acting"),
-    Video("lp_d9.mp4", "d9", "B", "acting"),
-    Video("pyfeat_single_face.mp4", "pyfeat", "B", "acting"),
-    Video("pyfeat_face_noface.mov", "pyfeat", "B", "acting"),
-    Video("pyfeat_noface_face.mov", "pyfeat", "B", "acting"),
-    Video("pyfeat_WolfgangLanger_Pexels.mp4", "langer", "C", "acting"),
-    Video("lp_d0.mp4", "d0", "C", "acting"),
-    Video("lp_d10.mp4", "d10", "D", "acting"),
-    Video("hdtf_AlexandriaOcasioCortez.mp4", "hdtf-a", "D", "talking"),
-    Video("lp_d3.mp4", "d3", "E", "acting"),
-    Video("hdtf_KatieHill.mp4", "hdtf-k", "E", "talking"),
-    Video("intel_book.mkv", "intel-1", "", "webcam"),
-    Video("intel_walk.mkv", "intel-1", "", "webcam"),
-    Video("intel_no.mkv", "intel-2", "", "webcam"),
-    Video("intel_sister.mkv", "intel-2", "", "webcam"),
-    Video("intel_student.mkv", "intel-3", "", "webcam"),
-    Video("carphone_pristine.mp4", "carphone", "", "webcam"),
-)
-FOLDS = tuple(sorted({v.fold for v in VIDEOS} - {""}))
 
 STILL_FOLDS: dict[Split, tuple[int, ...]] = {"train": (0, 1, 2), "val": (3,), "test": (4,)}
 """Remainder by five of a photographed person's place in the sorted list of people."""
@@ -85,7 +55,7 @@ FACE_PX = (100.0, 360.0)
 class Clip:
     """How to make one clip. ``source`` is a file name, empty for rendered people; ``seed`` decides the rest.
 
-    :param remade: a recording resized, mirrored, faster or slower
+    :param remade: a recording without pictures that are shown twice
     :param rough: a poor camera, a restless head
     """
 
@@ -102,21 +72,6 @@ class Clip:
     groups: tuple[str, ...] = ()
 
 
-def media() -> Path:
-    """Folder of the real pictures and recordings.
-
-    :raises ModelMissing: it is not there
-    """
-    places = [os.environ.get("MELLM_SHARED"), Path(__file__).resolve().parents[3] / "shared" / "data"]
-    for place in places:
-        if place and (Path(place) / "media").is_dir():
-            return Path(place) / "media"
-    raise ModelMissing(
-        "the folder of real pictures and recordings is not here",
-        remedy="set MELLM_SHARED to the folder that holds media/stills and media/videos",
-    )
-
-
 @lru_cache(maxsize=4)
 def _people(folder: Path) -> tuple[str, ...]:
     found = {m.group(1) for p in folder.glob("*.jpg") if (m := re.search(r"_(\d{3})_\d\d\.jpg$", p.name))}
@@ -125,7 +80,7 @@ def _people(folder: Path) -> tuple[str, ...]:
 
 def still_split(split: Split, folder: Path | None = None) -> list[Path]:
     """Neutral photographs of the people of one split."""
-    folder = folder or media() / "stills"
+    folder = folder or composite.media() / "stills"
     people = _people(folder)
     chosen = {p for i, p in enumerate(people) if i % 5 in STILL_FOLDS[split]}
     return [p for p in sorted(folder.glob("*_neutral_*.jpg")) if p.stem.split("_")[-2] in chosen]
@@ -150,19 +105,32 @@ def _stills(split: Split, versions: int, first: int, tag: str, fps: Sequence[flo
     return out
 
 
-def _videos(versions: int, first: int, tag: str, remade: bool) -> list[Clip]:
+def _videos(fold: str, first: int, tag: str) -> list[Clip]:
+    """Expressions laid on recordings of the people of some folds: at most two recordings of each person."""
+    taken: dict[str, int] = {}
+    out: list[Clip] = []
+    for i, v in enumerate(VIDEOS):
+        if v.fold and v.fold in fold and taken.setdefault(v.subject, 0) < 2:
+            taken[v.subject] += 1
+            out.append(Clip(f"{tag}-{Path(v.file).stem}", "video", first + i, v.file, groups=(v.group,)))
+    return out
+
+
+def _drawn(split: Split, count: int, first: int, tag: str) -> list[Clip]:
+    """Photographs that speak as a person whose motion was captured, in takes that no training clip uses."""
+    paths = still_split(split)
     return [
         Clip(
-            f"{tag}-{Path(v.file).stem}-{k}",
-            "video",
-            first + 100 * k + i,
-            v.file,
-            remade=remade,
-            groups=(v.group,),
+            f"{tag}-{path.stem.split('_')[-2]}",
+            "still",
+            first + i,
+            path.name,
+            (30.0, 50.0)[i % 2],
+            10.0,
+            CAPTURED,
+            (120.0, 180.0, 260.0)[i % 3],
         )
-        for k in range(versions)
-        for i, v in enumerate(VIDEOS)
-        if v.fold or remade
+        for i, path in enumerate(paths[:count])
     ]
 
 
@@ -190,9 +158,24 @@ def clips(name: str) -> list[Clip]:
         "rendered50": lambda: _rendered("test", 0, 24, 50, "r50"),
         "rendered30": lambda: _rendered("test", 500, 24, 30, "r30"),
         "stills": lambda: _stills("test", 1, 2_000_000, "s", (30, 50)),
-        "talking": lambda: _videos(3, 2_000_000, "v", remade=False),
+        "talking": lambda: _videos("".join(FOLDS), 2_000_000, "v"),
+        "val-talking": lambda: _videos(VALIDATION, 2_500_000, "vv"),
+        "drawn": lambda: _drawn("test", 16, 2_000_000, "d"),
+        "val-drawn": lambda: _drawn("val", 10, 1_000_000, "vd"),
         "free": lambda: [
-            Clip(f"free-{Path(v.file).stem}", "free", 0, v.file, groups=(v.group,)) for v in VIDEOS if v.fold
+            Clip(f"free-{Path(v.file).stem}", "free", 0, v.file, groups=(v.group,))
+            for v in VIDEOS
+            if v.fold in FOLDS
+        ],
+        "val-free": lambda: [
+            Clip(f"free-{Path(v.file).stem}", "free", 0, v.file, groups=(v.group,))
+            for v in VIDEOS
+            if v.fold == VALIDATION
+        ],
+        "train-free": lambda: [
+            Clip(f"own-{Path(v.file).stem}", "free", 0, v.file, remade=True, groups=(v.group,))
+            for v in VIDEOS
+            if v.fold != VALIDATION and (v.repeats or not v.fold)
         ],
         "rates": _rates,
         "val-rendered": lambda: [
@@ -208,15 +191,20 @@ def clips(name: str) -> list[Clip]:
         "train-rough": lambda: [
             replace(c, rough=True) for c in _stills("train", 40, 500_000, "tg", (25, 30, 30, 50))
         ],
-        "train-video": lambda: _videos(200, 0, "tv", remade=True),
     }
     if name not in sets:
         raise UsageError(f"no set {name!r}", remedy=f"one of {', '.join(sets)}")
     return sets[name]()
 
 
-TEST_SETS = ("rendered50", "rendered30", "stills", "talking", "free")
-VALIDATION_SETS = ("val-rendered", "val-stills")
+TEST_SETS = ("talking", "free", "stills", "drawn", "rendered50", "rendered30")
+VALIDATION_SETS = ("val-rendered", "val-stills", "val-drawn", "val-talking", "val-free")
+
+CAPTURED = "captured"
+"""Profile of a photograph that is driven by motion capture."""
+
+LONGEST_S = 12.0
+"""Of a recording on which expressions are laid."""
 
 
 Flow: TypeAlias = Callable[[], FlowEstimator] | None
@@ -279,8 +267,11 @@ def _make_rendered(clip: Clip, flow: Flow) -> Record:
 def _make_still(clip: Clip, flow: Flow) -> Record:
     from mellm.training.tools.make_sample import landmarks
 
-    image = np.asarray(cv2.imread(str(media() / "stills" / clip.source)), np.uint8)
+    image = np.asarray(cv2.imread(str(composite.media() / "stills" / clip.source)), np.uint8)
     rng = np.random.default_rng([0x20064, clip.seed])
+    script: Script | None = None
+    if clip.profile == CAPTURED:
+        script = captured_script(rng, clip.seconds, PROFILES["mixed"], held=True, talk=1.0)
     made = composite.StillClip(
         image,
         landmarks(image),
@@ -288,6 +279,7 @@ def _make_still(clip: Clip, flow: Flow) -> Record:
         seconds=clip.seconds,
         fps=clip.fps,
         profile=clip.profile,
+        script=script,
         face_px=clip.face_px,
         film=composite.draw_rough_film(rng) if clip.rough else None,
         more=restless(rng, clip.seconds) if clip.rough else (),
@@ -306,42 +298,27 @@ def _make_still(clip: Clip, flow: Flow) -> Record:
     )
 
 
-def video(file: str) -> Video:
-    """The entry of :data:`VIDEOS` for a file name."""
-    return next(v for v in VIDEOS if v.file == file)
-
-
 def _traced(clip: Clip) -> composite.Traced:
-    return composite.trace(media() / "videos" / clip.source, ROOT / "traces")
+    return composite.trace(video(clip.source).path, ROOT / "traces")
 
 
 def _make_video(clip: Clip, flow: Flow) -> Record:
     traced, who = _traced(clip), video(clip.source)
     rng = np.random.default_rng([0x71DE, clip.seed])
-    remake, per_min = composite.Remake(), 22.0
-    film: composite.Film | None = composite.Film(noise=0.6, codec="h264", quality=20)
-    if clip.remade:
-        iod = np.nanmedian(
-            np.hypot(*(traced.landmarks[:, 36:42].mean(1) - traced.landmarks[:, 42:48].mean(1)).T)
-        )
-        zoom = float(np.exp(rng.uniform(*np.log((105, 300))))) / (records.FACE_WIDTH_IOD * iod)
-        remake = composite.Remake(
-            zoom=float(np.clip(zoom, 0.3, 1.25 if who.fold else 2.4)),
-            speed=float(rng.uniform(max(0.75, 22 / traced.fps), 1.35)),
-            mirror=bool(rng.random() < 0.5),
-            thin=float(rng.choice([1.0, 0.97])),
-        )
-        per_min = float(rng.choice([0.0, 14.0, 30.0], p=(0.25, 0.4, 0.35)))
-        film = None
-    last = float(traced.times_s[-1])
-    length = min(last, 16.0) if clip.remade else last
-    start = float(rng.uniform(0, last - length)) if clip.remade else 0.0
+    edges = [0.0, *who.cuts, float(traced.times_s[-1])]
+    whole = max(itertools.pairwise(edges), key=lambda span: span[1] - span[0])
+    length = min(whole[1] - whole[0] - 0.1, LONGEST_S)
+    start = (
+        float(rng.uniform(whole[0] + 0.05, whole[1] - 0.05 - length))
+        if whole[0] or whole[1] > length
+        else 0.0
+    )
+    start = max(0.0, start)
     made = composite.VideoClip(
         traced,
         seed=clip.seed,
-        per_min=per_min,
-        film=film,
-        remake=remake,
+        per_min=22.0,
+        film=composite.Film(noise=0.6, codec="h264", quality=20),
         start_s=start,
         end_s=start + length + 1e-3,
     )
@@ -352,7 +329,7 @@ def _make_video(clip: Clip, flow: Flow) -> Record:
         seconds=made.seconds,
         fps=made.fps,
         groups=clip.groups,
-        facts={"fold": who.fold, "file": who.file, "start_s": start, "speed": remake.speed},
+        facts={"fold": who.fold, "file": who.file, "start_s": made.start_s},
         flow=flow,
     )
     return replace(measured, truths=tuple(_truths(made.script, made.peak)))
@@ -360,23 +337,16 @@ def _make_video(clip: Clip, flow: Flow) -> Record:
 
 def _make_free(clip: Clip, flow: Flow) -> Record:
     who = video(clip.source)
-    path = media() / "videos" / clip.source
-    with open_container(path) as container:
+    with open_container(who.path) as container:
         rate = float(container.streams.video[0].average_rate or 25)
-
-    def frames() -> Iterator[Frame]:
-        with open_container(path) as container:
-            for k, frame in enumerate(container.decode(video=0)):
-                yield Frame(clip.name, 0, k, round(frame.time * 1e9), 0, frame.to_ndarray(format="bgr24"))
-
     made = records.measure(
         clip.name,
         who.subject,
-        frames(),
+        who.frames(clip.name, distinct=clip.remade),
         seconds=0,
         fps=rate,
         groups=clip.groups,
-        facts={"fold": who.fold},
+        facts={"fold": who.fold, "file": who.file},
         flow=flow,
     )
     return replace(made, seconds=made.frames / rate)
@@ -421,7 +391,7 @@ def build(
     tell = progress or (lambda done, total: None)
     tell(done, len(wanted))
     for source in sorted({c.source for c in missing if c.kind == "video"}):
-        composite.trace(media() / "videos" / source, ROOT / "traces")  # once, before the workers need it
+        composite.trace(video(source).path, ROOT / "traces")  # once, before the workers need it
     if workers <= 1:
         for clip in missing:
             if until_s is None or time.monotonic() < until_s:

@@ -11,151 +11,37 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from copy import deepcopy
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
-import numpy as np
 import torch
 
 from mellm.detectors.stepmodel import OnnxStepModel, StepModel
-from mellm.stream.errors import ModelError, ModelMissing, ModelOutputInvalid, UsageError
-from mellm.stream.files import replacing
+from mellm.stream.errors import ModelError, ModelMissing, UsageError
 from mellm.training.spotter import card, sets
-from mellm.training.spotter.dataset import Augment, CorpusSpec, generate
+from mellm.training.spotter.dataset import CorpusSpec, generate
 from mellm.training.spotter.export import export
-from mellm.training.spotter.losses import losses
-from mellm.training.spotter.net import DELAY, SpotterNet
-from mellm.training.spotter.pools import Pool, Sampler
+from mellm.training.spotter.fit import Trainer
+from mellm.training.spotter.laid import Bank, bank, stretches_of
+from mellm.training.spotter.net import Ensemble, SpotterNet
+from mellm.training.spotter.options import (
+    CAPTURED_SEED_OFFSET,
+    LIVELY_SEED_OFFSET,
+    MEASURED,
+    VALIDATION_SEED_OFFSET,
+    Progress,
+    TrainOptions,
+)
+from mellm.training.spotter.people import FOLDS
+from mellm.training.spotter.pools import Pool
 from mellm.training.spotter.records import Record, load
 from mellm.training.spotter.validation import Scored, choose_threshold, score_at
 from mellm.training.synth.lively import LivelyOptions
-from mellm.training.synth.simulator import SimOptions
+from mellm.training.synth.mocap import CapturedOptions
 
 log = logging.getLogger(__name__)
-
-Progress = Callable[[str, int, int], None]
-"""Called with the stage, what is done and the total."""
-
-MODELS = Path(__file__).resolve().parents[2] / "detectors" / "models"
-VALIDATION_SEED_OFFSET = 1_000_003
-"""Validation clips come from another random stream, hence other identities, scripts and cameras."""
-LIVELY_SEED_OFFSET = 2_000_006
-
-SHAPES: dict[str, tuple[int, tuple[int, ...]]] = {
-    "small": (64, (1, 2, 4, 8, 16, 1, 2, 4)),
-    "medium": (96, (1, 2, 4, 8, 16, 1, 2, 4)),
-    "large": (128, (1, 2, 4, 8, 16, 1, 2, 4, 8, 1)),
-}
-"""Channels and dilations. The large network takes 0.09 ms a step on one core, 2.8 MB, and sees 1.9 s."""
-
-SHARES = {
-    "simulated": 0.40,
-    "lively": 0.15,
-    "rendered": 0.10,
-    "stills": 0.15,
-    "rough": 0.12,
-    "video": 0.35,
-}
-"""Share of each kind of material in a batch, relative to the others that are there."""
-
-MEASURED = {
-    "rendered": "train-rendered",
-    "stills": "train-stills",
-    "rough": "train-rough",
-    "video": "train-video",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class TrainOptions:
-    """A training run. The defaults are the recipe that two cores finish in under 45 minutes.
-
-    :param clips: simulated clips of 12 s for training
-    :param validation: and for choosing the threshold
-    :param lively: simulated clips of people with habits (:class:`mellm.training.synth.lively.LivelyOptions`)
-    :param rendered: measured clips of each kind (:mod:`mellm.training.spotter.sets`); a kind
-        whose pictures are not on this machine is left out, with a warning
-    :param stills: as ``rendered``
-    :param rough: as ``rendered``
-    :param video: as ``rendered``
-    :param iterations: optimiser steps of ``batch`` crops of ``crop_s`` seconds
-    :param shape: of the network, in :data:`SHAPES`
-    :param overlay: share of simulated crops over which the motion of real faces is laid
-    :param average: decay of the running mean of the weights, which is what is exported; 0 takes the last ones
-    :param pretrain: first so many iterations see no filmed people
-    :param cross_validate: afterwards go back to the end of ``pretrain`` for each fold of filmed people, go on without
-        them, and keep those networks as ``folds/fold-X.onnx`` in the run folder
-    :param run: folder of corpora and checkpoint
-    :param output: where the model goes
-    :param device: ``auto`` takes a GPU where there is one
-    :param threads: of torch
-    :param workers: processes that
-        draw and measure
-    :param start: checkpoint of another run whose weights to begin with
-    :param force: replace the model at ``output`` even if it scored higher
-    """
-
-    clips: int = 6000
-    lively: int = 0
-    validation: int = 150
-    rendered: int = 0
-    stills: int = 40
-    rough: int = 0
-    video: int = 68
-    iterations: int = 6500
-    batch: int = 24
-    crop_s: float = 6.4
-    rate: float = 3e-3
-    decay: float = 0.01
-    shape: Literal["small", "medium", "large"] = "small"
-    overlay: float = 0.4
-    average: float = 0.998
-    pretrain: int = 4000
-    cross_validate: bool = False
-    seed: int = 1
-    run: Path = Path("runs/spotter")
-    measured: Path = sets.ROOT
-    output: Path = MODELS / "spotter.onnx"
-    version: str = "0.2.0"
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    threads: int = 1
-    workers: int = 2
-    checkpoint_every: int = 200
-    start: Path | None = None
-    force: bool = False
-    augment: Augment = field(default_factory=Augment)
-    sim: SimOptions = field(default_factory=SimOptions)
-
-    def __post_init__(self) -> None:
-        if min(self.clips, self.validation, self.iterations, self.batch, self.threads, self.workers) < 1:
-            raise UsageError("clips, validation, iterations, batch, threads and workers are at least 1")
-        longest = self.sim.duration_s - 1.0
-        if not 1.0 <= self.crop_s <= longest:
-            raise UsageError(f"crop_s is {self.crop_s}; it lies between 1 and {longest:g} seconds")
-        if not 0 <= self.pretrain <= self.iterations:
-            raise UsageError(
-                f"pretrain is {self.pretrain}; it lies between 0 and {self.iterations} iterations"
-            )
-
-    @property
-    def command(self) -> str:
-        """The command line that repeats this run."""
-        words = ["mellm train spotter"]
-        default = TrainOptions()
-        names = "clips lively rendered stills rough video iterations batch rate shape overlay average pretrain seed"
-        for name in names.split():
-            value = getattr(self, name)
-            if value != getattr(default, name) or name in ("clips", "iterations", "seed"):
-                words.append(
-                    f"--{name.replace('_', '-')} {value:g}"
-                    if isinstance(value, float)
-                    else f"--{name.replace('_', '-')} {value}"
-                )
-        return " ".join(words) + (f" --start {self.start.name}" if self.start else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,140 +58,6 @@ class TrainResult:
     metrics: dict[str, float | None]
     replaced: bool
     seconds: float
-
-
-def _schedule(options: TrainOptions, i: int) -> float:
-    """Learning rate at iteration ``i``: short warm-up, then half a cosine down to a hundredth."""
-    warm = min(100, options.iterations // 10 + 1)
-    if i < warm:
-        return options.rate * (i + 1) / warm
-    phase = (i - warm) / max(1, options.iterations - warm)
-    return options.rate * (0.01 + 0.99 * 0.5 * (1 + float(np.cos(np.pi * phase))))
-
-
-class Trainer:
-    """Network, optimiser and running mean of a run, with checkpoints."""
-
-    def __init__(self, options: TrainOptions, pools: dict[str, Pool]) -> None:
-        self.options = options
-        self.pools = pools
-        self.device = next(iter(pools.values())).features.device
-        torch.manual_seed(options.seed)
-        self.net = SpotterNet(*SHAPES[options.shape])
-        if options.start is None:
-            first = next(iter(pools.values())).features
-            self.net.standardise(first[:: max(1, len(first) // 100)].float().cpu())
-        else:
-            self.net.load_state_dict(torch.load(options.start, weights_only=True)["net"])
-        self.net.to(self.device)
-        self.mean = deepcopy(self.net).eval()
-        self.optimiser = torch.optim.AdamW(
-            self.net.parameters(), lr=options.rate, weight_decay=options.decay, betas=(0.9, 0.98)
-        )
-        self.iteration = 0
-        self.loss = float("nan")
-        self.path = options.run / "checkpoint.pt"
-        self.fork = options.run / "pretrained.pt"
-
-    def fingerprint(self) -> str:
-        """Settings that a checkpoint must share to be continued."""
-        o = self.options
-        material = {name: len(pool) for name, pool in self.pools.items()}
-        settings = "iterations batch crop_s rate decay shape overlay average pretrain seed augment sim start"
-        return repr(([getattr(o, name) for name in settings.split()], material))
-
-    def save(self, path: Path | None = None) -> None:
-        """Write a checkpoint, complete or not at all."""
-        path = path or self.path
-        state = {
-            "fingerprint": self.fingerprint(),
-            "iteration": self.iteration,
-            "net": self.net.state_dict(),
-            "mean": self.mean.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "loss": self.loss,
-        }
-        with replacing(path, durable=True) as part:
-            torch.save(state, part)
-
-    def resume(self, path: Path | None = None) -> bool:
-        """Load a checkpoint if it is there and belongs to this run."""
-        path = path or self.path
-        if not path.exists():
-            return False
-        saved = torch.load(path, weights_only=True, map_location=self.device)
-        if path == self.path and saved["fingerprint"] != self.fingerprint():
-            log.warning("%s belongs to other settings; starting over", path)
-            return False
-        self.net.load_state_dict(saved["net"])
-        self.mean.load_state_dict(saved["mean"])
-        self.optimiser.load_state_dict(saved["optimiser"])
-        self.iteration, self.loss = saved["iteration"], float(saved["loss"])
-        return True
-
-    def sampler(self) -> Sampler:
-        """Batches from here on; seeded by the iteration, so that a resumed run does not see the first ones again."""
-        o = self.options
-        filmed = self.iteration >= o.pretrain
-        video = self.pools.get("video") if filmed else None
-        steps = round(o.crop_s * 50)
-        return Sampler(
-            [(pool, SHARES[name]) for name, pool in self.pools.items() if filmed or name != "video"],
-            size=o.batch,
-            steps=steps,
-            augment=o.augment,
-            seed=o.seed * 1_000_003 + self.iteration,
-            overlay=video.cut(steps + DELAY).without_expressions() if video is not None else None,
-            overlay_share=o.overlay,
-        )
-
-    def fit(self, progress: Progress | None = None) -> None:
-        """Run the remaining iterations."""
-        o = self.options
-        sampler = self.sampler()
-        self.net.train()
-        running: torch.Tensor | None = None
-        while self.iteration < o.iterations:
-            for group in self.optimiser.param_groups:
-                group["lr"] = _schedule(o, self.iteration)
-            x, y = sampler.batch()
-            parts = losses(self.net(x)[:, DELAY:], y)
-            loss = torch.stack(list(parts.values())).sum()
-            self.optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
-            self.optimiser.step()
-            self._average()
-            value = loss.detach()  # stays on the device: asking for it at each step would wait for the device
-            running = value if running is None else 0.98 * running + 0.02 * value
-            self.iteration += 1
-            if self.iteration % o.checkpoint_every == 0 or self.iteration == o.iterations:
-                self.loss = float(running)
-                if not np.isfinite(self.loss):
-                    raise ModelOutputInvalid(
-                        f"the loss is {self.loss} at iteration {self.iteration}; the last checkpoint is kept",
-                        remedy="give a lower --rate, and look at the clips",
-                    )
-                self.save()
-                told = " ".join(f"{name} {float(part.detach()):.3f}" for name, part in parts.items())
-                log.info("iteration %d loss %.4f (%s)", self.iteration, self.loss, told)
-            if self.iteration == o.pretrain:
-                self.save(self.fork)
-                sampler = self.sampler()
-            if progress:
-                progress("train", self.iteration, o.iterations)
-
-    @torch.no_grad()
-    def _average(self) -> None:
-        """Running mean of the weights, with a short memory at first."""
-        decay = min(self.options.average, (1 + self.iteration) / (10 + self.iteration))
-        old, new = self.mean.state_dict(), self.net.state_dict()
-        floats = [name for name, value in old.items() if value.dtype.is_floating_point]
-        torch._foreach_lerp_([old[n] for n in floats], [new[n] for n in floats], 1 - decay)
-
-    def result(self) -> SpotterNet:
-        """The averaged network, on the CPU."""
-        return self.mean.cpu().eval()
 
 
 def _device(options: TrainOptions) -> str:
@@ -339,17 +91,16 @@ def measured(options: TrainOptions, progress: Progress | None = None) -> dict[st
     return found
 
 
-def validation_records(options: TrainOptions, workers: int) -> list[Record]:
-    """Measured validation clips; none where the pictures are not on this machine, or none were trained on."""
-    if not (options.rendered or options.stills or options.rough or options.video):
-        return []
+def recorded(options: TrainOptions, names: Sequence[str], progress: Progress | None = None) -> list[Record]:
+    """Records of whole sets, made where they are missing; those that cannot be made here are left out, and said."""
     out: list[Record] = []
-    for name in sets.VALIDATION_SETS:
+    for name in names:
         try:
-            sets.build(name, options.measured, workers=workers)
+            tell = partial(progress, f"measure {name}") if progress else None
+            sets.build(name, options.measured, workers=options.workers, progress=tell)
             out += sets.load(name, options.measured)
         except ModelMissing as error:
-            log.warning("validation goes on without %s: %s", name, error)
+            log.warning("training goes on without %s: %s", name, error)
     return out
 
 
@@ -372,28 +123,39 @@ def train(options: TrainOptions, progress: Progress | None = None) -> TrainResul
     )
     corpus = generate(spec, options.run / "clips", options.workers, report("simulate"))
     simulated = generate(held, options.run / "clips", options.workers, report("simulate validation"))
-    real = measured(options, progress)
-    seen = validation_records(options, options.workers)
-
     pools = {"simulated": Pool.of_corpus(corpus, device)}
-    if options.lively:
-        habits = CorpusSpec(options.lively, options.seed + LIVELY_SEED_OFFSET, LivelyOptions())
-        made = generate(habits, options.run / "clips", options.workers, report("simulate habits"))
-        pools["lively"] = Pool.of_corpus(made, device)
-    for kind, found in real.items():
+    for kind, offset, count, habits in (
+        ("captured", CAPTURED_SEED_OFFSET, options.captured, CapturedOptions()),
+        ("lively", LIVELY_SEED_OFFSET, options.lively, LivelyOptions()),
+    ):
+        if not count:
+            continue
+        try:
+            made = generate(
+                CorpusSpec(count, options.seed + offset, habits),
+                options.run / "clips",
+                options.workers,
+                report(f"simulate {kind}"),
+            )
+        except ModelMissing as error:
+            log.warning("training goes on without %s: %s", kind, error)
+            continue
+        pools[kind] = Pool.of_corpus(made, device)
+    for kind, found in measured(options, progress).items():
         pool = Pool.of_records(found, device=device)
         if pool is not None:
             pools[kind] = pool
+    people = recorded(options, ("free", "train-free"), progress) if options.laid else []
+    seen = recorded(options, sets.VALIDATION_SETS, progress) if people or options.stills else []
+    expressions = bank(options.seed, options.run / "clips", options.laid) if people else None
     hours = {kind: round(pool.seconds / 3600, 2) for kind, pool in pools.items()}
+    hours["recordings"] = round(sum(r.seconds for r in people) / 3600, 2)
     log.info("hours of material: %s", hours)
-    trainer = Trainer(options, pools)
-    if trainer.resume():
-        log.info("resumed at iteration %d", trainer.iteration)
-    trainer.fit(progress)
-
-    if options.cross_validate and "video" in real:
-        _cross_validate(options, pools, real["video"], progress)
-    net = trainer.result()
+    net = (
+        _members(options, pools, people, expressions, progress)
+        if people
+        else _fitted(Trainer(options, pools), progress)
+    )
     candidate = options.run / "candidate.onnx"
     export(net, candidate, version=options.version, threshold=0.5, record={})
     scored = [*Scored.of_corpus(simulated), *map(Scored.of_record, seen)]
@@ -427,31 +189,47 @@ def train(options: TrainOptions, progress: Progress | None = None) -> TrainResul
     return TrainResult(target, digest, threshold, metrics, better, seconds)
 
 
-def _cross_validate(
-    options: TrainOptions, pools: Mapping[str, Pool], video: Sequence[Record], progress: Progress | None
-) -> None:
-    """One network for each fold of filmed people, which never saw them, at the threshold of the main one."""
-    device = str(next(iter(pools.values())).features.device)
-    for fold in sets.FOLDS:
-        target = options.run / "folds" / f"fold-{fold}.onnx"
-        if target.exists():
-            continue
-        others = Pool.of_records([r for r in video if r.facts.get("fold") != fold], device=device)
-        if others is None:
-            continue
-        trainer = Trainer(replace(options, start=None), {**pools, "video": others})
-        trainer.path = options.run / f"checkpoint-{fold}.pt"
-        if not trainer.resume(trainer.fork):
-            log.warning("no %s: fold %s is left out", trainer.fork, fold)
-            continue
+def _fitted(trainer: Trainer, progress: Progress | None, until: int | None = None) -> SpotterNet:
+    if trainer.resume():
+        log.info("resumed at iteration %d", trainer.iteration)
+    trainer.fit(progress, until)
+    return trainer.result()
+
+
+def _members(
+    options: TrainOptions,
+    pools: Mapping[str, Pool],
+    people: Sequence[Record],
+    expressions: Bank | None,
+    progress: Progress | None,
+) -> Ensemble:
+    """The main network, and one for each fold of filmed people that never saw them; all of them together.
+
+    They have the iterations before people come in in common. Those of the folds are also kept by themselves, so that
+    people can be judged by the one that never saw them.
+    """
+    common = Trainer(options, pools)
+    common.path = options.run / "common.pt"
+    _fitted(common, progress, options.pretrain)
+    members = []
+    for fold in ("", *FOLDS):
+        chosen = options if not fold else replace(options, iterations=options.fold_iterations, start=None)
+        others = stretches_of(r for r in people if not fold or r.facts.get("fold") != fold)
+        trainer = Trainer(chosen, pools, others, expressions)
+        if fold:
+            trainer.path = options.run / f"checkpoint-{fold}.pt"
+        if not trainer.resume():
+            trainer.resume(common.path)
         trainer.fit(partial(_told, progress, fold) if progress else None)
-        export(
-            trainer.result(), target, version=options.version, threshold=0.5, record={"without_fold": fold}
-        )
+        members.append(trainer.result())
+        if fold:
+            target = options.run / "folds" / f"fold-{fold}.onnx"
+            export(members[-1], target, version=options.version, threshold=0.5, record={"without_fold": fold})
+    return Ensemble(members).eval()
 
 
 def _told(progress: Progress, fold: str, _: str, done: int, total: int) -> None:
-    progress(f"train without fold {fold}", done, total)
+    progress(f"train without fold {fold}" if fold else "train with everybody", done, total)
 
 
 def _by_kind(

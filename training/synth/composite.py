@@ -9,6 +9,7 @@ noise, light, and a codec come after the warp, so that no seam betrays it.
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -25,7 +26,7 @@ from scipy.interpolate import LinearNDInterpolator
 from mellm.detectors.analyzer import AnalyzerOptions, FaceAnalyzer
 from mellm.detectors.quality import pose as head_pose
 from mellm.detectors.regions import eye_frame
-from mellm.stream.errors import SourceEmpty, UsageError
+from mellm.stream.errors import ModelMissing, SourceEmpty, UsageError
 from mellm.stream.files import replacing
 from mellm.stream.frames import Frame
 from mellm.stream.sources.media import open_container
@@ -47,6 +48,21 @@ STABLE = (27, 28, 29, 30, 31, 35, 36, 39, 42, 45)
 
 TURN_LIMIT = 0.12
 """Largest yaw and pitch of a photograph, radians; beyond it a warp shows that it is flat."""
+
+
+def media() -> Path:
+    """Folder of the real pictures and recordings.
+
+    :raises ModelMissing: it is not there
+    """
+    places = [os.environ.get("MELLM_SHARED"), Path(__file__).resolve().parents[3] / "shared" / "data"]
+    for place in places:
+        if place and (Path(place) / "media").is_dir():
+            return Path(place) / "media"
+    raise ModelMissing(
+        "the folder of real pictures and recordings is not here",
+        remedy="set MELLM_SHARED to the folder that holds media/stills, media/videos and media/people",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +193,8 @@ class StillClip:
     :param fps: of the clip
     :param profile: name in :data:`mellm.training.synth.script.PROFILES`
     :param face_px: width of the face in the clip, pixels
-    :param more: events besides those of the profile
+    :param more: events besides those of the profile;
+        :param script: what the face does, in the place of what ``profile`` would draw
     """
 
     def __init__(
@@ -192,14 +209,15 @@ class StillClip:
         face_px: float = 220.0,
         film: Film | None = None,
         more: Sequence[Event] = (),
+        script: Script | None = None,
         rig: Rig | None = None,
     ) -> None:
         self.seed, self.seconds, self.fps = seed, seconds, fps
         self.rig = rig or load_rig()
         rng = np.random.default_rng([0x57111, seed])
         self.film = film or draw_film(rng)
-        script = random_script(rng, seconds, PROFILES[profile])
-        self.script = Script(seconds, (*script.events, *more))
+        made = script or random_script(rng, seconds, PROFILES[profile])
+        self.script = Script(seconds, (*made.events, *more))
         self.image, self.landmarks = framed(image, landmarks, face_px)
 
     @property
@@ -403,6 +421,11 @@ class VideoClip:
     def fps(self) -> float:
         """Median frame rate."""
         return float(1 / np.median(np.diff(self.times)))
+
+    @property
+    def start_s(self) -> float:
+        """Time of the recording at which the clip begins."""
+        return float(self.traced.times_s[self._frames[0]])
 
     @property
     def script(self) -> Script:

@@ -11,8 +11,11 @@ from pathlib import Path
 import pytest
 
 from mellm.clients.cli import run
-from tests.clients.processes import REPO, mellm, start
+from tests import PATIENCE_S
+from tests.clients.processes import REPO, here, start
 from tests.stream.videos import make_video
+
+pytestmark = pytest.mark.xdist_group("analysed")  # one analysis for both modules
 
 FIELDS = (
     *("id", "source", "segment", "track", "onset_ms", "apex_ms", "offset_ms"),
@@ -32,13 +35,6 @@ FIELDS = (
 )
 
 
-@pytest.fixture(scope="module")
-def analysed(cut, models, tmp_path_factory):
-    """The run folder of the piece, and what the command said."""
-    folder = tmp_path_factory.mktemp("analysed") / "run"
-    return folder, mellm("analyze", cut, "--out", folder, "--json")
-
-
 def lines(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
@@ -47,7 +43,8 @@ def test_every_printed_line_is_a_line_of_the_run_folder(analysed):
     folder, done = analysed
     assert done.code == 0
     assert [json.loads(line) for line in done.out.splitlines()] == lines(folder / "expressions.jsonl")
-    assert done.err == f"{len(done.out.splitlines())} expressions; {folder}/expressions.jsonl\n"
+    assert len(done.out.splitlines()) == 1
+    assert done.err == f"1 expression; {folder}/expressions.jsonl\n"
 
 
 def test_the_expression_is_found_and_told_as_promised(analysed):
@@ -177,7 +174,7 @@ def test_a_reader_that_leaves_ends_the_run_and_it_can_go_on(analysed, cut, tmp_p
 def test_an_interruption_says_how_to_go_on(models, tmp_path):
     out = tmp_path / "run"
     with start("analyze", "synthetic:?seconds=900", "--out", out, stderr=subprocess.PIPE) as process:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE_S
         while not (out / "run.json").exists() and time.monotonic() < deadline:
             time.sleep(0.05)
         time.sleep(0.5)
@@ -201,7 +198,7 @@ sys.exit(run(sys.argv[1:]))
 def test_the_embedded_default_uses_no_network_and_stores_no_frames(cut, models, tmp_path):
     out = tmp_path / "run"
     command = [sys.executable, "-c", OFFLINE, "analyze", str(cut), "--out", str(out), "--no-evidence"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=REPO)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, cwd=REPO)
     assert done.returncode == 0, done.stderr
     assert "AU" in done.stdout
     assert {file.name for file in out.rglob("*")} == {"events.jsonl", "expressions.jsonl", "run.json"}
@@ -224,7 +221,7 @@ def test_a_run_without_any_answer_says_so_and_fails_but_keeps_what_was_spotted(c
     nobody = ("--describer", "openai", "--base-url", "http://127.0.0.1:9/v1", "--model", "m")
     short = tmp_path / "short.toml"
     short.write_text("[describer]\ndeadline_s = 1.0\n")
-    done = mellm("analyze", cut, "--out", tmp_path / "run", *nobody, "--config", short)
+    done = here("analyze", cut, "--out", tmp_path / "run", *nobody, "--config", short)
     found = lines(tmp_path / "run" / "expressions.jsonl")
     assert found
     assert {(r["state"], r["reason"]) for r in found} <= {
@@ -232,12 +229,12 @@ def test_a_run_without_any_answer_says_so_and_fails_but_keeps_what_was_spotted(c
         ("dropped", "describer_paused"),
     }
     assert done.code == 5
-    assert f"{len(found)} of {len(found)} expressions have no description" in done.err
+    assert f"{len(found)} of {len(found)} expression without a description" in done.err
 
 
 def test_a_stand_in_answers_and_every_line_says_so(cut, models, tmp_path):
     nobody = ("--describer", "openai", "--base-url", "http://127.0.0.1:9/v1", "--model", "m")
-    done = mellm("analyze", cut, "--out", tmp_path / "run", *nobody, "--fallback", "rules")
+    done = here("analyze", cut, "--out", tmp_path / "run", *nobody, "--fallback", "rules")
     found = [r for r in lines(tmp_path / "run" / "expressions.jsonl") if r["description"]]
     assert done.code == 0
     assert found

@@ -17,6 +17,7 @@ pytest.importorskip("matplotlib", reason="extra `eval` is not installed")
 from mellm.clients.cli import run
 from mellm.detectors.stepmodel import SHIPPED
 from mellm.training.spotter import records, sets
+from mellm.training.spotter.people import video
 from tests.evaluation.spotting.made import record, truth
 
 
@@ -26,7 +27,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     for name in ("rendered50", "val-rendered", "talking"):
         for clip in sets.clips(name)[:2]:
-            fold = sets.video(clip.source).fold if clip.source else ""
+            fold = video(clip.source).fold if clip.source else ""
             made = record([truth(2.5), truth(5.0, 4.0)], name=clip.name, subject=clip.name, fold=fold)
             records.save(made, tmp_path / "sets" / name / f"{clip.name}.npz")
     return tmp_path / "sets"

@@ -14,11 +14,12 @@ from itertools import pairwise
 import httpx
 
 from mellm.clients.cli import run
-from mellm.clients.cli.serve import journal_path, retention
 from mellm.clients.client import connect
 from mellm.engine.config import load
+from mellm.engine.server.app import journal_path, retention
 from mellm.stream.log.journal import Retention
 from mellm.stream.protocol.events import Event
+from tests import PATIENCE_S
 from tests.clients.processes import mellm, start
 
 
@@ -45,7 +46,7 @@ def test_watch_stops_on_a_signal(models):
     with start("watch", "synthetic:?seconds=0", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
         assert process.stderr.readline().startswith(b"source.online")
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 0
+        assert process.wait(PATIENCE_S) == 0
 
 
 def test_the_log_is_kept_for_a_month_unless_told_otherwise(tmp_path, monkeypatch):
@@ -99,7 +100,7 @@ def sums(text: str) -> dict[tuple[str, str], dict[str, float]]:
 async def test_serve_and_a_client(calm, models):
     sources = ["--source", f"film={calm}", "--source", "texture=synthetic:?seconds=60&fps=5"]
     with serving(*sources, "--journal", ":memory:") as (process, url):
-        async with asyncio.timeout(40), connect(url) as session:
+        async with asyncio.timeout(PATIENCE_S), connect(url) as session:
             assert session.hello["purpose"] == "research"
             wanted = session.events(sources=["film"], types=["expression.*"], after="start")
             spotted, described = await first(wanted, 2)
@@ -109,7 +110,7 @@ async def test_serve_and_a_client(calm, models):
         assert spotted.data["consent"] == described.data["consent"] == "study-7/p-film"
 
         # a second client asks for what came after the first event: the second one comes again, the first does not
-        async with asyncio.timeout(20), connect(url) as session:
+        async with asyncio.timeout(PATIENCE_S), connect(url) as session:
             after = f"{spotted.epoch}:{spotted.seq}"
             (again,) = await first(session.events(sources=["film"], types=["expression.*"], after=after), 1)
         assert (again.seq, again.id, again.data) == (described.seq, described.id, described.data)

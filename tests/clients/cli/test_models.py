@@ -11,6 +11,7 @@ from mellm.clients.cli import run
 from mellm.engine.vllm.model import inspect
 from mellm.engine.vllm.server import ModelServerOptions, command
 from mellm.stream.errors import MissingExtra
+from tests import PATIENCE_S
 from tests.clients.processes import REPO
 from tests.engine.serving import NANO, QWEN, SERVER, ended, folder, free_port, interpreter
 
@@ -64,5 +65,5 @@ def test_the_verb_runs_in_the_foreground_until_a_signal(tmp_path, vllm):
         assert f"serving small on http://127.0.0.1:{port}/v1" in said
         assert httpx.get(f"http://127.0.0.1:{port}/v1/models", trust_env=False).status_code == 200
         verb.send_signal(signal.SIGTERM)
-        assert verb.wait(20) == 0
+        assert verb.wait(PATIENCE_S) == 0
     assert ended(int(helper.read_text()))

@@ -106,7 +106,7 @@ def test_the_log_of_a_running_server_is_refused(log: Path, capsys: pytest.Captur
 def test_another_program_that_keeps_old_bytes_is_told(
     log: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mellm.stream.log.journal.wipe", lambda db, vacuum: False)
+    monkeypatch.setattr("mellm.stream.log.erasure.wipe", lambda db, vacuum: False)
     assert run(["purge", "--config", str(log / "mellm.toml"), "--source", "ann"]) == 6
     out, err = capsys.readouterr()
     assert "erased 1 events" in out

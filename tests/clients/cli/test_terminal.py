@@ -13,7 +13,7 @@ import time
 from rich.console import Console
 
 from mellm.clients.cli.terminal import SCORES_SHOWN, SPARKS, Board, Row, Screen
-from tests import REPO
+from tests import PATIENCE_S, REPO
 
 
 def drawn(board: Board, width: int = 100) -> str:
@@ -98,7 +98,7 @@ def test_in_a_terminal_the_view_stands_below_the_lines_and_is_gone_at_the_end() 
     os.close(follower)
     seen = b""
     asked = False
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_S
     try:
         while time.monotonic() < deadline:
             if select.select([leader], [], [], 0.2)[0]:

@@ -104,9 +104,9 @@ def test_pull_fetches_converts_verifies_and_keeps_with_the_notice(index: Index, 
 
 
 def test_a_warm_cache_touches_no_network(index: Index) -> None:
-    pull(fetch=index)
-    pull(fetch=no_network)
-    pull(fetch=no_network, offline=True)
+    rows = pull(fetch=index)
+    assert pull(fetch=no_network) == rows
+    assert pull(fetch=no_network, offline=True) == rows
 
 
 def test_offline_with_a_cold_cache_says_what_to_do(index: Index) -> None:

@@ -15,6 +15,7 @@ from mellm.engine.describe.scripted import DEFAULT, ScriptedDescriber
 from mellm.engine.types import Description, Evidence, Outcome
 from mellm.stream.errors import DescriberPaused, DescriberRejected, DescriberTimeout, DescriberUnavailable
 from mellm.stream.frames import FrameRef
+from tests import PATIENCE_S
 
 
 def job(number: int, score: float = 0.5, refused: str | None = None) -> Job:
@@ -45,7 +46,7 @@ class Gate:
 
     def __call__(self, evidence: Evidence, context: DescribeContext) -> Description:
         self.entered.set()
-        assert self.open.wait(10)
+        assert self.open.wait(PATIENCE_S)
         return DEFAULT
 
 
@@ -56,7 +57,7 @@ def test_every_job_ends_in_one_state_and_the_counts_balance() -> None:
     for i in range(8):
         queue.submit(job(i))
     queue.submit(job(8, refused="motion_floor"))
-    assert queue.drain(10)
+    assert queue.drain(PATIENCE_S)
     stats = queue.stats()
     assert (stats.submitted, stats.described, stats.abstained, stats.pending) == (9, 4, 1, 0)
     assert stats.dropped == {"describer_rejected": 2, "describer_timeout": 2}
@@ -68,12 +69,12 @@ def test_live_overflow_gives_up_the_lowest_score_and_answers_the_highest_first()
     done, gate = Done(), Gate()
     queue = DescribeQueue(ScriptedDescriber([gate]), done, policy="live", capacity=2)
     queue.submit(job(0))
-    assert gate.entered.wait(5)
+    assert gate.entered.wait(PATIENCE_S)
     for number, score in ((1, 0.6), (2, 0.9), (3, 0.7)):
         queue.submit(job(number, score))
     assert done.outcomes["e1"] == Outcome("dropped", "overflow", None)
     gate.open.set()
-    assert queue.drain(10)
+    assert queue.drain(PATIENCE_S)
     assert done.order == ["e1", "e0", "e2", "e3"]
     queue.close()
 
@@ -83,11 +84,11 @@ def test_live_job_past_its_deadline_is_dropped_unasked() -> None:
     describer = ScriptedDescriber([gate])
     queue = DescribeQueue(describer, done, policy="live", deadline_s=10, clock_ns=lambda: now[0])
     queue.submit(job(0))
-    assert gate.entered.wait(5)
+    assert gate.entered.wait(PATIENCE_S)
     queue.submit(job(1))
     now[0] = 11 * 10**9
     gate.open.set()
-    assert queue.drain(10)
+    assert queue.drain(PATIENCE_S)
     assert done.outcomes["e1"] == Outcome("dropped", "deadline", None)
     assert len(describer.calls) == 1
     queue.close()
@@ -98,7 +99,7 @@ def test_close_drops_what_waits_and_refuses_what_comes_after() -> None:
     describer = ScriptedDescriber([gate])
     queue = DescribeQueue(describer, done, policy="live")
     queue.submit(job(0))
-    assert gate.entered.wait(5)
+    assert gate.entered.wait(PATIENCE_S)
     queue.submit(job(1))
     gate.open.set()
     queue.close()
@@ -119,7 +120,7 @@ def test_a_bug_in_a_describer_still_ends_the_job() -> None:
     done = Done()
     queue = DescribeQueue(ScriptedDescriber([broken]), done, policy="offline")
     queue.submit(job(0))
-    assert queue.drain(5)
+    assert queue.drain(PATIENCE_S)
     assert done.outcomes["e0"] == Outcome("dropped", "internal", None)
     queue.close()
 
@@ -142,7 +143,7 @@ def test_an_exception_anywhere_in_a_job_ends_that_job_and_no_other(error: BaseEx
     queue = DescribeQueue(ScriptedDescriber([describe]), done, policy="live")
     for number in range(3):
         queue.submit(job(number))
-    assert queue.drain(30)
+    assert queue.drain(PATIENCE_S)
     assert sorted(told, key=lambda each: each[0]) == [
         ("e0", Outcome("described", None, DEFAULT)),
         ("e1", Outcome("dropped", "internal", None)),
@@ -159,7 +160,7 @@ def test_nobody_can_be_told_and_the_queue_goes_on() -> None:
     queue = DescribeQueue(ScriptedDescriber(), fails, policy="live")
     for number in range(3):
         queue.submit(job(number))
-    assert queue.drain(30)
+    assert queue.drain(PATIENCE_S)
     assert queue.stats().dropped == {"internal": 3}
     queue.close()
 
@@ -224,7 +225,7 @@ def test_a_failing_endpoint_is_told_once_for_each_cause(caplog: pytest.LogCaptur
     )
     for number in range(6):
         queue.submit(job(number))
-    assert queue.drain(5)
+    assert queue.drain(PATIENCE_S)
     queue.close()
     told = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
     assert told == ["e0: down", "e2: no key", "e5: down"]
@@ -249,7 +250,7 @@ def test_jobs_are_held_while_the_model_is_away_and_keep_their_order(policy: Poli
     queue = DescribeQueue(ScriptedDescriber([away(), away(), paused, paused, DEFAULT]), done, policy=policy)
     for number in range(4):
         queue.submit(job(number))
-    assert queue.drain(5)
+    assert queue.drain(PATIENCE_S)
     assert [done.outcomes[f"e{i}"].state for i in range(4)] == 4 * ["described"]
     assert done.order == ["e0", "e1", "e2", "e3"]
     assert not queue.stats().held
@@ -262,7 +263,7 @@ def test_a_held_job_ends_at_its_deadline() -> None:
     queue = DescribeQueue(describer, done, policy="live", deadline_s=0.3)
     queue.submit(job(0))
     queue.submit(job(1))
-    assert queue.drain(5)
+    assert queue.drain(PATIENCE_S)
     assert {o.reason for o in done.outcomes.values()} <= {"deadline", "describer_unavailable"}
     assert queue.stats().held
     assert 4 <= len(describer.calls) <= 14
@@ -279,7 +280,7 @@ def test_offline_gives_up_after_the_deadline_and_then_drops_without_waiting() ->
     now[0] = 2 * 10**9
     for number in range(1, 50):
         queue.submit(job(number))
-    assert queue.drain(5)
+    assert queue.drain(PATIENCE_S)
     assert queue.stats().dropped == {"describer_unavailable": 50}
     queue.close()
 
@@ -289,7 +290,7 @@ def test_a_request_that_may_bring_the_model_down_is_asked_twice_at_most() -> Non
     describer = ScriptedDescriber([away(reached=True)])
     queue = DescribeQueue(describer, done, policy="live")
     queue.submit(job(0))
-    assert queue.drain(5)
+    assert queue.drain(PATIENCE_S)
     assert len(describer.calls) == 2
     assert done.outcomes["e0"].reason == "describer_unavailable"
     queue.close()
@@ -315,7 +316,7 @@ def test_withdrawn_jobs_end_at_once_once_and_unheard_and_the_others_go_on() -> N
     done, gate = Done(), Gate()
     queue = DescribeQueue(ScriptedDescriber([gate]), done, policy="live", capacity=8)
     queue.submit(of("a", job(0)))
-    assert gate.entered.wait(5)
+    assert gate.entered.wait(PATIENCE_S)
     queue.submit(of("a", job(1)))
     queue.submit(of("b", job(2)))
     queue.withdraw("a")
@@ -324,7 +325,7 @@ def test_withdrawn_jobs_end_at_once_once_and_unheard_and_the_others_go_on() -> N
     queue.submit(of("a", job(3)))
     assert done.outcomes["e3"] == gone
     gate.open.set()
-    assert queue.drain(10)
+    assert queue.drain(PATIENCE_S)
     assert done.outcomes["e2"].state == "described"
     stats = queue.stats()
     assert (stats.submitted, stats.described, stats.dropped) == (4, 1, {"withdrawn": 3})
@@ -341,10 +342,10 @@ def test_a_job_that_is_to_be_held_is_not_when_its_source_was_withdrawn() -> None
 
     queue = DescribeQueue(ScriptedDescriber([refuse]), done, policy="live", deadline_s=60)
     queue.submit(job(0))
-    assert gate.entered.wait(5)
+    assert gate.entered.wait(PATIENCE_S)
     queue.withdraw("s")
     gate.open.set()
-    assert queue.drain(10)
+    assert queue.drain(PATIENCE_S)
     assert queue.stats().dropped == {"withdrawn": 1}
     queue.close()
     assert len(done.order) == 1

@@ -14,6 +14,7 @@ from mellm.engine.analysis.pipeline import SourcePipeline
 from mellm.engine.describe.scripted import ScriptedDescriber
 from mellm.stream.capture.runner import RunnerOptions, SourceRunner
 from mellm.stream.errors import ModelMissing, SourceUnsupported
+from tests import PATIENCE_S
 from tests.engine.moving import FOUND, chain, video
 
 
@@ -43,11 +44,11 @@ def play(
     runners = [SourceRunner(uri, id=name, options=options) for name, uri in uris.items()]
     engine = LiveEngine(runners, make, ScriptedDescriber(), sink)
     engine.start()
-    until = time.monotonic() + 60
+    until = time.monotonic() + PATIENCE_S
     while not engine.finished and time.monotonic() < until:
         time.sleep(0.02)
     assert engine.finished
-    assert engine.drain(10)
+    assert engine.drain(PATIENCE_S)
     return engine
 
 

@@ -7,7 +7,7 @@ from mellm.engine.describe import create
 from mellm.engine.describe.base import DescribeContext
 from mellm.engine.describe.fallback import FallbackDescriber
 from mellm.engine.describe.scripted import DEFAULT, ScriptedDescriber
-from mellm.engine.results.expressions import description_record
+from mellm.engine.results.expressions import description_json
 from mellm.engine.types import Description, Evidence, Fallback
 from mellm.stream.errors import (
     DescriberError,
@@ -33,8 +33,8 @@ def test_the_stand_in_is_asked_only_when_the_first_fails_and_is_marked():
     answer = both.describe(EVIDENCE, DescribeContext())
     assert answer.fallback == Fallback("scripted", "describer_paused")
     assert answer.model == "second"
-    assert description_record(answer)["fallback"] == {"model": "scripted", "reason": "describer_paused"}
-    assert "fallback" not in description_record(DEFAULT)
+    assert description_json(answer)["fallback"] == {"model": "scripted", "reason": "describer_paused"}
+    assert "fallback" not in description_json(DEFAULT)
     both.close()
     assert first.closed
     assert second.closed

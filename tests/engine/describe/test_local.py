@@ -17,6 +17,7 @@ from mellm.engine.describe.local import NanoDescriber, unit_scores
 from mellm.engine.describe.nano_graph import NanoGraph, Written, shared
 from mellm.engine.types import ActionUnit, Evidence
 from mellm.stream.errors import AnswerInvalid, DescriberTimeout, ModelMissing, ModelOutputInvalid
+from tests import PATIENCE_S
 from tests.engine.describe.nano_models import exported
 
 CALM = DescribeContext(deadline_s=60)
@@ -172,5 +173,5 @@ create("nano", folder=Path({str(exported())!r})).describe(shown, DescribeContext
 heavy = {{"torch", "transformers", "tokenizers", "training", "onnx"}} & set(sys.modules)
 sys.exit(f"imported {{heavy}}" if heavy else 0)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stderr

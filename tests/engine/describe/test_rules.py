@@ -116,6 +116,7 @@ def test_words_say_which_side_and_how_sure() -> None:
         (ActionUnit(14, "left", 0.45), ActionUnit(17, "both", 0.9)),
         Emotion("negative", {"negative": 0.6, "positive": 0.3, "surprise": 0.1}),
         table(motion),
+        notes=(rules.RULE_NOTE,),
     )
     assert text == (
         "Perhaps the lip corner tightens on the left (AU14) and the chin is pushed up (AU17). "

@@ -5,7 +5,7 @@ import pytest
 
 from mellm.engine.export.captions import HOLD_MS, cues, to_srt, to_vtt
 from mellm.engine.results.run_reader import Marker, Run
-from tests.engine.export.made import hold_golden, record
+from tests.engine.export.made import hold_golden, record, typed
 
 
 @pytest.mark.parametrize(("name", "make"), [("talk.vtt", to_vtt), ("talk.srt", to_srt)])
@@ -40,14 +40,14 @@ def test_a_cue_stays_until_it_is_read_or_the_next_one_comes(made):
     assert first.to_ms == second.from_ms
     assert second.to_ms - second.from_ms == pytest.approx(HOLD_MS, abs=1)
     assert other.from_ms == second.from_ms  # another face's cue does not push it away
-    assert other.lines[0].startswith("Face 2: not described: the motion is too small")
+    assert other.lines[0].startswith("Face 2: no description: the motion is too small")
 
 
 def test_a_cue_is_never_empty():
     run = Run(
         None,
         {"sources": {}},
-        (record("a" * 16, (5, 5, 5)), record("b" * 16, (5, 5, 5))),
+        typed(record("a" * 16, (5, 5, 5)), record("b" * 16, (5, 5, 5))),
         (),
         (Marker(0, ""),),
     )

@@ -12,7 +12,7 @@ from mellm.engine.export.eaf import to_eaf
 from mellm.engine.export.tables import to_csv
 from mellm.engine.results.run_reader import Marker, Run, read_run
 from mellm.stream.errors import RunError, UsageError
-from tests.engine.export.made import RECORDS, record, run_folder
+from tests.engine.export.made import RECORDS, record, run_folder, typed
 
 
 def exact(record):
@@ -43,13 +43,13 @@ def test_what_was_exported_is_read_back_exactly(made, tmp_path, suffix, make):
     )
 )
 def test_elan_keeps_intervals_of_any_frame_rate(tmp_path_factory, moments):
-    records = tuple(
-        record(f"{n:016x}", (a, a + b, a + b + c), fps=24000 / 1001) for n, (a, b, c) in enumerate(moments)
+    records = typed(
+        *(record(f"{n:016x}", (a, a + b, a + b + c), fps=24000 / 1001) for n, (a, b, c) in enumerate(moments))
     )
     path = tmp_path_factory.mktemp("eaf") / "x.eaf"
     path.write_text(to_eaf(Run(path, {"sources": {"x": {}}}, records)))
     times = [(i.onset_ms, i.offset_ms) for i in read_corrections(path)]
-    assert sorted(times) == sorted((r["onset_ms"], r["offset_ms"]) for r in records)
+    assert sorted(times) == sorted((r.onset_ms, r.offset_ms) for r in records)
 
 
 def test_slow_motion_is_written_as_players_count_and_read_back(made, tmp_path):

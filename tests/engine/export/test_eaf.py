@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from mellm.engine.export.eaf import printable, to_eaf
 from mellm.engine.results.run_reader import Marker, Run, read_run
 from mellm.stream.errors import UsageError
-from tests.engine.export.made import hold_golden, record, run_folder
+from tests import PATIENCE_S
+from tests.engine.export.made import hold_golden, record, run_folder, typed
 
 ORDER = (
     *("LICENSE", "HEADER", "TIME_ORDER", "TIER", "LINGUISTIC_TYPE", "LOCALE", "LANGUAGE", "CONSTRAINT"),
@@ -84,9 +85,11 @@ def test_the_rules_of_the_schema_hold(made):
     st.text(max_size=30),
 )
 def test_the_rules_hold_for_any_run(moments, markers, words):
-    records = tuple(
-        record(f"{n:016x}", (a, a + b, a + b + c), track=1 + n % 3, description={"text": words})
-        for n, (a, b, c) in enumerate(moments)
+    records = typed(
+        *(
+            record(f"{n:016x}", (a, a + b, a + b + c), track=1 + n % 3, description={"text": words})
+            for n, (a, b, c) in enumerate(moments)
+        )
     )
     run = Run(Path(), {"sources": {"x": {}}}, records).with_markers(
         [Marker(t, label) for t, label in markers]
@@ -127,7 +130,7 @@ def test_elans_own_schema_accepts_it(made, tmp_path):
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=PATIENCE_S,
         check=False,
     )
     archives = list(tmp_path.glob("pympi*.tar.gz"))

@@ -1,6 +1,7 @@
 """Pictures of a report, cut from a recording with a known face."""
 
 import base64
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -92,7 +93,7 @@ def test_motion_maps_come_from_the_run_folder_alone(run):
     picture = np.full((20, 30, 3), (0, 0, 200), np.uint8)
     cv2.imwrite(str(run.path / "evidence" / "a.png"), picture)
     cv2.imwrite(str(run.path.parent / "outside.png"), picture)
-    shown = pictures.motion_map(run, {"evidence": "evidence/a.png"})
+    shown = pictures.motion_map(run, replace(run.expressions[0], evidence="evidence/a.png"))
     assert np.abs(decoded(shown).astype(int) - picture).max() < 12
     for name in (
         None,
@@ -101,4 +102,4 @@ def test_motion_maps_come_from_the_run_folder_alone(run):
         "evidence/none.png",
         "run.json",
     ):
-        assert pictures.motion_map(run, {"evidence": name}) is None
+        assert pictures.motion_map(run, replace(run.expressions[0], evidence=name)) is None

@@ -2,12 +2,18 @@
 
 import json
 
+import jsonschema
 import pytest
 
 from mellm.clients.cli import run as command
 from mellm.engine.export.replay import events, paced
-from mellm.engine.results.run_reader import read_run
+from mellm.engine.results.expressions import ExpressionRecord
+from mellm.engine.results.run_reader import media_ns, read_run
+from mellm.stream.protocol.events import EXPRESSION_ENDS
+from mellm.stream.protocol.schema import document
 from tests.engine.export.made import EVENTS, RECORDS, run_folder
+
+SCHEMA = {**document(strict=True), "anyOf": [{"$ref": "#/$defs/server"}]}
 
 
 @pytest.fixture
@@ -32,13 +38,11 @@ def folder(tmp_path):
 def test_events_come_by_time_and_whole(folder):
     found = list(events(read_run(folder)))
     assert len(found) == len(EVENTS) + 2 * len(RECORDS)
-    times = [int(e["media_ns"]) for e in found]
+    times = [media_ns(e) for e in found]
     assert times == sorted(times)
-    ended = [
-        e["data"] for e in found if e["type"].startswith("expression.") and e["type"] != "expression.spotted"
-    ]
-    assert ended == sorted(RECORDS, key=lambda r: r["apex_ms"])
-    kinds = [e["type"] for e in found if e["data"].get("id") == "a" * 16]
+    ended = [ExpressionRecord.from_json(e.data) for e in found if e.type in EXPRESSION_ENDS]
+    assert ended == [ExpressionRecord.from_json(r) for r in sorted(RECORDS, key=lambda r: r["apex_ms"])]
+    kinds = [e.type for e in found if e.id == "a" * 16]
     assert kinds == ["expression.spotted", "expression.described"]
 
 
@@ -66,4 +70,6 @@ def test_lines_for_people_and_for_programs(folder, capsys):
     assert command(["replay", str(folder), "--json"]) == 0
     told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert len(told) == len(lines)
+    for each in told:
+        jsonschema.validate(each, SCHEMA)
     assert command(["replay", str(folder), "--source", "nobody"]) == 2

@@ -28,6 +28,7 @@ from mellm.stream.protocol.access import ALL_SCOPES, Principal
 from mellm.stream.protocol.events import EVENTS_ERASED, EXPRESSION_ENDS, EXPRESSION_SPOTTED, SOURCE_OFFLINE
 from mellm.stream.sources.push import PushInlet
 from mellm.stream.sources.scripted import ScriptedSource
+from tests import PATIENCE_S
 from tests.engine.governance.test_erase import everything
 from tests.engine.moving import SECONDS, SIZE, chain, picture
 from tests.engine.servers import TOKEN, peer, running, until
@@ -63,7 +64,7 @@ class Gate:
     def __call__(self, evidence: Evidence, context: DescribeContext) -> Description:
         if self._journal.about(context.expression)[0].source == "ann" and sums(self._journal, "ann")[1]:
             self.entered.set()
-            assert self.open.wait(60)
+            assert self.open.wait(PATIENCE_S)
         return DEFAULT
 
 
@@ -94,7 +95,7 @@ async def test_a_client_withdraws_one_of_two_running_cameras(tmp_path: Path) -> 
             keeper = DataStore(journal, maps, server.evidence)
             slot.append(Withdrawal(engine, hub, keeper, consents, audit))
             engine.start()
-            await until(lambda: gate.entered.is_set() and sums(journal, "bob")[0], 60)
+            await until(lambda: gate.entered.is_set() and sums(journal, "bob")[0])
             ids = {r.id for r in journal.replay() if r.source == "ann" and r.type == EXPRESSION_SPOTTED}
             bearer = {"additional_headers": {"Authorization": f"Bearer {TOKEN}"}}
             other = {"additional_headers": {"Authorization": "Bearer a-token-of-bobs-own-page"}}

@@ -2,17 +2,25 @@
 
 import json
 
+import jsonschema
 import pytest
 
 from mellm.engine.results import run_reader as runs
+from mellm.engine.results.expressions import DISCLAIMER
 from mellm.engine.results.run_reader import Marker, Span, read_run
 from mellm.stream.errors import RunError, UsageError
+from mellm.stream.protocol import wire
+from mellm.stream.protocol.schema import document
+from tests import REPO
 from tests.engine.export.made import RECORDS, run_folder
+
+FORMAT_1 = REPO / "tests" / "golden" / "run-format-1"
+"""The sample, analysed by the last version that wrote format 1, without motion maps."""
 
 
 def test_a_run_is_read_with_its_spans(made):
     assert made.sources == ("talk",)
-    assert [r["id"][0] for r in made.expressions] == list("abcde")
+    assert [r.id[0] for r in made.expressions] == list("abcde")
     assert made.markers == (Marker(3000.0, "question 1 <b>", "talk"),)
     assert runs.faces(made) == {1: [Span(0, 30_000, "face")], 2: [Span(2000, 9000, "face")]}
     assert runs.gaps(made) == [Span(15_000, 16_200, "decode")]
@@ -44,7 +52,7 @@ def test_a_face_or_picture_that_never_came_back_lasts_to_the_end(tmp_path):
 def test_recordings_are_told_apart(tmp_path):
     run = read_run(run_folder(tmp_path / "run", sources=("left", "right")))
     parts = dict(run.each())
-    assert {r["source"] for r in parts["left"].expressions} == {"left"}
+    assert {r.source for r in parts["left"].expressions} == {"left"}
     assert len(run.expressions) == 2 * len(parts["left"].expressions)
     with pytest.raises(UsageError, match=r"no source 'centre'.*left, right"):
         run.only("centre")
@@ -97,3 +105,19 @@ def test_the_recording_is_found_beside_the_run_when_it_moved_with_it(folder, mad
     beside.touch()
     assert runs.recording(made, "talk") == beside
     beside.unlink()
+
+
+def test_a_run_of_format_1_is_read_as_if_this_version_had_written_it():
+    run = read_run(FORMAT_1)
+    lines = [json.loads(line) for line in (FORMAT_1 / "expressions.jsonl").read_text().splitlines()]
+    # the notice is worded anew from time to time
+    assert [r.to_json() for r in run.expressions] == [
+        {**line, "notice": DISCLAIMER, "sensitivity": None} for line in lines
+    ]
+    assert len(run.events) == 2 + 2 * len(lines) + len(runs.faces(run))
+    server = {**document(strict=True), "anyOf": [{"$ref": "#/$defs/server"}]}
+    for event in run.events:
+        jsonschema.validate(json.loads(wire.encode(event)), server)
+    ended = [e for e in run.events if e.type == "expression.described"]
+    assert [e.data["description"]["text"] for e in ended] == [r.text for r in run.expressions]
+    assert runs.media_ns(ended[0]) == 2_580_000_000

@@ -46,7 +46,10 @@ def test_other_addresses_need_a_token_and_tls(host: str, token: bool, tls: bool)
 
 
 def test_loopback_needs_neither() -> None:
-    check_bind("127.0.0.1", token=False, tls=False, insecure=False)
+    for host in ("127.0.0.1", "::1", "localhost"):
+        check_bind(host, token=False, tls=False, insecure=False)
+    with pytest.raises(UsageError):
+        check_bind("192.0.2.1", token=False, tls=False, insecure=False)
 
 
 LAB, DOOR = Principal("lab"), Principal("door", frozenset(), frozenset({"door"}), expires_ns=1000)

@@ -18,6 +18,7 @@ from mellm.engine.server.server import serve
 from mellm.stream.errors import UsageError
 from mellm.stream.log.hub import Hub
 from mellm.stream.log.journal import Journal
+from tests import PATIENCE_S
 from tests.engine.servers import TOKEN, options, peer, running, until
 from tests.stream.spoken import marker, spotted
 
@@ -80,8 +81,8 @@ async def test_a_handshake_that_may_not_be_is_refused_before_the_upgrade(headers
 async def test_pages_of_the_same_host_and_of_the_list_may_connect() -> None:
     async with running(origins=("https://lab.example",)) as server:
         for origin in (server.http_url, "https://lab.example"):
-            async with peer(server, additional_headers={"Origin": origin}):
-                pass
+            async with peer(server, additional_headers={"Origin": origin}, greeted=False) as page:
+                assert await page.hear("session.created")
 
 
 async def test_a_foreign_host_name_reaches_nothing() -> None:
@@ -195,7 +196,7 @@ async def test_tls_and_a_token_open_other_addresses(tmp_path: Path) -> None:
         *("-addext", "subjectAltName=IP:127.0.0.1"),
     ]
     try:
-        subprocess.run(command, check=True, capture_output=True, timeout=30)  # noqa: ASYNC221 - before the test
+        subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE_S)  # noqa: ASYNC221 - before the test
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("openssl cannot make a certificate here")
     trust = ssl.create_default_context(cafile=str(cert))

@@ -14,6 +14,7 @@ def test_events_reach_the_journal_and_maps_stay_in_memory(tmp_path: Path) -> Non
         sink = HubSink(Hub(journal), store)
         sink.publish("face.appeared", "desk", {"track": 1}, 40_000_000)
         sink.evidence("abc", b"png")
+        journal.flush()
         (record,) = journal.replay()
     assert record.event.data == {"track": 1, "t_ns": "40000000", "t_ms": 40.0}
     assert store.get("abc") == b"png"

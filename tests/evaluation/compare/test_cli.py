@@ -17,6 +17,7 @@ import pytest
 from mellm.evaluation.compare import cli
 from mellm.evaluation.compare.types import RunResult
 from mellm.stream.errors import ConfigError, UsageError
+from tests import PATIENCE_S
 from tests.evaluation.compare.fakes import FakeTask
 from tests.evaluation.compare.stand_in import StandIn, status
 
@@ -188,7 +189,7 @@ def killed(path: Path, out: Path, server: StandIn, sent: int, signals: Sequence[
     for number in signals:
         process.send_signal(number)
         time.sleep(0.1)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=PATIENCE_S)
     return process.returncode, err
 
 

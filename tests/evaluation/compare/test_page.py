@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-import shutil
 import subprocess
 from html.parser import HTMLParser
 
@@ -13,6 +12,7 @@ import pytest
 
 from mellm.evaluation.compare import page
 from mellm.evaluation.compare.samples import gather
+from tests import PATIENCE_S
 from tests.evaluation.compare.made import LONG, NAMES, NASTY, Suite, finished
 
 VOID = {"meta", "img", "input", "wbr", "rect", "br"}
@@ -155,10 +155,9 @@ document.title = ["done", shown(".sample"), shown(".answer"), document.getElemen
 
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [1280, 390])
-def test_a_browser_filters_by_domain_and_model_and_needs_no_sideways_scrolling(html, tmp_path, width):
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    if browser is None:
-        pytest.skip("no Chromium here")
+def test_a_browser_filters_by_domain_and_model_and_needs_no_sideways_scrolling(
+    html, browser, tmp_path, width
+):
     digest = base64.b64encode(hashlib.sha256(FILTER.encode()).digest()).decode()
     path = tmp_path / "page.html"
     allowed = html.replace("script-src ", f"script-src 'sha256-{digest}' ", 1)
@@ -176,7 +175,7 @@ def test_a_browser_filters_by_domain_and_model_and_needs_no_sideways_scrolling(h
         ],
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert "<title>done|2|6|2 of 46 questions|true</title>" in done.stdout

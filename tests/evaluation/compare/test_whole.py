@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from mellm.clients.cli import run
-from tests.clients.conftest import models  # noqa: F401
 from tests.evaluation.compare.made import png
 from tests.evaluation.compare.stand_in import Handler, StandIn, completion, prompt_of, send
 from tests.evaluation.dataset_runs.made import casme2
@@ -80,7 +79,7 @@ def recorded_folder(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def finished(models, tmp_path_factory):  # noqa: F811
+def finished(models, tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
     recorded_folder(folder / "sphinx-results")
     drawn_mme(folder / "MME")

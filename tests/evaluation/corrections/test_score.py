@@ -24,14 +24,12 @@ def as_drawn(run):
     """The run's own expressions, as somebody who agrees with everything would hand them back."""
     return [
         Interval(
-            r["onset_ms"],
-            r["offset_ms"],
-            r["track"],
-            apex_ms=r["apex_ms"],
-            units=frozenset((u["au"], u["side"]) for u in (r["description"] or {}).get("action_units", ()))
-            if r["description"]
-            else None,
-            emotion=r["description"]["emotion"]["coarse"] if r["description"] else None,
+            r.onset_ms,
+            r.offset_ms,
+            r.track,
+            apex_ms=r.apex_ms,
+            units=frozenset((u.au, u.side) for u in r.action_units) if r.description else None,
+            emotion=r.emotion.coarse if r.emotion else None,
         )
         for r in run.expressions
     ]
@@ -58,7 +56,7 @@ def test_what_was_removed_added_and_moved_is_told_apart(run):
         ],
     )
     assert (found.spotting.tp, found.spotting.fp, found.spotting.fn) == (4, 1, 1)
-    assert [r["id"] for r in found.removed] == ["c" * 16]
+    assert [r.id for r in found.removed] == ["c" * 16]
     assert [i.onset_ms for i in found.added] == [20_000]
     assert found.untouched == 3
     onset = found.moments.moments["onset"]

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from mellm.clients.cli import run
-from tests.clients.conftest import models  # noqa: F401
 from tests.evaluation.dataset_runs.made import casme2
 
 pytestmark = pytest.mark.usefixtures("models")

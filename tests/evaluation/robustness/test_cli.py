@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from mellm.clients.cli import run
-from tests.clients.conftest import models  # noqa: F401
 
 
 @pytest.mark.usefixtures("models")

@@ -115,7 +115,7 @@ def test_wrong_models_are_typed_errors(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(OnnxStepModel, "__init__", versioned)
     with pytest.raises(ModelCorrupt, match=r"fold-A\.onnx is version 1\.0, spotter\.onnx is 2\.0") as caught:
         load_model("m", folds=tmp_path)
-    assert "--cross-validate" in caught.value.remedy
+    assert "mellm train spotter" in caught.value.remedy
 
 
 def test_baselines_sweep_their_level() -> None:

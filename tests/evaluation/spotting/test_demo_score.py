@@ -8,6 +8,7 @@ import pytest
 
 from mellm.evaluation.spotting.demo_score import render, score_run
 from mellm.stream.errors import RunError
+from tests.engine.export import made
 
 
 def expression(
@@ -25,8 +26,10 @@ def expression(
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     found = [
-        expression(101, 110, 121, []) | {"description": {"action_units": [{"au": 4, "side": "both"}]}},
-        expression(301, 310, 320, []) | {"description": None},
+        made.record(
+            "a", (101, 110, 121), fps=50, description=made.described("", [(4, "both", 1)], "negative", 0.8)
+        ),
+        made.record("b", (301, 310, 320), fps=50),
     ]
     (tmp_path / "expressions.jsonl").write_text("".join(json.dumps(f) + "\n" for f in found))
     (tmp_path / "run.json").write_text("{}")

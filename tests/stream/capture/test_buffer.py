@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from mellm.stream.capture.buffer import BufferOptions, MediaBuffer
 from mellm.stream.frames import Frame, Gap
+from tests import PATIENCE_S
 from tests.stream.videos import frame_at
 
 
@@ -76,7 +77,7 @@ def test_block_waits_for_room():
     threading.Thread(target=lambda: (buffer.put(frame_at(100)), done.set()), daemon=True).start()
     assert not done.wait(0.05)
     assert buffer.get(1.0) is not None
-    assert done.wait(1.0)
+    assert done.wait(PATIENCE_S)
     assert buffer.overflowed == 0
 
 
@@ -115,5 +116,5 @@ def test_close_wakes_a_blocked_writer():
     thread.start()
     time.sleep(0.02)
     buffer.close()
-    thread.join(1.0)
+    thread.join(PATIENCE_S)
     assert taken == [False]

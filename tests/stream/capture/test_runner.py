@@ -19,6 +19,7 @@ from mellm.stream.errors import (
 )
 from mellm.stream.frames import Frame, Gap, SourceInfo
 from mellm.stream.sources.scripted import ScriptedSource
+from tests import PATIENCE_S
 from tests.reliability.figures import record
 from tests.stream.videos import frame_at, make_video, pts_ms
 
@@ -40,6 +41,8 @@ class Stage:
         self.statuses = []
         self.segments = []
         self.tries = 0
+        self.over = threading.Event()
+        self.hanging = [self.over]
         options.setdefault("backoff", AT_ONCE)
         self.runner = SourceRunner(
             "rtsp://admin:secret@cam/1",
@@ -55,14 +58,17 @@ class Stage:
         self.segments.append(segment)
         opening = next(self.openings, None)
         if opening is None:
-            threading.Event().wait()  # nothing more is scripted: hang, as a dead camera does
+            self.over.wait()  # nothing more is scripted: hang, as a dead camera does
+            raise SourceUnreachable("the test is over")
         if isinstance(opening, Exception):
             raise opening
-        source = ScriptedSource(self.info, opening(segment))
+        script = list(opening(segment))
+        self.hanging += [each for each in script if isinstance(each, threading.Event)]
+        source = ScriptedSource(self.info, script)
         self.sources.append(source)
         return source
 
-    def take(self, frames, timeout_s=5.0):
+    def take(self, frames, timeout_s=PATIENCE_S):
         items = []
         deadline = time.monotonic() + timeout_s
         while sum(isinstance(i, Frame) for i in items) < frames and time.monotonic() < deadline:
@@ -79,9 +85,11 @@ class Stage:
 
     def __exit__(self, *exc):
         self.runner.stop()
+        for each in self.hanging:  # readers that were given up end with the test
+            each.set()
 
 
-def until(true, timeout_s=5.0):
+def until(true, timeout_s=PATIENCE_S):
     deadline = time.monotonic() + timeout_s
     while not true():
         assert time.monotonic() < deadline

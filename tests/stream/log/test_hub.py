@@ -1,6 +1,7 @@
 """Fan-out: order, handover from journal to live, bounded backlogs, sums that balance."""
 
 import asyncio
+import sqlite3
 import threading
 from typing import Any
 
@@ -8,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mellm.stream.errors import JournalError
 from mellm.stream.log.hub import Hub
 from mellm.stream.log.journal import Journal, Record, Retention
 from mellm.stream.log.subscriber import (
@@ -20,6 +20,7 @@ from mellm.stream.log.subscriber import (
     Subscriber,
 )
 from mellm.stream.protocol.events import EXPRESSION_SPOTTED, MARKER, SCORE, SOURCE_OFFLINE, Filter, Position
+from tests import PATIENCE_S
 
 
 def make(journal: Journal | None = None, **limits: int) -> Hub:
@@ -226,11 +227,11 @@ async def test_a_full_disk_stops_no_camera_and_no_event_is_seen_unwritten(
     hub.attach()
     subscriber = hub.subscribe()
 
-    def full(*_: Any, **__: Any) -> Record:
-        raise JournalError("the disk is full")
+    def full(*_: Any, **__: Any) -> None:
+        raise sqlite3.OperationalError("the disk is full")
 
     with monkeypatch.context() as patched:
-        patched.setattr(hub.journal, "append", full)
+        patched.setattr(hub.journal._writer, "_insert", full)
         publish(hub, 50)
         assert (hub.unjournalled, hub.journal_failing) == (50, True)
     assert len(caplog.records) == 1
@@ -243,23 +244,49 @@ async def test_a_disk_that_stands_still_does_not_stop_the_loop(monkeypatch: pyte
     hub = make()
     hub.attach()
     subscriber = hub.subscribe()
-    append, stuck, free = hub.journal.append, threading.Event(), threading.Event()
+    writer = hub.journal._writer
+    write, stuck, free = writer._write, threading.Event(), threading.Event()
 
-    def wait(*args: Any, **settings: Any) -> Record:
+    def wait(*args: Any) -> Any:
         stuck.set()
-        free.wait(10)
-        return append(*args, **settings)
+        free.wait(30)
+        return write(*args)
 
     publish(hub, 1)
-    monkeypatch.setattr(hub.journal, "append", wait)
+    monkeypatch.setattr(writer, "_write", wait)
     thread = threading.Thread(target=publish, args=(hub, 1))
     thread.start()
-    stuck.wait(10)  # the publisher waits for the disk, holding its place
-    async with asyncio.timeout(5):
+    stuck.wait(PATIENCE_S)  # the publisher waits for the disk
+    async with asyncio.timeout(PATIENCE_S):
         assert await take(subscriber, 1) == [1]
+        hub.post(
+            MARKER, "cam", {"label": "posted meanwhile"}
+        )  # whoever need not know its number does not wait
+        hub.publish_threadsafe(SCORE, "cam", {"me": 0.5})  # nor does what is not written
+        score = await subscriber.next()
+        assert (score.type, score.seq) == (SCORE, None)
+        assert hub.journal.last_seq == 1
         free.set()
-        assert await take(subscriber, 2) == [2]
+        assert await take(subscriber, 3) == [2, 3]
     thread.join()
+
+
+def test_a_queue_that_is_full_loses_the_event_and_counts_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("mellm.stream.log.writer.BOUND", 3)
+    monkeypatch.setattr("mellm.stream.log.hub.PATIENCE_S", 0.05)
+    with Journal() as journal:
+        hub = Hub(journal)
+        free, writer = threading.Event(), journal._writer
+        write = writer._write
+        monkeypatch.setattr(writer, "_write", lambda batch: (free.wait(30), write(batch))[1])
+        for _ in range(8):
+            hub.post(MARKER, "cam", {"label": "x"})
+        assert 1 <= hub.unjournalled <= 5
+        free.set()
+        journal.flush()
+        assert journal.last_seq == 8 - hub.unjournalled
 
 
 async def test_observers_hear_everything_before_it_is_sent() -> None:

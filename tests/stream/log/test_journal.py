@@ -81,27 +81,27 @@ def test_another_format_is_refused(tmp_path: Path) -> None:
 def test_a_failed_write_spends_no_number(tmp_path: Path) -> None:
     with Journal(tmp_path / "log.db") as journal:
         fill(journal, 1)
-        assert journal._db is not None
-        journal._db.execute("PRAGMA query_only = 1")
+        db = journal._writer.db
+        db.execute("PRAGMA query_only = 1")
         with pytest.raises(JournalError, match="free space"):
             fill(journal, 1)
         with pytest.raises(ValueError, match="JSON"):
             journal.append(MARKER, "", {"x": float("nan")}, time=0)
-        journal._db.execute("PRAGMA query_only = 0")
+        db.execute("PRAGMA query_only = 0")
         assert journal.append(MARKER, "", {}, time=0).seq == 2
         assert [record.seq for record in journal.replay()] == [1, 2]
 
 
 def test_a_full_disk_is_an_error_until_there_is_room(tmp_path: Path) -> None:
     with Journal(tmp_path / "log.db") as journal:
-        assert journal._db is not None
-        journal._db.execute("PRAGMA max_page_count = 40")
+        db = journal._writer.db
+        db.execute("PRAGMA max_page_count = 40")
         with pytest.raises(JournalError, match="full"):
             fill(journal, 10_000)
         full = journal.last_seq
         assert 0 < full < 10_000
         assert [record.seq for record in journal.replay()] == list(range(1, full + 1))
-        journal._db.execute("PRAGMA max_page_count = 10000")
+        db.execute("PRAGMA max_page_count = 10000")
         fill(journal, 1)
         assert journal.last_seq == full + 1
 

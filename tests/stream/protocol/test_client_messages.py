@@ -39,8 +39,10 @@ def test_a_clients_message_survives_the_wire(message: said.ClientMessage) -> Non
 
 @given(st.text(max_size=200) | st.binary(max_size=200) | values.map(json.dumps))
 def test_whatever_a_client_sends_ends_in_a_message_or_a_protocol_error(payload: str | bytes) -> None:
+    read: said.ClientMessage | None = None
     with contextlib.suppress(ProtocolError):
-        said.decode_client(payload)
+        read = said.decode_client(payload)
+    assert read is None or said.decode_client(said.encode_client(read)) == read
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from mellm.stream.protocol import events
 from mellm.stream.protocol.events import Event, Filter, Position
+from tests import PATIENCE_S
 
 
 def test_every_type_is_reliable_or_lossy_and_never_both() -> None:
@@ -93,4 +94,4 @@ def test_the_module_needs_the_standard_library_only() -> None:
         "bad = [m for m in sys.modules if m.partition('.')[0] in ('numpy', 'cv2', 'websockets', 'pydantic')]; "
         "sys.exit(', '.join(bad) or 0)"
     )
-    assert subprocess.run([sys.executable, "-c", code], timeout=30, check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], timeout=PATIENCE_S, check=False).returncode == 0

@@ -40,7 +40,7 @@ def test_both_forms_are_schemas_and_know_every_type() -> None:
 
 @given(messages)
 def test_what_the_codec_writes_for_a_client_is_valid(message: said.ClientMessage) -> None:
-    CLIENT.validate(json.loads(said.encode_client(message)))
+    assert [error.message for error in CLIENT.iter_errors(json.loads(said.encode_client(message)))] == []
 
 
 near = st.sampled_from(

@@ -12,6 +12,7 @@ from mellm.stream.errors import SourceTooLarge, SourceUnreachable
 from mellm.stream.frames import Frame, Gap
 from mellm.stream.sources.base import SourceOptions
 from mellm.stream.sources.push import DEPTH, Pushed, PushInlet
+from tests import PATIENCE_S
 
 
 def jpeg(value: int = 128, size: tuple[int, int] = (48, 64)) -> bytes:
@@ -100,10 +101,10 @@ def test_a_reader_that_was_given_up_ends() -> None:
     opened: list[object] = []
     newer = threading.Thread(target=lambda: opened.append(made.open(1).read()))
     newer.start()
-    thread.join(5)
+    thread.join(PATIENCE_S)
     made.offer("a", Pushed(jpeg(), 2))
     for each in (thread, newer):
-        each.join(5)
+        each.join(PATIENCE_S)
         assert not each.is_alive()
     assert errors == ["push:me was closed"]
     assert isinstance(opened[0], Frame)
@@ -128,7 +129,7 @@ def test_the_runner_comes_and_goes_with_the_sender() -> None:
             made.offer(sender, Pushed(jpeg(), number * 40_000_000))
             time.sleep(0.02)
         made.finish(sender)
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + PATIENCE_S
         while told[-1:] == [] or told[-1].state != "reconnecting":
             assert time.monotonic() < deadline
             time.sleep(0.01)

@@ -14,7 +14,7 @@ import onnxruntime as ort  # noqa: E402
 from mellm.detectors.signals import FEATURES  # noqa: E402
 from mellm.detectors.stepmodel import OUTPUTS  # noqa: E402
 from mellm.training.spotter import export  # noqa: E402
-from mellm.training.spotter.net import DELAY, SpotterNet  # noqa: E402
+from mellm.training.spotter.net import DELAY, Ensemble, SpotterNet  # noqa: E402
 
 
 def make_net(seed: int = 0) -> SpotterNet:
@@ -42,8 +42,10 @@ def stream(model: bytes, features: np.ndarray) -> np.ndarray:
     return np.array(rows)
 
 
-def test_the_stream_equals_the_full_convolution() -> None:
-    net = make_net()
+@pytest.mark.parametrize("members", [1, 3])
+def test_the_stream_equals_the_full_convolution(members: int) -> None:
+    nets = [make_net(seed) for seed in range(members)]
+    net = nets[0] if members == 1 else Ensemble(nets).eval()
     features = np.random.default_rng(1).normal(0, 4, (200, FEATURES)).astype(np.float32)
     with torch.no_grad():
         full = net(torch.from_numpy(features)[None])[0].numpy()
@@ -61,7 +63,7 @@ def test_metadata_states_the_contract(tmp_path: Path) -> None:
     assert (props["mellm.version"], props["mellm.threshold"], props["mellm.state"]) == (
         "9.9",
         "0.420",
-        str(SpotterNet().state_size),
+        str(Ensemble([SpotterNet()]).state_size),
     )
     record = json.loads(path.with_suffix(".json").read_text())
     assert record["sha256"] == digest

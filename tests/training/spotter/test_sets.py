@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ pytest.importorskip("torch", reason="extra `train` is not installed")
 
 from mellm.stream.errors import ModelMissing, SourceEmpty, UsageError
 from mellm.training.spotter import records, sets
+from mellm.training.spotter.people import FOLDS, REPEATED, VALIDATION, VIDEOS, Video, video
+from mellm.training.synth import composite
 from mellm.training.synth.rig import SPLITS
 
 
@@ -38,12 +41,58 @@ def test_photographed_people_are_apart(shared_data: Path, monkeypatch: pytest.Mo
 
 def test_each_filmed_person_is_in_one_fold() -> None:
     folds: dict[str, set[str]] = {}
-    for v in sets.VIDEOS:
+    for v in VIDEOS:
         folds.setdefault(v.subject, set()).add(v.fold)
     assert all(len(f) == 1 for f in folds.values())
-    assert sets.FOLDS == ("A", "B", "C", "D", "E")
-    assert {c.source for c in sets.clips("talking")} == {v.file for v in sets.VIDEOS if v.fold}
-    assert {c.source for c in sets.clips("train-video")} == {v.file for v in sets.VIDEOS}
+    assert set.union(*folds.values()) == {*FOLDS, VALIDATION, ""}
+    assert len({v.file for v in VIDEOS}) == len(VIDEOS)
+    tested = {v.file for v in VIDEOS if v.fold in FOLDS}
+    held = {v.file for v in VIDEOS if v.fold == VALIDATION}
+    assert {c.source for c in sets.clips("free")} == tested
+    assert {c.source for c in sets.clips("val-free")} == held
+    assert {c.source for c in sets.clips("talking")} < tested
+    assert {c.source for c in sets.clips("val-talking")} <= held
+    assert not {c.source for c in sets.clips("train-free")} & held
+    assert {video(c.source).subject for c in sets.clips("talking")} == {
+        v.subject for v in VIDEOS if v.fold in FOLDS
+    }
+
+
+def test_all_people_of_the_shared_folder_are_listed(shared_data: Path) -> None:
+    path = shared_data / "media" / "people.csv"
+    if not path.exists():
+        pytest.skip("no people in the shared data")
+    with path.open(newline="") as file:
+        rows = {r["file"].removeprefix("people/"): r for r in csv.DictReader(file)}
+    ours = {v.file: v for v in VIDEOS if v.folder == "people"}
+    assert ours.keys() == rows.keys()
+    for file, row in rows.items():
+        assert ours[file].cuts == tuple(float(t) for t in row["jump_cuts_s"].split()), file
+        assert ours[file].repeats == (float(row["repeated"]) >= REPEATED), file
+    persons: dict[str, set[str]] = {}
+    for file, row in rows.items():
+        persons.setdefault(row["person"], set()).add(ours[file].subject)
+    assert all(len(ours_of) == 1 for ours_of in persons.values())
+
+
+def test_cuts_part_a_recording_and_repeats_can_be_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.stream.videos import make_video
+
+    monkeypatch.setenv("MELLM_SHARED", str(tmp_path))
+    (tmp_path / "media" / "people").mkdir(parents=True)
+    make_video(tmp_path / "media" / "people" / "a.mp4", fps=25, frames=50)
+    whole = list(Video("a.mp4", "a", "", "talking").frames("x"))
+    assert {f.segment for f in whole} == {0}
+    assert whole[0].pts_ns == 0
+    parted = list(Video("a.mp4", "a", "", "talking", cuts=(1.0,)).frames("x"))
+    assert [f.pts_ns for f in parted] == [f.pts_ns for f in whole]
+    assert len({f.segment for f in parted}) > 1
+    assert all(f.segment == 0 for f in parted if f.pts_ns < 0.9e9)
+    assert len({f.segment for f in parted if f.pts_ns > 1.1e9}) == 1
+    monkeypatch.setattr("mellm.training.spotter.people.SAME", 300.0)
+    assert len(list(Video("a.mp4", "a", "", "talking").frames("x", distinct=True))) == 1
 
 
 def test_unknown_and_unbuilt_sets_are_named(tmp_path: Path) -> None:
@@ -112,9 +161,9 @@ def test_a_clip_that_cannot_be_made_is_told(
 
 def test_without_real_pictures_the_reason_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MELLM_SHARED", str(tmp_path))
-    monkeypatch.setattr(sets, "__file__", str(tmp_path / "a" / "b" / "c" / "sets.py"))
+    monkeypatch.setattr(composite, "__file__", str(tmp_path / "a" / "b" / "c" / "composite.py"))
     with pytest.raises(ModelMissing, match="MELLM_SHARED"):
-        sets.media()
+        composite.media()
 
 
 @pytest.mark.slow

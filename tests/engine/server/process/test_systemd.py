@@ -1,3 +1,4 @@
+import logging
 import socket
 
 import pytest
@@ -19,6 +20,7 @@ def test_three_messages_reach_the_socket_that_systemd_names(tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize("address", ["", "/nowhere/at/all", "vsock:2:1"])
-def test_without_systemd_nothing_happens(monkeypatch, address):
+def test_without_systemd_nothing_happens(monkeypatch, caplog, address):
     monkeypatch.setenv("NOTIFY_SOCKET", address)
     systemd.alive()
+    assert not [each for each in caplog.records if each.levelno >= logging.WARNING]

@@ -16,7 +16,6 @@ from mellm.evaluation.compare.tasks import load
 from mellm.evaluation.compare.tasks.understanding import Understanding
 from mellm.evaluation.compare.types import Answer
 from mellm.evaluation.datasets import DatasetError
-from tests.clients.conftest import models  # noqa: F401
 from tests.evaluation.datasets.made import CASME2_HEADS, Rows, book
 
 FIRST, ONSET, APEX, OFFSET = 118, 120, 129, 141
