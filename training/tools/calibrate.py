@@ -1,6 +1,6 @@
 """How far the simulator is from what the product measures: gain and noise of each region, on the same scripts.
 
-``python -m mellm.training.synth.calibrate`` takes the rendered validation clips
+``python -m mellm.training.tools.calibrate`` takes the rendered validation clips
 (:mod:`mellm.training.spotter.sets`), which went through renderer, codec, face networks and optical flow, and
 simulates the very same scripts. They fit one factor of gain and one of noise for each region; the rendered test
 clips, other people and scripts, tell how well the simulator then agrees. Training draws its cameras wider and noisier

@@ -1,6 +1,6 @@
 """How fast simulated faces move beside recorded ones.
 
-``python -m mellm.training.synth.realism`` prints, for groups of regions and for the head, the speed that recordings
+``python -m mellm.training.tools.realism`` prints, for groups of regions and for the head, the speed that recordings
 show once they went through the product's chain (the set ``free``: no label is used), and the same of simulated clips;
 then what is left in quiet moments, which is mostly noise.
 """
