@@ -20,12 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mellm.detectors.regions import COUNT, NAMES
+from mellm.training.command import Command
 from mellm.training.spotter import sets
 from mellm.training.spotter.records import Record
 from mellm.training.synth.clips import RenderedClip, draw_spec
 from mellm.training.synth.measurement import Camera, draw, frame_times, measure
 from mellm.training.synth.simulator import draw_sites, face_motion, mean_centres, to_crop
-from mellm.training.tools.command import Command
 
 F64 = NDArray[np.float64]
 FLOW = 2 * COUNT

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mellm.detectors.regions import COUNT, NAMES
+from mellm.training.command import Command
 from mellm.training.spotter import sets
 from mellm.training.synth.lively import LivelyOptions
 from mellm.training.synth.simulator import SimOptions, simulate
-from mellm.training.tools.command import Command
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
