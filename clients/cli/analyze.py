@@ -12,7 +12,6 @@ import click
 from mellm.clients.cli.common import (
     counted,
     json_flag,
-    make_describer,
     one_line,
     opening_flags,
     settings_flags,
@@ -76,6 +75,9 @@ def analyze(
     expressions were found and the describer answered for none of them.
     """
     opening = source_options(flags)
+    if not report and (no_faces or markers is not None):
+        flag = "--no-faces" if no_faces else "--markers"
+        raise UsageError(f"{flag} is about the report", remedy="leave it out, or ask for one with --report")
     settings = settings_from(flags, purpose="self-use")
     _markers(markers, tiers)  # a file that cannot be read is told before an hour of analysis, not after it
     try:
@@ -152,49 +154,25 @@ def run(
     :param opening: source options, see :func:`mellm.clients.cli.common.source_options`
     :param consent: reference by which ``mellm purge --subject`` finds the run
     """
-    from mellm.engine.analysis import offline
-    from mellm.engine.analysis.pipeline_factory import PipelineFactory
-    from mellm.engine.governance.purpose import reference
-    from mellm.engine.provenance import versions
-    from mellm.engine.results.run_folder import RunFolder
+    from mellm.engine.api import analysis
     from mellm.stream.sources import SourceOptions
 
-    options = SourceOptions(**(opening or {}))
-    describer = make_describer(settings)
-    factory = PipelineFactory(settings, describer.recipe)
-    decides = {
-        "purpose": settings.purpose,
-        "describer": describer.name,
-        "profile": describer.profile,
-        "spotting": settings.spotting.model_dump(),
-        "max_faces": settings.faces.max_faces,
-        "fps": fps,
-        # only what was asked for, so that runs of before can be gone on with
-        **{name: value for name, value in (opening or {}).items() if value not in (None, False, "")},
-        "evidence": keep_evidence,
-    }
-    if consent is not None:
-        try:
-            decides["consent"] = reference(consent)
-        except ValueError as error:
-            raise UsageError(f"--consent: {error}") from None
-    folder = RunFolder.create(out, decides, {**versions(), **factory.facts()})
-    try:
-        with Terminal(as_json) as terminal:
-            return offline.analyze(
-                offline.recordings(paths, fps, options),
-                folder,
-                lambda source: factory.make(source, mirrored=options.mirrored),
-                describer,
-                keep_evidence=keep_evidence,
-                deadline_s=max(settings.describer.deadline_s, settings.describer.timeout_s),
-                capacity=settings.describer.capacity,
-                workers=settings.describer.workers,
-                progress=terminal,
-            )
-    finally:
-        describer.close()
-        folder.close()
+    with (
+        Terminal(as_json) as terminal,
+        analysis(
+            paths,
+            out,
+            settings,
+            fps=fps,
+            options=SourceOptions(**(opening or {})),
+            consent=consent,
+            keep_evidence=keep_evidence,
+            progress=terminal,
+        ) as (steps, result),
+    ):
+        for _ in steps:
+            pass
+    return result
 
 
 class Terminal:

@@ -8,7 +8,7 @@ import resource
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -165,7 +165,7 @@ def steps(
     capacity: int = 64,
     workers: int = 1,
     progress: Progress | None = None,
-) -> Iterator[None]:
+) -> Generator[None, None, None]:
     """Analyse recordings one after the other, a frame with each step. Whoever stops early closes the iterator.
 
     A source that cannot be read is reported in the result and in ``run.json``; the others go on.
@@ -357,7 +357,7 @@ def _take(output: Output, number: int, queue: DescribeQueue, writer: _Writer, se
     if not isinstance(output, Spotted):
         return number
     expression = output.expression
-    context = DescribeContext(expression.id, output.duration_ms, expression.aus, score=expression.score)
+    context = DescribeContext(expression.id, output.duration_ms, expression.aus)
     queue.submit(Job(number, expression, output.evidence, context))
     return number + 1
 

@@ -17,9 +17,9 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any, Final, Self
+from typing import IO, Any, Final
 
+from mellm.stream.closing import Closing
 from mellm.stream.errors import JournalError
 from mellm.stream.log import erasure, tables
 from mellm.stream.log.erasure import Erased, Row, Selection, Stone
@@ -40,7 +40,7 @@ PAGE: Final = 256
 MEMORY: Final = ":memory:"
 
 
-class Journal:
+class Journal(Closing):
     """One log file, or memory. All methods may be called from any thread; what changes the log is done by one writer
     thread (:mod:`mellm.stream.log.writer`), in the order in which it was asked for.
 
@@ -322,14 +322,6 @@ class Journal:
         if self._guard is not None:
             self._guard.close()
             self._guard = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<Journal {self.path} epoch {self.epoch} seq {self.first_seq}…{self.last_seq}>"

@@ -82,9 +82,12 @@ SENSITIVITY = SensitivityModel(
 """Of no true network: a larger own motion hides more."""
 
 
-def chain(source: str) -> SourcePipeline:
-    """The true chain behind a face that is always there, with a step model that spots any motion."""
-    landmarks = sheet().landmarks()
+def chain(source: str, *, at: tuple[int, int] = (0, 0)) -> SourcePipeline:
+    """The true chain behind a face that is always there, with a step model that spots any motion.
+
+    :param at: where the face's picture lies in the frame
+    """
+    landmarks = sheet().landmarks() + np.array(at, np.float32)
     model = FakeStepModel(sensitivity=SENSITIVITY)
     return SourcePipeline(
         source,
