@@ -46,8 +46,6 @@ class Evidence:
     :param again: makes the evidence of the same moment under small changes that must not matter, on the thread that
         calls it; ``None`` where the pictures are not known any more
     :param mirrored: left and right have changed places in it
-    :param course: 61×136 float32, motion signals every 20 ms from 0.6 s before the apex to 0.6 s after it; NaN where
-        nothing was measured, or not yet
     """
 
     motion_map: NDArray[np.uint8]
@@ -57,7 +55,6 @@ class Evidence:
     refused: str | None = None
     again: Callable[[], tuple[Evidence, ...]] | None = None
     mirrored: bool = False
-    course: NDArray[np.float32] | None = None
 
     def __repr__(self) -> str:
         h, w = self.motion_map.shape[:2]

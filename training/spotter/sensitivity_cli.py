@@ -13,9 +13,9 @@ import click
 
 from mellm.detectors.sensitivity import BARS
 from mellm.detectors.stepmodel import SHIPPED, OnnxStepModel
+from mellm.stream import files
 from mellm.stream.errors import ModelMissing, SourceEmpty
 from mellm.training.spotter import records, sensitivity
-from mellm.training.spotter.export import write_atomic
 from mellm.training.spotter.records import Record
 from mellm.training.spotter.sensitivity import Judge, Row, Trial
 from mellm.training.spotter.windows import BatchedNetwork
@@ -118,12 +118,13 @@ def command(
         path = model.with_suffix(".json")
         card = json.loads(path.read_text(encoding="utf-8"))
         card |= {"sensitivity": record, "false_alarms": measured}
-        write_atomic(path, (json.dumps(card, indent=2) + "\n").encode())
+        files.write(path, json.dumps(card, indent=2) + "\n", durable=True)
         click.echo(f"wrote {path}", err=True)
 
 
 def _load(root: Path, names: tuple[str, ...], leave_out: tuple[str, ...]) -> list[Record]:
-    found = [r for name in names for r in records.load_folder(root / name)]
+    paths = [p for name in names for p in sorted((root / name).glob("[!.]*.npz"))]
+    found = [records.load(path) for path in paths]
     return [r for r in found if r.facts.get("file") not in leave_out and r.facts.get("fold") != ""]
 
 
