@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from mellm.stream.frames import FrameRef
 
 Verdict: TypeAlias = Literal["ok", "warn", "refused"]
+
+
+class Sensitivity(NamedTuple):
+    """How small a motion would have been found, per cent of the eye distance; see :mod:`mellm.detectors.sensitivity`.
+
+    :param upper: brows, lids, glabella, forehead
+    :param lower: cheeks, nasolabial folds, nose wings, lips, chin
+    """
+
+    upper: float
+    lower: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +53,7 @@ class Expression:
     """A spotted micro-expression. Its id derives from source, segment, track, onset and apex.
 
     :param aus: action unit number → probability, as the spotter network sees it (no side)
+    :param sensitivity: how small a motion would have been found just before it, ``None`` where that is not known
     """
 
     id: str
@@ -54,3 +66,4 @@ class Expression:
     score: float
     quality: Quality
     aus: tuple[tuple[int, float], ...] = ()
+    sensitivity: Sensitivity | None = None

@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from mellm.detectors.sensitivity import Meter
 from mellm.detectors.signals import BASELINES_NS, FEATURES
 from mellm.detectors.stepmodel import (
     APEX,
@@ -26,7 +27,7 @@ from mellm.detectors.stepmodel import (
     OnnxStepModel,
     StepModel,
 )
-from mellm.detectors.types import F32
+from mellm.detectors.types import F32, Sensitivity
 from mellm.detectors.windows import STEP_NS
 from mellm.stream.errors import ModelOutputInvalid
 
@@ -97,22 +98,28 @@ class SpottingOptions:
 
 
 class Spot(NamedTuple):
-    """A spotted micro-expression in media time; ``aus`` pairs action units with their probabilities."""
+    """A spotted micro-expression in media time; ``aus`` pairs action units with their probabilities.
+
+    ``sensitivity`` is that of the last moment whose motion the expression itself has no part in, 0.3 s before its
+    onset; ``None`` where that is not known.
+    """
 
     onset_ns: int
     apex_ns: int
     offset_ns: int
     score: float
     aus: tuple[tuple[int, float], ...]
+    sensitivity: Sensitivity | None = None
 
 
 class Score(NamedTuple):
-    """What the network says about one grid time: probabilities, for plotting."""
+    """What the network says about one grid time (probabilities), and how small a motion it would have found."""
 
     t_ns: int
     me: float
     apex: float
     macro: float
+    sensitivity: Sensitivity | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -249,7 +256,7 @@ class TrackSpotter(Protocol):
     def invalid_steps(self) -> int:
         """Steps at which the network failed."""
 
-    def push(self, t_ns: int, features: F32 | None) -> list[Spot]:
+    def push(self, t_ns: int, features: F32 | None, fps: float = 0.0) -> list[Spot]:
         """One step of the grid; ``None`` where nothing could be measured."""
 
     def flush(self) -> list[Spot]:
@@ -273,6 +280,11 @@ class Spotter:
         self.scores: deque[Score] = deque(maxlen=SCORES_KEPT)
         self.void_steps = 0
         self.invalid_steps = 0
+        self._meter = (
+            None
+            if model.sensitivity is None
+            else Meter(model.sensitivity, self._decoder.threshold, model.delay_steps)
+        )
         self._state = model.start()
         self._first_ns: int | None = None
         self._last_ns: int | None = None
@@ -287,10 +299,11 @@ class Spotter:
         """The newest score, ``None`` before there is one."""
         return self.scores[-1] if self.scores else None
 
-    def push(self, t_ns: int, features: F32 | None) -> list[Spot]:
+    def push(self, t_ns: int, features: F32 | None, fps: float = 0.0) -> list[Spot]:
         """One grid step; returns the spots it settles, usually none.
 
         :param features: float32[``FEATURES``], ``None`` for a void step
+        :param fps: measured frames a second, 0 while it is unknown; only the sensitivity depends on it
         """
         if features is None:
             self.void_steps += 1
@@ -303,7 +316,7 @@ class Spotter:
             # the first features look back over unbroken frames already
             self._decoder.begin(t_ns - BASELINES_NS[-1])
         self._last_ns = t_ns
-        return spots + self._advance(t_ns, features)
+        return spots + self._advance(t_ns, features, fps)
 
     def flush(self) -> list[Spot]:
         """The segment is over: the last 0.3 s are judged as if the face had kept still, the rest is settled."""
@@ -312,26 +325,40 @@ class Spotter:
             still = np.zeros(FEATURES, np.float32)
             for k in range(1, self._model.delay_steps + 1):
                 failed = self.invalid_steps
-                spots += self._advance(last + k * STEP_NS, still)
+                spots += self._advance(last + k * STEP_NS, still, 0.0)
                 if self.invalid_steps > failed:
                     break
         return spots + self._end()
 
-    def _advance(self, t_ns: int, features: F32) -> list[Spot]:
+    def _advance(self, t_ns: int, features: F32, fps: float) -> list[Spot]:
         try:
             y, self._state = self._model.step(features, self._state)
         except ModelOutputInvalid:
             self.invalid_steps += 1
             return self._end()
+        said = None if self._meter is None else self._meter.push(features, fps)
         about_ns = t_ns - self._model.delay_steps * STEP_NS
         if self._first_ns is None or about_ns < self._first_ns:
             return []
         output = StepOutput.of(about_ns, y)
-        self.scores.append(Score(about_ns, output.me, output.apex, output.macro))
-        return self._decoder.push(output)
+        self.scores.append(Score(about_ns, output.me, output.apex, output.macro, said))
+        return [self._with_sensitivity(spot) for spot in self._decoder.push(output)]
+
+    def _with_sensitivity(self, spot: Spot) -> Spot:
+        """The spot with what could have been found where its own motion has no part yet."""
+        clear_ns = spot.onset_ns - self._model.delay_steps * STEP_NS
+        for score in reversed(self.scores):
+            if self._first_ns is None or score.t_ns < self._first_ns:
+                break
+            if score.t_ns <= clear_ns:
+                return spot._replace(sensitivity=score.sensitivity)
+        return spot
 
     def _end(self) -> list[Spot]:
         spots = [] if self._last_ns is None else self._decoder.flush(self._last_ns)
+        spots = [self._with_sensitivity(spot) for spot in spots]
+        if self._meter is not None:
+            self._meter.reset()
         self._state = self._model.start()
         self._first_ns = self._last_ns = None
         return spots

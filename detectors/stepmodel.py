@@ -19,6 +19,7 @@ import numpy as np
 
 from mellm.detectors import recipe
 from mellm.detectors.onnx import Device, session
+from mellm.detectors.sensitivity import SensitivityModel
 from mellm.detectors.signals import FEATURES, PER_BASELINE
 from mellm.detectors.types import F32
 from mellm.detectors.windows import STEP_NS
@@ -41,7 +42,8 @@ class StepModel(Protocol):
     """One step of the spotter network. Implementations hold no state of a track.
 
     ``delay_steps``: how many steps the outputs lag; ``threshold``: the score above which the model's
-    maker calls a peak a micro-expression.
+    maker calls a peak a micro-expression; ``sensitivity``: how small a motion it finds, ``None`` where that was
+    not fitted.
     """
 
     @property
@@ -49,6 +51,9 @@ class StepModel(Protocol):
 
     @property
     def threshold(self) -> float: ...
+
+    @property
+    def sensitivity(self) -> SensitivityModel | None: ...
 
     def start(self) -> F32:
         """State at the start of a segment, 1×S."""
@@ -66,13 +71,21 @@ class OnnxStepModel:
     """The network in an ONNX file, with its record (``.json``) beside it.
 
     :param device: ``auto`` is the CPU: a step takes 0.1 ms there, less than a copy to a GPU
+    :param with_sensitivity: whether to read how small a motion it finds; who fits that anew must not
     :raises ProviderUnavailable: the device asked for is not there, or does not work
     :raises ModelMissing: there is no such file
     :raises ModelCorrupt: hash, metadata or shapes are not those of a spotter
     :raises ModelMismatch: it was trained on signals that are measured in another way than this version does
     """
 
-    def __init__(self, path: Path | None = None, *, device: Device = "auto", threads: int = 1) -> None:
+    def __init__(
+        self,
+        path: Path | None = None,
+        *,
+        device: Device = "auto",
+        threads: int = 1,
+        with_sensitivity: bool = True,
+    ) -> None:
         self.path = SHIPPED if path is None else path
         data, record = _read(self.path)
         self.sha256 = hashlib.sha256(data).hexdigest()
@@ -85,8 +98,8 @@ class OnnxStepModel:
         facts = self._session.metadata
         try:
             self.version = facts["mellm.version"]
-            self._delay = int(facts["mellm.delay_steps"])
-            self._threshold = float(facts["mellm.threshold"])
+            self.delay_steps = int(facts["mellm.delay_steps"])
+            self.threshold = float(facts["mellm.threshold"])
             self._size = int(facts["mellm.state"])
             aus = tuple(int(au) for au in facts["mellm.aus"].split(","))
             grid_ns = round(1e9 / float(facts["mellm.grid_hz"]))
@@ -96,16 +109,8 @@ class OnnxStepModel:
             raise ModelCorrupt(f"{self.path.name} speaks of action units {aus} every {grid_ns / 1e6} ms")
         self._check_shapes()
         recipe.require(record, recipe.of_signals(), self.path.name, RETRAIN)
-
-    @property
-    def delay_steps(self) -> int:
-        """Steps by which outputs lag behind the newest input."""
-        return self._delay
-
-    @property
-    def threshold(self) -> float:
-        """The decision threshold chosen at training."""
-        return self._threshold
+        said = record.get("sensitivity") if with_sensitivity else None
+        self.sensitivity = None if said is None else SensitivityModel.of_record(dict(said), self.sha256)
 
     @property
     def provider(self) -> str:
@@ -140,24 +145,20 @@ class FakeStepModel:
     """
 
     def __init__(
-        self, script: Callable[[F32], F32] | None = None, *, delay_steps: int = 15, threshold: float = 0.4
+        self,
+        script: Callable[[F32], F32] | None = None,
+        *,
+        delay_steps: int = 15,
+        threshold: float = 0.4,
+        sensitivity: SensitivityModel | None = None,
     ) -> None:
         self._script = motion_script if script is None else script
-        self._delay, self._threshold = delay_steps, threshold
-
-    @property
-    def delay_steps(self) -> int:
-        """Steps by which outputs lag behind the newest input."""
-        return self._delay
-
-    @property
-    def threshold(self) -> float:
-        """The decision threshold."""
-        return self._threshold
+        self.delay_steps, self.threshold = delay_steps, threshold
+        self.sensitivity = sensitivity
 
     def start(self) -> F32:
         """Outputs of a still face for each step of the delay."""
-        return np.tile(outputs(), self._delay).reshape(1, -1)
+        return np.tile(outputs(), self.delay_steps).reshape(1, -1)
 
     def step(self, features: F32, state: F32) -> tuple[F32, F32]:
         """See :class:`StepModel`."""

@@ -8,9 +8,9 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from mellm.detectors.expressions import Expression, Quality, Verdict
+from mellm.detectors.expressions import Expression, Quality, Sensitivity, Verdict
 
-__all__ = ["F32", "U8", "Expression", "Face", "Quality", "Verdict"]
+__all__ = ["F32", "U8", "Expression", "Face", "Quality", "Sensitivity", "Verdict"]
 
 F32: TypeAlias = NDArray[np.float32]
 U8: TypeAlias = NDArray[np.uint8]

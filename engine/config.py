@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from mellm.engine.describe import KINDS, installed
 from mellm.engine.governance.purpose import reference
 from mellm.engine.sections import Section, explain, read_toml
 from mellm.stream.errors import ConfigError
@@ -25,9 +26,13 @@ from mellm.stream.protocol.access import Scope
 
 
 class DescriberSettings(Section):
-    """Who puts evidence into words, and how long that may take."""
+    """Who puts evidence into words, and how long that may take.
 
-    kind: Literal["nano", "rules", "openai", "scripted"] = "nano"
+    ``kind`` may be ``nano:FOLDER``, which sets ``folder`` too, or the name of a describer that another package brings.
+    """
+
+    kind: str = Field(default="ensemble", min_length=1, max_length=4096)
+    folder: Path | None = None
     base_url: str | None = None
     model: str | None = None
     profile: str = "generic"
@@ -36,12 +41,31 @@ class DescriberSettings(Section):
     deadline_s: float = Field(default=10.0, gt=0, le=600)
     capacity: int = Field(default=64, ge=1, le=10_000)
     workers: int = Field(default=1, ge=1, le=64)
-    fallback: Literal["none", "nano", "rules"] = "none"
+    fallback: Literal["none", "ensemble", "nano", "rules"] = "none"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split(cls, data: Any) -> Any:
+        kind, colon, folder = (
+            str(data.get("kind", "")).partition(":") if isinstance(data, dict) else ("", "", "")
+        )
+        return {**data, "kind": kind, "folder": folder} if colon and folder else data
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if self.kind not in KINDS and self.kind not in (brought := sorted(installed())):
+            raise ValueError(
+                f"there is no describer {self.kind!r}; there are {', '.join((*KINDS, *brought))}"
+            )
+        if self.folder is not None and self.kind not in ("nano", "ensemble"):
+            raise ValueError(f"a model folder is for nano, not for {self.kind}")
+        return self
 
 
 class SpottingSettings(Section):
     """Overrides of the spotter's own defaults; ``None`` keeps what the shipped model card says."""
 
+    model: str | None = Field(default=None, min_length=1, max_length=4096)
     threshold: float | None = Field(default=None, gt=0, lt=1)
     max_ms: float | None = Field(default=None, ge=100, le=1000)
     merge_gap_ms: float | None = Field(default=None, ge=0, le=1000)
@@ -143,15 +167,16 @@ class Settings(Section):
         return self
 
 
-def load(path: Path | None = None, flags: Mapping[str, Any] | None = None) -> Settings:
-    """Read settings.
+def load(path: str | Path | None = None, flags: Mapping[str, Any] | None = None) -> Settings:
+    """Read settings: a TOML file, the environment (``MELLM_<SECTION>_<KEY>``), and what overrides both.
 
+    :param path: the file; without it, defaults and environment
     :param flags: dotted keys (``describer.kind``) to values; ``None`` values are "not given"
     :raises ConfigError: unreadable file, unknown key (named, with the nearest known one), value out of range
     """
     data: dict[str, Any] = {}
     if path is not None:
-        data = read_toml(path)
+        data = read_toml(Path(path))
     given = {key: value for key, value in (flags or {}).items() if value is not None}
     for key, value in {**_environment(), **given}.items():
         at = data
@@ -161,10 +186,19 @@ def load(path: Path | None = None, flags: Mapping[str, Any] | None = None) -> Se
             if not isinstance(at, dict):
                 raise ConfigError(f"{parent} in {path} is a value, not a table")
         at[last] = value
+    return validated(data, path)
+
+
+def validated(data: Mapping[str, Any], origin: object = None) -> Settings:
+    """Settings from tables.
+
+    :param origin: what messages name
+    :raises ConfigError: see :func:`load`
+    """
     try:
-        return Settings.model_validate(data)
+        return Settings.model_validate(dict(data))
     except ValidationError as error:
-        raise explain(error, Settings, path) from error
+        raise explain(error, Settings, origin) from error
 
 
 def _environment() -> dict[str, str]:

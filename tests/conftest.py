@@ -7,14 +7,16 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
 
 from mellm.clients.cli.logs import STATES
+from mellm.stream.log.journal import Journal
 from tests import REPO
 from tests.clients.browser import NAMES, installed
-from tests.threads import pytest_addoption  # noqa: F401
+from tests.threads import _no_thread_is_left, pytest_addoption  # noqa: F401
 
 # how long an example takes says something about the machine; where nobody looks, the same examples each time
 settings.register_profile("mellm", deadline=None, derandomize=bool(os.environ.get("CI")), print_blob=True)
@@ -40,6 +42,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("bare")
         if not item.get_closest_marker("xdist_group"):
             item.add_marker(pytest.mark.xdist_group(str(item.path.relative_to(TESTS))))
+
+
+@pytest.fixture(autouse=True)
+def _journals_are_closed(  # set up after it, so that it looks last
+    _no_thread_is_left: None,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[None]:
+    """A journal that a test opened ends with it, and so does its writer's thread."""
+    opened: list[Journal] = []
+    init = Journal.__init__
+
+    def noted(self: Journal, *arguments: Any, **settings: Any) -> None:
+        init(self, *arguments, **settings)
+        opened.append(self)
+
+    monkeypatch.setattr(Journal, "__init__", noted)
+    yield
+    for each in opened:
+        each.close()
 
 
 LOGGERS = (logging.getLogger(), *map(logging.getLogger, STATES))

@@ -12,12 +12,12 @@ import click
 from mellm.clients.cli.common import (
     counted,
     json_flag,
-    make_describer,
     one_line,
     opening_flags,
     settings_flags,
     settings_from,
     source_options,
+    tier_flag,
 )
 from mellm.stream.clock import clock
 from mellm.stream.errors import DescriberError, UsageError
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from mellm.engine.analysis.offline import RunResult
     from mellm.engine.config import Settings
     from mellm.engine.results.expressions import ExpressionRecord
-    from mellm.engine.results.run_reader import Marker
     from mellm.stream.frames import SourceInfo
 
 
@@ -52,6 +51,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="For the report: a table with time_s and label, or an .eaf.",
 )
+@tier_flag
 @json_flag
 @opening_flags
 @settings_flags
@@ -64,6 +64,7 @@ def analyze(
     report: bool,
     no_faces: bool,
     markers: Path | None,
+    tiers: tuple[str, ...],
     as_json: bool,
     **flags: Any,
 ) -> int:
@@ -74,8 +75,11 @@ def analyze(
     expressions were found and the describer answered for none of them.
     """
     opening = source_options(flags)
+    if not report and (no_faces or markers is not None):
+        flag = "--no-faces" if no_faces else "--markers"
+        raise UsageError(f"{flag} is about the report", remedy="leave it out, or ask for one with --report")
     settings = settings_from(flags, purpose="self-use")
-    known = _markers(markers)  # a file that cannot be read is told before an hour of analysis, not after it
+    _markers(markers, tiers)  # a file that cannot be read is told before an hour of analysis, not after it
     try:
         result = run(
             paths,
@@ -94,6 +98,8 @@ def analyze(
     for source, error in result.failures:
         said = " ".join(str(error).split())
         click.echo(f"mellm: error: {said if source in said else f'{source}: {said}'}", err=True)
+    for note in result.notes:
+        click.echo(f"mellm: note: {' '.join(note.split())}", err=True)
     for warning in result.warnings:
         click.echo(f"mellm: warning: {warning}", err=True)
     if len(result.failures) < len(paths):
@@ -101,7 +107,7 @@ def analyze(
         found = counted(result.expressions - result.larger, "expression")
         click.echo(f"{found}{more}; {out}/expressions.jsonl", err=True)
         if report:
-            _report(out, known, no_faces=no_faces or no_evidence)
+            _report(out, markers, tiers, no_faces=no_faces or no_evidence)
     if result.failures:
         return result.failures[0][1].exit_code
     lost = result.undescribed.total()
@@ -114,21 +120,21 @@ def analyze(
     return DescriberError.exit_code if lost and lost == result.expressions else 0
 
 
-def _markers(path: Path | None) -> list[Marker]:
+def _markers(path: Path | None, tiers: tuple[str, ...]) -> None:
+    """Whether the file can be read; frame numbers wait for the rate of the recording."""
     if path is None:
-        return []
-    from mellm.engine.export.corrections import read_markers
+        return
+    from mellm.engine.export.corrections import Reading, parse_tiers, read_markers
 
-    return read_markers(path)
+    read_markers(path, Reading(tiers=parse_tiers(tiers), fps=1.0))
 
 
-def _report(out: Path, markers: list[Marker], *, no_faces: bool) -> None:
-    from mellm.clients.cli.export import page
+def _report(out: Path, markers: Path | None, tiers: tuple[str, ...], *, no_faces: bool) -> None:
+    from mellm.clients.cli.export import load, page
     from mellm.engine.export.formats import WHOLE, write
-    from mellm.engine.results.run_reader import read_run
 
     target = out / WHOLE["html"]
-    write(target, page(read_run(out).with_markers(markers), no_faces=no_faces))
+    write(target, page(load(out, None, markers, tiers), no_faces=no_faces))
     click.echo(f"report: {target}", err=True)
 
 
@@ -148,49 +154,25 @@ def run(
     :param opening: source options, see :func:`mellm.clients.cli.common.source_options`
     :param consent: reference by which ``mellm purge --subject`` finds the run
     """
-    from mellm.engine.analysis import offline
-    from mellm.engine.analysis.pipeline_factory import PipelineFactory
-    from mellm.engine.governance.purpose import reference
-    from mellm.engine.provenance import versions
-    from mellm.engine.results.run_folder import RunFolder
+    from mellm.engine.api import analysis
     from mellm.stream.sources import SourceOptions
 
-    options = SourceOptions(**(opening or {}))
-    describer = make_describer(settings)
-    factory = PipelineFactory(settings, describer.recipe)
-    decides = {
-        "purpose": settings.purpose,
-        "describer": describer.name,
-        "profile": describer.profile,
-        "spotting": settings.spotting.model_dump(),
-        "max_faces": settings.faces.max_faces,
-        "fps": fps,
-        # only what was asked for, so that runs of before can be gone on with
-        **{name: value for name, value in (opening or {}).items() if value not in (None, False, "")},
-        "evidence": keep_evidence,
-    }
-    if consent is not None:
-        try:
-            decides["consent"] = reference(consent)
-        except ValueError as error:
-            raise UsageError(f"--consent: {error}") from None
-    folder = RunFolder.create(out, decides, {**versions(), **factory.facts()})
-    try:
-        with Terminal(as_json) as terminal:
-            return offline.analyze(
-                offline.recordings(paths, fps, options),
-                folder,
-                lambda source: factory.make(source, mirrored=options.mirrored),
-                describer,
-                keep_evidence=keep_evidence,
-                deadline_s=max(settings.describer.deadline_s, settings.describer.timeout_s),
-                capacity=settings.describer.capacity,
-                workers=settings.describer.workers,
-                progress=terminal,
-            )
-    finally:
-        describer.close()
-        folder.close()
+    with (
+        Terminal(as_json) as terminal,
+        analysis(
+            paths,
+            out,
+            settings,
+            fps=fps,
+            options=SourceOptions(**(opening or {})),
+            consent=consent,
+            keep_evidence=keep_evidence,
+            progress=terminal,
+        ) as (steps, result),
+    ):
+        for _ in steps:
+            pass
+    return result
 
 
 class Terminal:

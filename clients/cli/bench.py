@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mellm.clients.cli.common import json_flag, make_describer, settings_flags, settings_from
+from mellm.clients.cli.common import json_flag, settings_flags, settings_from
 
 if TYPE_CHECKING:
     from mellm.detectors.bench import StepBench
@@ -35,9 +35,9 @@ def bench(seconds: float, as_json: bool, **flags: Any) -> None:
     """
     from mellm.clients.cli.demo import SAMPLE
     from mellm.detectors.bench import steps
-    from mellm.detectors.spotting import OnnxStepModel
+    from mellm.detectors.spotters import open_spotter
     from mellm.engine.analysis import bench as measure
-    from mellm.engine.analysis.pipeline_factory import PipelineFactory
+    from mellm.engine.analysis.pipeline_factory import PipelineFactory, describer_of
     from mellm.engine.provenance import machine, versions
     from mellm.stream.sources import open_source
 
@@ -52,7 +52,7 @@ def bench(seconds: float, as_json: bool, **flags: Any) -> None:
         rows.append(row)
         click.echo(json.dumps(row) if as_json else said)
 
-    step = steps(OnnxStepModel(device=settings.faces.device))
+    step = steps(open_spotter(settings.spotting.model, settings.faces.device))
     tell({"what": "step", **asdict(step)}, _step_line(step))
     with tempfile.TemporaryDirectory() as folder:
         for name, size, fps in (
@@ -64,8 +64,8 @@ def bench(seconds: float, as_json: bool, **flags: Any) -> None:
             made = measure.live(
                 name,
                 path,
-                lambda source: factory.make(source, scores=True),
-                make_describer(settings),
+                lambda source: factory.make(source),
+                describer_of(settings),
                 seconds,
             )
             tell(

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from mellm.stream.clock import clock
+from mellm.stream.errors import UsageError
 
 if TYPE_CHECKING:
     from mellm.engine.config import Settings
-    from mellm.engine.describe import Describer
     from mellm.engine.results.expressions import ExpressionRecord
     from mellm.engine.types import Description, State
 
@@ -22,17 +22,26 @@ json_flag = click.option("--json", "as_json", is_flag=True, help="Print JSON lin
 
 
 _ANALYSIS = (
+    click.option(
+        "--spotter",
+        metavar="FILE",
+        help="Spotter network: an .onnx file, or one that a package brings [the shipped one].",
+    ),
     click.option("--threshold", type=float, metavar="0…1", help="Spotting threshold [from the model card]."),
     click.option("--max-faces", type=int, metavar="N", help="Faces followed at once [4]."),
 )
 _DESCRIBING = (
-    click.option("--describer", type=click.Choice(["nano", "rules", "openai"]), help="Who describes [nano]."),
+    click.option(
+        "--describer",
+        metavar="NAME",
+        help="Who describes: ensemble, nano, nano:FOLDER, rules, openai, or one that a package brings [ensemble].",
+    ),
     click.option("--base-url", metavar="URL", help="OpenAI-compatible endpoint, up to /v1."),
     click.option("--model", metavar="NAME", help="Model name at that endpoint."),
     click.option("--profile", metavar="NAME", help="generic, nano, mellm-v1 or mellm-v3 [generic]."),
     click.option(
         "--fallback",
-        type=click.Choice(["none", "nano", "rules"]),
+        type=click.Choice(["none", "ensemble", "nano", "rules"]),
         help="Who describes, marked as such, when the endpoint cannot [none].",
     ),
 )
@@ -63,6 +72,15 @@ _OPENING = (
         is_flag=True,
         help="Read recordings for whose pictures the time must be guessed.",
     ),
+)
+
+
+tier_flag = click.option(
+    "--tier",
+    "tiers",
+    multiple=True,
+    metavar="KIND=NAME",
+    help="Name of a tier in an .eaf file; kinds: expression, apex, units, emotion, text, markers.",
 )
 
 
@@ -114,31 +132,34 @@ def settings_from(
         "describer.fallback": flags.pop("fallback"),
         "faces.device": flags.pop("device"),
         "faces.max_faces": flags.pop("max_faces", None),
+        "spotting.model": flags.pop("spotter", None),
         "spotting.threshold": flags.pop("threshold", None),
         "purpose": flags.pop("purpose"),
         "medical_or_safety_basis": flags.pop("medical_or_safety_basis"),
     }
     settings = load(flags.pop("config"), {**given, **(extra or {})})
+    _applies(given, settings.describer.kind)
     if settings.purpose is None and purpose is not None:
         settings = settings.model_copy(update={"purpose": purpose})
     privacy.require(settings.purpose, settings.medical_or_safety_basis)
     return settings
 
 
-def make_describer(settings: Settings) -> Describer:
-    """The describer that the settings name."""
-    from mellm.engine.describe import create
-
-    chosen = settings.describer
-    return create(
-        chosen.kind,
-        base_url=chosen.base_url,
-        model=chosen.model,
-        profile=chosen.profile,
-        api_key_env=chosen.api_key_env,
-        timeout_s=chosen.timeout_s,
-        fallback=chosen.fallback,
-    )
+def _applies(given: Mapping[str, Any], kind: str) -> None:
+    """Refuse flags that would be ignored."""
+    for flag in ("base_url", "model", "profile"):
+        if kind != "openai" and given[f"describer.{flag}"] is not None:
+            remedy = "leave it out, or describe with --describer openai"
+            if kind == "nano" and flag == "model":
+                remedy = "give the folder of another nano as --describer nano:FOLDER"
+            raise UsageError(
+                f"--{flag.replace('_', '-')} does not apply to the describer {kind}", remedy=remedy
+            )
+    if given["describer.fallback"] == kind:
+        raise UsageError(
+            f"--fallback {kind} does not apply to the describer {kind}",
+            remedy="leave it out, or name another",
+        )
 
 
 def counted(number: int, thing: str) -> str:

@@ -11,6 +11,11 @@ from mellm.clients.cli.lazy import LazyGroup, Verb
     cls=LazyGroup,
     verbs={
         "spotter": Verb("mellm.training.spotter.cli:command", "Train the spotter.", "train"),
+        "sensitivity": Verb(
+            "mellm.training.spotter.sensitivity_cli:command",
+            "Fit how small a motion the spotter finds.",
+            "train",
+        ),
         "nano": Verb("mellm.training.mellm.cli:command", "Train the embedded describer.", "train"),
         "mellm": Verb("mellm.training.mellm.finetune.cli:command", "Tune a multimodal model.", "train"),
     },

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mellm.clients.cli.common import describing_flags, json_flag, make_describer, settings_from, spoken
+from mellm.clients.cli.common import describing_flags, json_flag, settings_from, spoken
 from mellm.stream.errors import UsageError
 
 if TYPE_CHECKING:
@@ -97,13 +97,14 @@ def flowmap(
 @describing_flags
 def describe(onset: str, apex: str, as_json: bool, **flags: Any) -> None:
     """Describe what moved between the pictures ONSET and APEX: action units, coarse emotion, a sentence."""
+    from mellm.engine.analysis.pipeline_factory import describer_of
     from mellm.engine.describe import DescribeContext
     from mellm.engine.describe.retry import ask
     from mellm.engine.evidence.picture_pair import pair_evidence
     from mellm.engine.results.expressions import DISCLAIMER, description_json
 
     settings = settings_from(flags, purpose="self-use")
-    describer = make_describer(settings)
+    describer = describer_of(settings)
     try:
         found = pair_evidence(onset, apex, describer.recipe, device=settings.faces.device)
         refused = found.evidence.refused or _below_floor(found)

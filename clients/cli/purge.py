@@ -59,9 +59,9 @@ def purge(
     again, and a replay says how many are gone. Writes one line to the audit log. Backups, exports and what clients
     have received are elsewhere.
     """
-    from mellm.clients.cli.serve import audit_path, journal_path
     from mellm.engine.config import load
     from mellm.engine.governance.erase import DataStore, erase_run
+    from mellm.engine.server.app import audit_path, journal_path
     from mellm.stream.errors import JournalError, UsageError
     from mellm.stream.log.erasure import Selection
     from mellm.stream.log.journal import Journal

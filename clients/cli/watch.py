@@ -39,7 +39,9 @@ def watch(uri: str, fps: float | None, in_browser: bool, as_json: bool, **flags:
     source = {"id": "watch", "uri": uri, "fps": fps, **source_options(flags)}
     if in_browser:
         return _open(source, as_json, flags)
-    from mellm.clients.cli.live import build, quietly
+    from mellm.clients.cli.live import quietly
+    from mellm.engine.analysis.pipeline_factory import live_engine
+    from mellm.engine.server.process import heap
     from mellm.engine.server.process.allocator import tune_malloc
     from mellm.stream.capture.runner import RunnerOptions
     from mellm.stream.signals import until_signal
@@ -49,7 +51,9 @@ def watch(uri: str, fps: float | None, in_browser: bool, as_json: bool, **flags:
     screen = Screen(enabled=False if as_json else None)
     printer = Printer(as_json, screen)
     # somebody is sitting there: an address that does not work is told at once, not tried for ever
-    engine = build(settings, settings.sources, printer, RunnerOptions(must_open=True))
+    engine = live_engine(
+        settings, settings.sources, printer, RunnerOptions(must_open=True), on_loaded=heap.set_aside
+    )
     with until_signal() as stop, quietly("mellm.stream.capture.runner", "mellm.engine.analysis.live"), screen:
         engine.start()
         try:

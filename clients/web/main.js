@@ -3,7 +3,7 @@ import { card, make } from "./cards.js";
 import { outline, overlay } from "./face.js";
 import { Client } from "./protocol.js";
 import { created, empty, reduce } from "./state.js";
-import { draw } from "./timeline.js";
+import { draw, judgedNow, judgedSoFar } from "./timeline.js";
 
 const $ = (id) => document.getElementById(id);
 const SHOWN = 60; // cards in the page; older ones come with the button
@@ -20,8 +20,11 @@ const filters = () => ({
 
 function connect(token = null) {
   client?.close();
-  const scheme = location.protocol === "https:" ? "wss" : "ws";
-  client = new Client(`${scheme}://${location.host}/v1/stream`, {
+  // relative to the page: a proxy may have put the server below a path
+  const place = new URL("v1/stream", document.baseURI);
+  place.protocol = place.protocol === "https:" ? "wss:" : "ws:";
+  place.search = place.hash = "";
+  client = new Client(place.href, {
     hello: (data) => ($("notice").textContent = data.notice),
     created: (data) => {
       created(state, data);
@@ -69,6 +72,7 @@ function panels() {
       make("div", { class: "stage" },
         make("canvas", { class: "preview", width: "320", height: "180", "data-part": "preview", "aria-label": "picture or face boxes" })),
       make("canvas", { class: "timeline", "data-part": "timeline", role: "img", "aria-label": "spotting scores of the last 30 seconds" }),
+      make("p", { class: "health judged", "data-part": "judged" }),
       make("p", { class: "health", "data-part": "health" }),
       make("p", { class: "health", "data-part": "pushed", hidden: "" }),
       make("p", { class: "health", "data-part": "withdrawn", role: "status", hidden: "" }));
@@ -216,6 +220,7 @@ function render() {
     where.className = `state ${one.state}`;
     where.title = one.detail;
     draw(part(one.id, "timeline"), one);
+    part(one.id, "judged").textContent = [judgedNow(one), judgedSoFar(one.stats)].filter(Boolean).join("\n");
     if (!one.preview) schematic(one);
     const s = one.stats;
     const dropped = Object.values(s.dropped ?? {}).reduce((a, b) => a + b, 0);

@@ -36,7 +36,7 @@ export function reduce(state, { type, source: id, data }) {
   if (one && typeof at === "number" && type !== "marker") one.now = Math.max(one.now, at);
   if (type === "score") {
     if (!one.scores.has(data.track)) one.scores.set(data.track, []);
-    one.scores.get(data.track).push([at, data.me]);
+    one.scores.get(data.track).push([at, data.me, data.sensitivity?.upper, data.sensitivity?.lower]);
     if (data.box) one.boxes.set(data.track, data.box);
     if (data.landmarks?.length === 68) one.faces.set(data.track, data.landmarks);
   } else if (type === "stats") {

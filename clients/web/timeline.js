@@ -1,6 +1,9 @@
-// Scores of a source over the last half minute, with what was spotted, marked and missed.
+// Scores of a source over the last half minute, with what was spotted, marked and missed, and what could be judged.
 
 const SPAN_MS = 30000;
+export const BARS = [2, 3]; // per cent of the eye distance: a motion of this size would be found
+export const MOST = 10; // what is told is this or more
+const STRIP = 5; // height of a half's strip
 const COLOURS = ["--line-1", "--line-2", "--line-3", "--line-4"];
 
 export function draw(canvas, one) {
@@ -13,7 +16,7 @@ export function draw(canvas, one) {
   const pen = canvas.getContext("2d");
   pen.setTransform(ratio, 0, 0, ratio, 0, 0);
   pen.clearRect(0, 0, width, height);
-  const [top, bottom] = [14, height - 16];
+  const [top, bottom] = [14, height - 18 - 2 * STRIP];
   const start = one.now - SPAN_MS;
   const x = (t) => ((t - start) / SPAN_MS) * width;
   const y = (score) => bottom - score * (bottom - top);
@@ -51,6 +54,8 @@ export function draw(canvas, one) {
     pen.stroke();
   }
 
+  for (const scores of [...one.scores.values()].slice(0, 1)) strips(pen, scores, { start, x, top: bottom + 3, colour });
+
   pen.textAlign = "left";
   for (const [t, label] of one.marks) {
     if (t < start) continue;
@@ -61,6 +66,41 @@ export function draw(canvas, one) {
     pen.stroke();
     pen.fillText(label.slice(0, 24), x(t) + 3, 10);
   }
+}
+
+// The upper and the lower half of the first face: how small a motion would have been found.
+function strips(pen, scores, { start, x, top, colour }) {
+  for (let i = 0; i < scores.length; i++) {
+    const [t, , upper, lower] = scores[i];
+    if (t < start || upper === undefined) continue;
+    const next = scores[i + 1]?.[0] ?? t + 100;
+    const width = Math.max(1, x(Math.min(next, t + 500)) - x(t));
+    [upper, lower].forEach((value, half) => {
+      pen.fillStyle = colour(`--${level(value)}`);
+      pen.fillRect(x(t), top + half * (STRIP + 1), width, STRIP);
+    });
+  }
+}
+
+export function level(value) {
+  return value <= BARS[0] ? "good" : value <= BARS[1] ? "fair" : "hidden";
+}
+
+// In words, for the newest score of a face.
+export function judgedNow(one) {
+  const last = [...one.scores.values()].map((scores) => scores.at(-1)).find((score) => score && score[0] > one.now - 1000);
+  if (!last || last[2] === undefined) return "";
+  const said = (name, value) => `${name}: ` + (value > BARS[1] ? `${value >= MOST ? "hidden" : `only motions over ${value.toFixed(1)} %`} (it moves by itself)` :
+    `motions from ${value.toFixed(1)} % would be found`);
+  return `${said("upper face", last[2])} · ${said("lower face", last[3])}`;
+}
+
+// Since the source started, from its counts: the time over which anything found has to be read.
+export function judgedSoFar({ judged }) {
+  if (!judged?.upper) return "";
+  const time = (seconds) => clock(1000 * seconds);
+  const [upper, lower] = [judged.upper, judged.lower].map((half) => half.judged_s[BARS[1]] ?? 0);
+  return `could be judged (motions of ${BARS[1]} %): upper face ${time(upper)}, lower face ${time(lower)} of ${time(judged.face_s)} with a face`;
 }
 
 export function clock(ms) {

@@ -16,6 +16,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from mellm.detectors.sensitivity import JudgedTime
+from mellm.detectors.windows import STEP_NS
 from mellm.engine.analysis.pipeline import (
     CHAIN_DROPS,
     FaceAppeared,
@@ -112,6 +114,7 @@ class LiveSource:
             Counter()
         )  # of chains that are gone: frames analysed, and dropped by reason
         self._spotted = 0
+        self._judged = JudgedTime(STEP_NS / 1e9)  # of all chains
         self._faces: dict[int, int] = {}  # track → media time of its last word
         self._away = False
         self._latencies: deque[float] = deque(maxlen=LATENCIES_KEPT)
@@ -276,6 +279,7 @@ class LiveSource:
         # from the moment the camera showed it: the network's look-ahead counts
         self._latencies.append((time.monotonic_ns() - scored.wall_ns + scored.lag_ns) / 1e6)
         at = scored.score.t_ns
+        self._judged.add(scored.score.sensitivity)
         if scored.track in self._faces:
             self._faces[scored.track] = at
         if at - self._scored_ns.get(scored.track, -SCORE_EVERY_NS) < SCORE_EVERY_NS:
@@ -298,6 +302,7 @@ class LiveSource:
             "spotted": counts.spotted,
             "fps": round(counts.fps, 2),
             "score_p95_ms": round(counts.score_p95_ms, 1),
+            "judged": self._judged.record(),
         }
         self._sink.publish(STATS, self._runner.id, data)
 

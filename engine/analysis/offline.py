@@ -8,7 +8,7 @@ import resource
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,13 +16,12 @@ from typing import Any, Protocol
 
 import cv2
 
-from mellm.detectors.quality import MAX_YAW, MIN_FPS, MIN_WIDTH
+from mellm.engine.analysis import account
 from mellm.engine.analysis.describe_queue import DescribeQueue, Job
 from mellm.engine.analysis.pipeline import (
-    MODEL_INVALID,
-    STILL,
-    ChainCounts,
+    FaceLost,
     Output,
+    Scored,
     Seen,
     SourcePipeline,
     Spotted,
@@ -32,6 +31,7 @@ from mellm.engine.analysis.wire_events import WireEvent, end_of, events_of
 from mellm.engine.describe.base import DescribeContext, Describer
 from mellm.engine.results.expressions import ExpressionRecord
 from mellm.engine.results.run_folder import RunStore
+from mellm.engine.results.score_series import ScoreWriter
 from mellm.engine.types import Description, Evidence, Outcome
 from mellm.stream.capture.status import SourceStatus
 from mellm.stream.errors import (
@@ -48,17 +48,6 @@ from mellm.stream.sources import EndReport, Source, SourceOptions, open_source
 from mellm.stream.sources.addresses import redact
 
 logger = logging.getLogger(__name__)
-
-WARN_GUESSED = 0.01
-"""Share of guessed time stamps that is warned of; over a tenth the recording is refused when it is read."""
-
-WARN_REPEATED = 0.05
-
-FLOORS = {
-    "fps_low": f"under {MIN_FPS:.0f} frames a second",
-    "face_small": f"narrower than {MIN_WIDTH:.0f} pixels",
-    "yaw_high": f"turned by more than {MAX_YAW:.0f}°",
-}
 
 
 class Progress(Protocol):
@@ -104,6 +93,7 @@ class Recording:
 class RunResult:
     """How a run ended.
 
+    :param notes: facts about the recordings, repaired stamps, gaps and the like, a sentence each
     :param larger: of the expressions, those above the motion ceiling: larger than a micro-expression
     :param failures: one error for each source that could not be analysed to its end
     :param undescribed: why expressions that were spotted in this session have no description, with counts
@@ -115,6 +105,7 @@ class RunResult:
     undescribed: Counter[str] = field(default_factory=Counter)
     failures: list[tuple[str, MellmError]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def recordings(
@@ -174,7 +165,7 @@ def steps(
     capacity: int = 64,
     workers: int = 1,
     progress: Progress | None = None,
-) -> Iterator[None]:
+) -> Generator[None, None, None]:
     """Analyse recordings one after the other, a frame with each step. Whoever stops early closes the iterator.
 
     A source that cannot be read is reported in the result and in ``run.json``; the others go on.
@@ -235,6 +226,7 @@ def _one(
     summary: dict[str, Any] = {"state": "done", "path": shown}
     media = _Media()
     end: EndReport | None = None
+    series = run.series(recording.id)
     try:
         with open_source(
             recording.path, id=recording.id, live=False, fps=recording.fps, options=recording.options
@@ -243,7 +235,7 @@ def _one(
             _must_end(info)
             chain = make_pipeline(recording.id)
             watcher.source(recording.id, info, "open")
-            yield from _drain(source, chain, queue, writer, watcher, media)
+            yield from _drain(source, chain, queue, writer, series, watcher, media)
             info = source.info
             end = source.end
         writer.state(SourceStatus(recording.id, "ended", end=end), media.last_ns)
@@ -251,14 +243,17 @@ def _one(
             summary["ended_early"] = end.message
             result.warnings.append(f"{shown}: {end.message}")
             logger.warning("%s: %s", shown, end.message)
-        summary["remarks"] = [*info.remarks, *_remarks(chain.counts), *_on_time(end)]
-        result.warnings += [f"{shown}: {remark}" for remark in summary["remarks"]]
+        notes, warned = account.notes(info, chain.counts, end), account.warnings(chain.counts, end)
+        summary["remarks"] = notes + warned
+        result.notes += [f"{shown}: {note}" for note in notes]
+        result.warnings += [f"{shown}: {warning}" for warning in warned]
     except (RunError, ModelMissing, ModelCorrupt, ModelMismatch, ProviderUnavailable):
         raise  # the next recording would fare no better
     except MellmError as error:
         summary |= {"state": "failed", "error": {"code": error.code, "message": str(error)}}
         result.failures.append((recording.id, error))
         writer.state(SourceStatus(recording.id, "offline", error=error), media.last_ns)
+    series.close()
     queue.drain()
     writer.check()
     seconds = time.monotonic() - started
@@ -273,39 +268,12 @@ def _one(
         "real_time_factor": round(media.seen_ns / 1e9 / seconds, 2) if seconds > 0 else None,
         "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
         "providers": {} if chain is None else chain.providers,
+        "judged": None if chain is None else chain.counts.judged.record(),
         "counts": _counts(chain, end, stats.submitted, stats.described, stats.abstained, stats.dropped)
         | {"larger_motions": writer.larger},
     }
     run.finish_source(recording.id, summary)
     watcher.source(recording.id, info, summary["state"])
-
-
-def _remarks(counts: ChainCounts) -> list[str]:
-    """Why there may be fewer results than somebody expects."""
-    still = [f"{counts.dropped[s]} frames show a {s} picture" for s in STILL if counts.dropped[s]]
-    if invalid := counts.dropped[MODEL_INVALID] + counts.invalid_steps:
-        still.append(f"a network answered with NaN {invalid} times; run `mellm models verify`")
-    if not counts.frames_with_face:
-        return [*still, f"no face was seen in {counts.analysed} frames"]
-    refused = {reason: count for reason, count in counts.faces_refused.items() if reason in FLOORS}
-    if 2 * sum(refused.values()) < counts.frames_with_face:
-        return still
-    reasons = " and ".join(f"{FLOORS[reason]} ({count} times)" for reason, count in refused.items())
-    return [*still, f"a face was seen in {counts.frames_with_face} frames and mostly refused: {reasons}"]
-
-
-def _on_time(end: EndReport | None) -> list[str]:
-    """What was wrong with the times of the pictures."""
-    if end is None or not end.frames:
-        return []
-    said = []
-    if end.guessed > WARN_GUESSED * end.frames:
-        said.append(
-            f"the time of {end.guessed} of {end.frames} pictures is a guess: expect errors in onset, apex and offset"
-        )
-    if end.repeated > WARN_REPEATED * end.frames:
-        said.append(f"{end.repeated} of {end.frames} pictures repeat the one before: the true rate is lower")
-    return said
 
 
 def _must_end(info: SourceInfo) -> None:
@@ -357,6 +325,7 @@ def _drain(
     chain: SourcePipeline,
     queue: DescribeQueue,
     writer: _Writer,
+    series: ScoreWriter,
     watcher: Progress,
     media: _Media,
 ) -> Iterator[None]:
@@ -370,20 +339,25 @@ def _drain(
                 online = SourceStatus(source.info.id, "online", item.segment, source.info)
                 writer.state(online, item.pts_ns)
             for output in chain.take(seen):
-                number = _take(output, number, queue, writer)
+                number = _take(output, number, queue, writer, series)
             if isinstance(item, Frame):
                 watcher.advance(source.info.id, media.seen_ns, source.info.declared_duration_ns)
             yield
     for output in chain.finish():
-        number = _take(output, number, queue, writer)
+        number = _take(output, number, queue, writer, series)
 
 
-def _take(output: Output, number: int, queue: DescribeQueue, writer: _Writer) -> int:
+def _take(output: Output, number: int, queue: DescribeQueue, writer: _Writer, series: ScoreWriter) -> int:
+    if isinstance(output, Scored):
+        series.add(output.track, output.score)  # not an event of a run: fifty a second and face
+        return number
+    if isinstance(output, FaceLost):
+        series.end(output.track)
     writer.events(events_of(output))
     if not isinstance(output, Spotted):
         return number
     expression = output.expression
-    context = DescribeContext(expression.id, output.duration_ms, expression.aus, score=expression.score)
+    context = DescribeContext(expression.id, output.duration_ms, expression.aus)
     queue.submit(Job(number, expression, output.evidence, context))
     return number + 1
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from mellm.detectors.types import Expression, Quality
+from mellm.detectors.types import Expression, Quality, Sensitivity
 from mellm.engine.analysis.describe_queue import Job
 from mellm.engine.describe.base import DescribeContext
 from mellm.engine.types import Evidence, RegionMotion
@@ -120,6 +120,8 @@ def _load(raw: bytes, motion_map: Any) -> Job:
     told = body["expression"]
     told |= {name: FrameRef(**told[name]) for name in ("onset", "apex", "offset")}
     quality = {**told["quality"], "reasons": tuple(told["quality"]["reasons"])}
+    said = told.get("sensitivity")
+    told["sensitivity"] = None if said is None else Sensitivity(*said)
     expression = Expression(**{**told, "quality": Quality(**quality), "aus": _pairs(told["aus"])})
     evidence = Evidence(
         motion_map,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mellm.engine.analysis.pipeline import FaceAppeared, FaceLost, Output, PictureChanged, Scored, Spotted
-from mellm.engine.results.expressions import ExpressionRecord
+from mellm.engine.results.expressions import ExpressionRecord, sensitivity_json
 from mellm.stream.frames import Gap
 from mellm.stream.protocol.events import (
     EXPRESSION_SPOTTED,
@@ -71,6 +71,7 @@ def _score(scored: Scored) -> dict[str, Any]:
         "me": round(score.me, 3),
         "apex": round(score.apex, 3),
         "macro": round(score.macro, 3),
+        "sensitivity": sensitivity_json(score.sensitivity),
         "box": _box(scored.face.box),
         "landmarks": np.rint(scored.face.landmarks).astype(int).tolist(),
     }

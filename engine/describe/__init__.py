@@ -1,20 +1,32 @@
-"""Describers: evidence in, words out. :func:`create` makes one by the name used on the command line."""
+"""Describers: evidence in, words out. :func:`create` makes one by the name used on the command line.
+
+Another package adds its own with an entry point in the group :data:`GROUP`: a callable without arguments that returns a
+:class:`~mellm.engine.describe.base.Describer`.
+"""
 
 from __future__ import annotations
 
 import os
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from typing import Final
 
 from mellm.engine.describe.base import DescribeContext, Describer
 from mellm.stream.errors import UsageError
 
-KINDS = ("nano", "rules", "openai", "scripted")
+KINDS: Final = ("ensemble", "nano", "rules", "openai", "scripted")
+GROUP: Final = "mellm.describers"
 
-__all__ = ["KINDS", "DescribeContext", "Describer", "create"]
+__all__ = ["GROUP", "KINDS", "DescribeContext", "Describer", "create", "installed"]
+
+
+def installed() -> dict[str, EntryPoint]:
+    """Describers that other packages bring, by name; nothing of them is loaded."""
+    return {point.name: point for point in entry_points(group=GROUP) if point.name not in KINDS}
 
 
 def create(
-    kind: str = "nano",
+    kind: str = "ensemble",
     *,
     base_url: str | None = None,
     model: str | None = None,
@@ -27,10 +39,10 @@ def create(
 ) -> Describer:
     """Make a describer.
 
-    :param kind: ``nano`` and ``rules`` (embedded), ``openai`` (vLLM or any OpenAI-compatible server), ``scripted``
-        (fake)
-    :param folder: for ``nano``, a model folder other than the shipped one
-    :param fallback: ``none``, or the embedded describer (``nano``, ``rules``) that answers when this one cannot
+    :param kind: ``ensemble``, ``nano`` and ``rules`` (embedded), ``openai`` (vLLM or any OpenAI-compatible server),
+        ``scripted`` (fake), or the name of one that another package brings
+    :param folder: of the embedded model, if not the shipped one
+    :param fallback: ``none``, or the embedded describer that answers when this one cannot
     :param several: embedded describers read each moment under small changes too, and tell what the readings agree on
     :param api_key_env: name of the environment variable that holds the key; keys come from nowhere else
     :raises UsageError: unknown kind or profile, or an ``openai`` describer without base URL or model
@@ -47,8 +59,13 @@ def create(
             api_key_env=api_key_env,
             timeout_s=timeout_s,
             folder=folder,
+            several=several,
         )
-        return FallbackDescriber(first, create(fallback))
+        return FallbackDescriber(first, create(fallback, several=several))
+    if kind == "ensemble":
+        from mellm.engine.describe.ensemble import EnsembleDescriber
+
+        return EnsembleDescriber(folder, several=several)
     if kind == "rules":
         from mellm.engine.describe.rules import RulesDescriber
 
@@ -76,7 +93,13 @@ def create(
             api_key=os.environ.get(api_key_env) or None,
             timeout_s=timeout_s,
         )
-    raise UsageError(f"unknown describer {kind!r}", remedy=f"choose one of {', '.join(KINDS)}")
+    brought = installed()
+    if kind in brought:
+        made: Describer = brought[kind].load()()
+        return made
+    raise UsageError(
+        f"unknown describer {kind!r}", remedy=f"choose one of {', '.join((*KINDS, *sorted(brought)))}"
+    )
 
 
 def _steady(one: Describer, several: bool) -> Describer:

@@ -11,13 +11,18 @@ from mellm.engine.results.run_reader import Run, time_scale
 from mellm.stream.errors import RunError, UsageError
 from mellm.stream.files import write as write_whole
 
-WHOLE = {"csv": "expressions.csv", "jsonl": "expressions.jsonl", "html": "report.html"}
+WHOLE = {
+    "csv": "expressions.csv",
+    "recordings": "recordings.csv",
+    "jsonl": "expressions.jsonl",
+    "html": "report.html",
+}
 """Formats that hold a run's recordings together, with the file's name in a folder."""
 
 SINGLE = ("eaf", "vtt", "srt")
 """Formats that are about one recording."""
 
-NAMES = ("csv", "jsonl", "eaf", "vtt", "srt", "html")
+NAMES = ("csv", "recordings", "jsonl", "eaf", "vtt", "srt", "html")
 
 
 def render(
@@ -38,6 +43,8 @@ def render(
     match to:
         case "csv":
             return table.to_csv(run)
+        case "recordings":
+            return table.to_recordings(run)
         case "jsonl":
             return table.to_jsonl(run)
         case "eaf":

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Mapping
 from importlib.resources import files
 from pathlib import PurePath
 from typing import Any, Final
 
-from mellm.engine.export import statistics, words
+from mellm.detectors.sensitivity import BARS, LARGEST
+from mellm.engine.export import judged_band, statistics, words
 from mellm.engine.governance.purpose import NOTICE
 from mellm.engine.results import run_reader as runs
 from mellm.engine.results.expressions import DISCLAIMER, ExpressionRecord, quality_json
@@ -70,8 +72,11 @@ def to_html(
         script_hash=f"sha256-{digest}",
         tiles=_tiles(run),
         total=len(rows),
-        rate=statistics.base_rate(run),
-        per_minute=statistics.FALSE_PER_MINUTE,
+        rate=statistics.judged_rate(run),
+        base=statistics.base_rate(run),
+        bar=f"{statistics.BAR:g}",
+        bars=[f"{bar:g}" for bar in BARS],
+        blank=_blank(run),
         classes=[{"css": css, "name": name, "mark": mark} for css, name, mark in CLASSES],
         recordings=[_recording(part, source, n) for n, (source, part) in enumerate(run.each())],
         expressions=rows,
@@ -153,11 +158,11 @@ def _expression(
         "onset_at": clock(record.onset_ms),
         "apex_at": clock(record.apex_ms),
         "offset_at": clock(record.offset_ms),
-        "measures": _measures(quality),
+        "measures": _measures(quality, record.sensitivity),
     }
 
 
-def _measures(quality: Mapping[str, Any]) -> str:
+def _measures(quality: Mapping[str, Any], said: tuple[float, float] | None) -> str:
     parts = (
         ("fps", "{:.0f} frames a second"),
         ("face_width", "face {:.0f} px wide"),
@@ -165,11 +170,19 @@ def _measures(quality: Mapping[str, Any]) -> str:
         ("pitch", "pitch {:.0f}°"),
         ("motion", "largest motion {:.1f} % of the eye distance"),
     )
-    return " · ".join(said.format(quality[name]) for name, said in parts if name in quality)
+    shown = [said.format(quality[name]) for name, said in parts if name in quality]
+    if said is not None:
+        shown.append(
+            f"just before it, motions of {_percent_said(said[0])} (upper face) and {_percent_said(said[1])} "
+            "(lower face) would have been found"
+        )
+    return " · ".join(shown)
 
 
 def _tiles(run: Run) -> list[dict[str, str]]:
     total_ms = sum(runs.duration_ms(run, source) for source in run.sources)
+    rate = statistics.judged_rate(run)
+    face_s = sum(runs.judged(run, source).face_s for source in run.sources)
     found = statistics.counted(run.expressions)
     count, large = len(found), len(run.expressions) - len(found)
     states = statistics.states(found)
@@ -184,13 +197,55 @@ def _tiles(run: Run) -> list[dict[str, str]]:
             clock(total_ms, 0),
             f"{len(run.sources)} recordings" if len(run.sources) > 1 else "min:s",
         ),
-        ("Expressions", str(count), f"{60_000 * count / total_ms:.1f} a minute" if total_ms else ""),
+        ("Face usable", clock(1000 * face_s, 0), "min:s, over all faces"),
+        *([("Could be judged", clock(1000 * rate.seconds, 0), _halves(run))] if rate.known else []),
+        ("Expressions", str(count), _rate(rate)),
         ("Described", str(states["described"]), _listed(classes)),
         ("Without description", str(rest), _listed(why)),
         *([("Larger motions", str(large), "not counted: larger than a micro-expression")] if large else []),
         ("Faces followed", str(followed), f"{len(tracks)} of them with expressions"),
     ]
     return [{"name": name, "value": value, "more": more} for name, value, more in tiles]
+
+
+def _rate(rate: statistics.JudgedRate) -> str:
+    if rate.per_minute is None:
+        return "too little could be judged for a rate" if rate.known else ""
+    rest = f"; {rate.elsewhere} at moments that count as hidden" if rate.elsewhere else ""
+    return f"{rate.per_minute:.1f} a {rate.unit}{rest}"
+
+
+def _halves(run: Run) -> str:
+    times = [runs.judged(run, source) for source in run.sources]
+    upper, lower = (
+        sum(s.get(statistics.BAR, 0.0) for s in halves)
+        for halves in zip(*((t.upper_s, t.lower_s) for t in times), strict=True)
+    )
+    return f"upper face {clock(1000 * upper, 0)}, lower face {clock(1000 * lower, 0)}"
+
+
+def _blank(run: Run) -> str:
+    """Why nothing could be judged at all; empty where something could. It is said before anything else."""
+    rate = statistics.judged_rate(run)
+    if rate.seconds >= 1:
+        return ""
+    refused: Counter[str] = Counter()
+    with_face = 0
+    for source in run.sources:
+        counts = run.state["sources"][source].get("counts") or {}
+        refused.update(counts.get("faces_refused") or {})
+        with_face += int(counts.get("frames_with_face", 0))
+    if refused:
+        why = ", ".join(f"{words.reason(code)} in {n} frames" for code, n in refused.most_common())
+        return f"Nothing could be judged: a face was visible in {with_face} frames, but not usable ({why})."
+    if not with_face:
+        return "Nothing could be judged: no face was found."
+    if not rate.known:
+        return "Nothing could be judged: the face was never visible long enough without a break."
+    return (
+        f"Nothing could be judged: the face moved so much by itself that a motion of {statistics.BAR:g} % of the eye "
+        "distance would have been found at no moment."
+    )
 
 
 def _listed(counts: Mapping[str, int]) -> str:
@@ -203,6 +258,7 @@ def _recording(run: Run, source: str, number: int) -> dict[str, Any]:
     length = max(runs.duration_ms(run, source), 1.0)
     seen = runs.faces(run)
     tracks = sorted({*seen, *(r.track for r in run.expressions)})
+    bands = judged_band.bands(run.path, source, length)
     blind = sorted([*runs.gaps(run), *runs.still_pictures(run)], key=lambda s: (s.from_ms, s.to_ms))
     summary = run.state["sources"][source]
     return {
@@ -218,6 +274,7 @@ def _recording(run: Run, source: str, number: int) -> dict[str, Any]:
             {
                 "track": track,
                 "seen": [_bar(s, length) for s in seen.get(track, [])],
+                "bands": bands.get(track, []),
                 "marks": [_mark(r, length) for r in run.expressions if r.track == track],
             }
             for track in tracks
@@ -236,8 +293,8 @@ def _recording(run: Run, source: str, number: int) -> dict[str, Any]:
             {"left": _percent(length * k / TICKS, length), "at": clock(length * k / TICKS, 0)}
             for k in range(TICKS)
         ],
-        "quality": _quality(summary),
-        "problems": _problems(summary),
+        "quality": _quality(run, source, summary),
+        "problems": [*_problems(summary), *runs.problems(run)],
     }
 
 
@@ -266,7 +323,8 @@ def _percent(part: float, whole: float) -> str:
     return f"{100 * min(1.0, max(0.0, part / whole)):.4f}"
 
 
-def _quality(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _quality(run: Run, source: str, summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    time = runs.judged(run, source)
     info, counts = summary.get("source") or {}, summary.get("counts") or {}
     captured = int(counts.get("captured", 0))
 
@@ -287,12 +345,38 @@ def _quality(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Time stamps repaired", str(counts.get("repaired_stamps", 0))),
         ("Frames with a face", share(int(counts.get("frames_with_face", 0)))),
         ("Faces not judged", _refused(refused) or "none"),
+        ("Time with a usable face", f"{time.face_s:.1f} s"),
+        *(
+            (f"Could be judged, motions of {bar:g} %", _judged(time, bar))
+            for bar in (BARS if time.known else ())
+        ),
+        (
+            "Smallest motion that would be found (median)",
+            f"upper face {_percent_said(time.upper)}, lower face {_percent_said(time.lower)}"
+            if time.known
+            else "",
+        ),
         (
             "Speed of the analysis",
             f"{summary['real_time_factor']} × real time" if summary.get("real_time_factor") else "",
         ),
     ]
     return [(name, value) for name, value in rows if value]
+
+
+def _judged(time: runs.Judged, bar: float) -> str:
+    def share(seconds: Mapping[float, float]) -> str:
+        found = seconds.get(bar, 0.0)
+        return f"{found:.1f} s ({100 * found / time.face_s:.0f} %)" if time.face_s else f"{found:.1f} s"
+
+    return f"upper face {share(time.upper_s)}, lower face {share(time.lower_s)}"
+
+
+def _percent_said(value: float | None) -> str:
+    """A sensitivity for people."""
+    if value is None:
+        return "not known"
+    return f"{value:.1f} %" if value < LARGEST else f"{LARGEST:g} % or more"
 
 
 def _rates(info: Mapping[str, Any]) -> str:
@@ -322,7 +406,9 @@ def _problems(summary: Mapping[str, Any]) -> list[str]:
         )
     if summary.get("ended_early"):
         found.append(f"The recording ended early: {summary['ended_early']}")
-    rate = (summary.get("source") or {}).get("measured_fps") or 0
+    found += [remark[:1].upper() + remark[1:] for remark in summary.get("remarks") or ()]
+    info = summary.get("source") or {}
+    rate = info.get("effective_fps") or info.get("measured_fps") or 0
     if 0 < rate < WANTED_FPS - 1:
         found.append(
             f"At {rate:.0f} frames a second many micro-expressions last a few frames only: some are missed, "

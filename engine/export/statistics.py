@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Final
 
+from mellm.detectors.sensitivity import BARS
 from mellm.engine.export import words
 from mellm.engine.facs.action_units import UNITS
 from mellm.engine.results.expressions import ExpressionRecord
-from mellm.engine.results.run_reader import Run, duration_ms
+from mellm.engine.results.run_reader import Run, judged
 
-FALSE_PER_MINUTE: Final = (2.9, 1.1, 6.4)
-"""False alarms a minute of the shipped spotter on filmed people who show no expression, with the 95 % interval:
-docs/results/spotting.md, set ``free`` (6 in 122 s)."""
+BAR: Final = BARS[-1]
+"""Per cent of the eye distance: a moment counts as judged while a motion of this size would be found in at least one
+half of the face."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,20 +39,51 @@ class UnitRow:
 
 
 @dataclass(frozen=True, slots=True)
+class JudgedRate:
+    """Expressions over the time in which they could be found.
+
+    :param found: expressions at judged moments
+    :param elsewhere: the others
+    :param seconds: judged time, over all faces
+    :param known: whether the run tells its sensitivity; without it every expression and all time with a face count
+    """
+
+    found: int
+    elsewhere: int
+    seconds: float
+    known: bool
+
+    @property
+    def per_minute(self) -> float | None:
+        """Expressions a judged minute; ``None`` under a second of judged time."""
+        return 60 * self.found / self.seconds if self.seconds >= 1 else None
+
+    @property
+    def unit(self) -> str:
+        """What the minutes are."""
+        return "judged minute" if self.known else "minute with a face"
+
+
+@dataclass(frozen=True, slots=True)
 class BaseRate:
     """What false alarms alone would leave in a recording of this length.
 
-    :param known: whether the rate was measured with this run's spotter at its own threshold
-    :param expected: false alarms, with the ends of their 95 % interval
-    :param found: expressions of the run
+    :param rate: what was found here, and in how much time
+    :param measured: false alarms a minute on people who were in no training, with the ends of the 95 % interval
+    :param people: on how many people that was measured
+    :param minutes: and in how much time
     """
 
+    rate: JudgedRate
+    measured: tuple[float, float, float]
+    people: int
     minutes: float
-    found: int
-    expected: float
-    low: float
-    high: float
-    known: bool
+
+    @property
+    def expected(self) -> tuple[float, float, float]:
+        """False alarms to expect, with the ends of the interval."""
+        value, low, high = (m * self.rate.seconds / 60 for m in self.measured)
+        return value, low, high
 
 
 def unit_rows(records: Sequence[ExpressionRecord]) -> list[UnitRow]:
@@ -82,19 +114,39 @@ def unit_rows(records: Sequence[ExpressionRecord]) -> list[UnitRow]:
     return sorted(rows, key=lambda row: (-row.count, row.au))
 
 
-def base_rate(run: Run) -> BaseRate:
-    """Hold the count of the run against the spotter's measured false alarms."""
-    minutes = sum(duration_ms(run, source) for source in run.sources) / 60_000
-    rate, low, high = FALSE_PER_MINUTE
+def judged_rate(run: Run) -> JudgedRate:
+    """The rate of a run, over all its recordings."""
+    times = {source: judged(run, source) for source in run.sources}
+    known = (
+        bool(times)
+        and all(t.known or t.face_s < 1 for t in times.values())
+        and any(t.known for t in times.values())
+    )
+    if not known:
+        return JudgedRate(len(counted(run.expressions)), 0, sum(t.face_s for t in times.values()), False)
+    said = [record.sensitivity for record in counted(run.expressions)]
+    # at the start of a stretch nothing is known yet: such an expression counts
+    found = sum(s is None or min(s) <= BAR for s in said)
+    return JudgedRate(found, len(said) - found, sum(t.either_s.get(BAR, 0.0) for t in times.values()), True)
+
+
+def base_rate(run: Run) -> BaseRate | None:
+    """Hold the count of the run against the spotter's measured false alarms.
+
+    ``None`` where those of this run's network and threshold were not measured.
+    """
+    card = json.loads((files("mellm.detectors") / "models" / "spotter.json").read_text(encoding="utf-8"))
     own = run.state.get("settings", {}).get("spotting", {}).get("threshold") is None
     used = {
         m.get("sha256") for m in run.state.get("facts", {}).get("models", []) if m.get("name") == "spotter"
     }
-    card = json.loads((files("mellm.detectors") / "models" / "spotter.json").read_text(encoding="utf-8"))
-    known = own and used == {card["sha256"]}
-    return BaseRate(
-        minutes, len(counted(run.expressions)), rate * minutes, low * minutes, high * minutes, known
-    )
+    told = card.get("false_alarms")
+    if not own or used != {card["sha256"]} or told is None:
+        return None
+    rate = judged_rate(run)
+    part = told["judged" if rate.known else "face"]
+    low, high = part["interval"]
+    return BaseRate(rate, (part["per_minute"], low, high), told["people"], part["minutes"])
 
 
 def counted(records: Iterable[ExpressionRecord]) -> list[ExpressionRecord]:

@@ -8,11 +8,12 @@ import re
 from pathlib import PurePath
 from typing import Any
 
-from mellm.engine.export import words
+from mellm.detectors.sensitivity import BARS
+from mellm.engine.export import statistics, words
 from mellm.engine.facs.action_units import COARSE, UNITS
 from mellm.engine.results.expressions import ExpressionRecord
 from mellm.engine.results.run_folder import line
-from mellm.engine.results.run_reader import Run
+from mellm.engine.results.run_reader import Run, judged
 
 UNIT_COLUMNS = tuple(f"AU{au:02d}" for au in UNITS)
 """As py-feat names them."""
@@ -23,6 +24,8 @@ COLUMNS = (
     *("onset_ms", "apex_ms", "offset_ms", "duration_ms", "onset_frame", "apex_frame", "offset_frame"),
     *(
         "score",
+        "sensitivity_upper",
+        "sensitivity_lower",
         "state",
         "reason",
         "counted",
@@ -64,6 +67,62 @@ def to_csv(run: Run) -> str:
     return out.getvalue()
 
 
+RECORDING_COLUMNS = (
+    *("input", "source", "state", "media_s", "face_s"),
+    *(f"judged_{half}_{bar:g}_s" for half in ("upper", "lower", "either") for bar in BARS),
+    *("sensitivity_upper_median", "sensitivity_lower_median", "expressions", "expressions_judged"),
+    *(
+        "expressions_per_judged_minute",
+        "tracks",
+        "frames",
+        "frames_with_face",
+        "faces_refused",
+        "measured_fps",
+    ),
+)
+
+
+def to_recordings(run: Run) -> str:
+    """One row for each recording, those without any expression included.
+
+    ``judged_upper_2_s``: seconds in which motions of 2 % of the eye distance would have been found in the upper half of
+    a face. ``expressions_judged`` are those at such moments (either half, the larger bar), which the rate counts.
+    """
+    out = io.StringIO()
+    writer = csv.DictWriter(out, RECORDING_COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for source, part in run.each():
+        writer.writerow({k: _cell(v) for k, v in _recording(part, source).items()})
+    return out.getvalue()
+
+
+def _recording(run: Run, source: str) -> dict[str, Any]:
+    summary = run.state["sources"][source]
+    counts, info = summary.get("counts") or {}, summary.get("source") or {}
+    time, rate = judged(run, source), statistics.judged_rate(run)
+    row: dict[str, Any] = dict.fromkeys(RECORDING_COLUMNS)
+    row |= {
+        "input": PurePath(str(summary.get("path", ""))).name,
+        "source": source,
+        "state": summary.get("state"),
+        "media_s": summary.get("media_s"),
+        "face_s": round(time.face_s, 2),
+        "sensitivity_upper_median": time.upper,
+        "sensitivity_lower_median": time.lower,
+        "expressions": len(statistics.counted(run.expressions)),
+        "expressions_judged": rate.found if time.known else None,
+        "expressions_per_judged_minute": None if rate.per_minute is None else round(rate.per_minute, 3),
+        "tracks": counts.get("tracks"),
+        "frames": counts.get("captured"),
+        "frames_with_face": counts.get("frames_with_face"),
+        "faces_refused": " ".join(f"{k}={v}" for k, v in sorted((counts.get("faces_refused") or {}).items())),
+        "measured_fps": info.get("measured_fps"),
+    }
+    for half, seconds in (("upper", time.upper_s), ("lower", time.lower_s), ("either", time.either_s)):
+        row |= {f"judged_{half}_{bar:g}_s": seconds.get(bar) for bar in BARS}
+    return row
+
+
 def to_jsonl(run: Run) -> str:
     """The lines of ``expressions.jsonl``; those of an older version as this one writes them."""
     return b"".join(line(record.to_json()) for record in run.expressions).decode()
@@ -76,6 +135,8 @@ def _row(record: ExpressionRecord, name: str) -> dict[str, Any]:
     quality = whole["quality"] or {}
     row = {column: whole.get(column) for column in COLUMNS}
     row |= {
+        "sensitivity_upper": record.sensitivity and record.sensitivity.upper,
+        "sensitivity_lower": record.sensitivity and record.sensitivity.lower,
         "input": name,
         "frame": record.apex_frame,
         "duration_ms": record.duration_ms,

@@ -16,6 +16,7 @@ from typing import Any
 
 from mellm.engine.evidence.store import EvidenceStore
 from mellm.engine.results.run_folder import EVENTS, EVIDENCE, EXPRESSIONS, RUN, line
+from mellm.engine.results.score_series import forget, path_of
 from mellm.stream.errors import RunError
 from mellm.stream.log.erasure import Erased, Selection
 from mellm.stream.log.journal import Journal, Retention
@@ -23,7 +24,7 @@ from mellm.stream.log.journal import Journal, Retention
 OPEN = "open"
 """Below the evidence folder: jobs that wait for their description, see :mod:`mellm.engine.analysis.spool`."""
 
-MADE, MADE_OF_ONE = ("report.html", "expressions.csv"), ("eaf", "vtt", "srt")
+MADE, MADE_OF_ONE = ("report.html", "expressions.csv", "recordings.csv"), ("eaf", "vtt", "srt")
 """What `mellm export` leaves in a run folder, of all recordings and of one: it goes too, and can be made again from
 what is left."""
 
@@ -165,7 +166,15 @@ def erase_run(
         names = {f"{source}.{suffix}" for source in touched for suffix in MADE_OF_ONE}
         names |= set(MADE) if touched else set()
         files = [folder / name for name in sorted(names) if (folder / name).is_file()]
+        files += [path for source in sorted(whole) if (path := path_of(folder, source)).is_file()]
         files += [path for id in sorted(gone_ids) if (path := folder / EVIDENCE / f"{id}.png").is_file()]
+        spans = {
+            source: [(r["onset_ms"], r["offset_ms"]) for r in expressions if r["id"] in gone_ids]
+            for source in touched - whole
+        }
+        series = {
+            path_of(folder, source): forget(path_of(folder, source), of) for source, of in spans.items()
+        }
         lines = len(events) + len(expressions) - len(kept[EVENTS]) - len(kept[EXPRESSIONS])
         fresh = {source for source in whole if state["sources"].get(source, {}).get("state") != "erased"}
         gone = ErasureReport(lines, tuple(sorted(gone_ids)), len(files), sources=frozenset(fresh))
@@ -173,6 +182,9 @@ def erase_run(
             return gone
         for path in files:
             path.unlink(missing_ok=True)
+        for path, content in series.items():
+            if content is not None:
+                _replace(path, content)
         for name, records in kept.items():
             _replace(folder / name, b"".join(map(line, records)))
             state.setdefault("sizes", {})[name] = (folder / name).stat().st_size

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeAlias, get_args
 
-from mellm.detectors.expressions import Expression, Quality, Verdict
+from mellm.detectors.expressions import Expression, Quality, Sensitivity, Verdict
 from mellm.engine.results.reasons import MOTION_LARGE
 from mellm.engine.types import (
     ActionUnit,
@@ -50,6 +50,7 @@ class ExpressionRecord:
     :param apex_frame: as ``onset_frame``
     :param offset_frame: as ``onset_frame``
     :param score: of the spotter, 0…1
+    :param sensitivity: how small a motion would have been found just before it
     :param regions: region → motion from onset to apex, x to the picture's right and y down, hundredths of the
         inter-ocular distance
     :param state: how it ended, ``None`` as long as it waits for its description
@@ -70,6 +71,7 @@ class ExpressionRecord:
     apex_frame: int
     offset_frame: int
     score: float
+    sensitivity: Sensitivity | None = None
     quality: Quality | None = None
     regions: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     state: State | None = None
@@ -136,6 +138,7 @@ class ExpressionRecord:
             apex_frame=expression.apex.index,
             offset_frame=expression.offset.index,
             score=round(expression.score, 4),
+            sensitivity=_cut(expression.sensitivity),
             quality=_rounded(expression.quality),
             regions={each.region: (round(each.dx, 2), round(each.dy, 2)) for each in regions},
         )
@@ -167,6 +170,7 @@ class ExpressionRecord:
             "apex_frame": self.apex_frame,
             "offset_frame": self.offset_frame,
             "score": self.score,
+            "sensitivity": sensitivity_json(self.sensitivity),
             "quality": None if self.quality is None else quality_json(self.quality),
             "regions": {name: list(moved) for name, moved in self.regions.items()},
             "notice": DISCLAIMER,
@@ -221,6 +225,7 @@ class ExpressionRecord:
             apex_frame=read.integer("apex_frame"),
             offset_frame=read.integer("offset_frame"),
             score=read.number("score"),
+            sensitivity=read.parsed("sensitivity", _sensitivity),
             quality=read.parsed("quality", _quality),
             regions=read.parsed("regions", _regions) or {},
             state=None if state is None else read.choice("state", get_args(State)),
@@ -275,6 +280,11 @@ def description_json(description: Description) -> dict[str, Any]:
     }
 
 
+def sensitivity_json(said: Sensitivity | None) -> dict[str, float] | None:
+    """How small a motion would have been found, per cent of the eye distance; ``None`` where that is not known."""
+    return None if said is None else {"upper": round(said.upper, 2), "lower": round(said.lower, 2)}
+
+
 def quality_json(quality: Quality) -> dict[str, Any]:
     """The quality record as JSON, rounded to what it is worth."""
     return {
@@ -300,7 +310,7 @@ _DESCRIPTION: Final = frozenset(
 _EXACT: Final = frozenset({"onset_ns", "apex_ns", "offset_ns", "t_ns", "t_ms"})
 """What an event has beside the line."""
 _KNOWN: Final = _EXACT | {
-    *("id", "source", "segment", "track", "score", "quality", "regions", "notice"),
+    *("id", "source", "segment", "track", "score", "sensitivity", "quality", "regions", "notice"),
     *("onset_ms", "apex_ms", "offset_ms", "onset_frame", "apex_frame", "offset_frame"),
     *("state", "reason", "description", "evidence"),
 }
@@ -310,6 +320,10 @@ def _rounded(quality: Quality) -> Quality:
     return replace(
         quality, **{name: round(getattr(quality, name), digits) for name, digits in _DIGITS.items()}
     )
+
+
+def _cut(said: Sensitivity | None) -> Sensitivity | None:
+    return None if said is None else Sensitivity(round(said.upper, 2), round(said.lower, 2))
 
 
 def _ms(ns: int) -> float:
@@ -382,6 +396,10 @@ def _quality(found: Json) -> Quality:
     numbers = {name: _finite(found[name], name) for name in _DIGITS}
     verdict = _among(found["verdict"], get_args(Verdict))
     return Quality(**numbers, verdict=verdict, reasons=tuple(map(str, found["reasons"])))
+
+
+def _sensitivity(found: Json) -> Sensitivity:
+    return Sensitivity(_finite(found["upper"], "upper"), _finite(found["lower"], "lower"))
 
 
 def _regions(found: Json) -> dict[str, tuple[float, float]]:

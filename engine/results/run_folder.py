@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from mellm.engine.results.expressions import ExpressionRecord, FieldInvalid
 from mellm.stream.errors import RunError
@@ -26,6 +26,9 @@ from mellm.stream.protocol.events import (
     Event,
     media_time,
 )
+
+if TYPE_CHECKING:  # it knows the spotter's types, and readers of a run do not need those
+    from mellm.engine.results.score_series import ScoreWriter
 
 FORMAT = 2
 """Of what is written. 1 had events of its own shape; it is still read."""
@@ -66,6 +69,10 @@ class RunStore(Protocol):
         """Keep an expression that has ended."""
         ...
 
+    def series(self, source: str) -> ScoreWriter:
+        """What keeps the scores of a recording that is begun."""
+        ...
+
     def evidence(self, expression: str, png: bytes) -> str | None:
         """Keep a motion map; its path relative to the run, ``None`` where none is kept."""
         ...
@@ -90,6 +97,12 @@ class Unkept:
 
     def expression(self, record: ExpressionRecord) -> None:
         """Ignore: whoever follows the analysis has it."""
+
+    def series(self, source: str) -> ScoreWriter:
+        """Ignore."""
+        from mellm.engine.results.score_series import ScoreWriter
+
+        return ScoreWriter(None)
 
     def evidence(self, expression: str, png: bytes) -> None:
         """Ignore."""
@@ -213,6 +226,15 @@ class RunFolder:
     def expression(self, record: ExpressionRecord) -> None:
         """Append to ``expressions.jsonl``."""
         self._append(self._expressions, line(record.to_json()))
+
+    def series(self, source: str) -> ScoreWriter:
+        """The scores of a recording, in a file of their own; one of the same name is begun anew.
+
+        :raises RunError: it cannot be written
+        """
+        from mellm.engine.results.score_series import ScoreWriter, path_of
+
+        return ScoreWriter(path_of(self.path, source))
 
     def evidence(self, expression: str, png: bytes) -> str:
         """Keep a motion map.

@@ -168,6 +168,22 @@ def open_recording(run: Run, source: str, path: Path | None = None) -> Source:
     return open_source(where, id=source, live=False, fps=chosen.get("fps"), options=options)
 
 
+def problems(run: Run) -> list[str]:
+    """What an export should say about markers and the recordings themselves, a sentence each."""
+    found = []
+    for source in run.sources:
+        path = recording(run, source)
+        if not path.exists():
+            found.append(f"{path}: the recording is not there any more: no pictures of faces, no video")
+        end = duration_ms(run, source)
+        outside = [m for m in run.markers if m.source in (None, source) and not 0 <= m.t_ms <= end]
+        if outside:
+            names = ", ".join(f"{m.label!r} at {m.t_ms / 1000:.1f} s" for m in outside[:3])
+            more = f" and {len(outside) - 3} more" if len(outside) > 3 else ""
+            found.append(f"markers outside of {source} (0 to {end / 1000:.1f} s): {names}{more}")
+    return found
+
+
 def time_scale(run: Run, source: str) -> float:
     """Seconds that players and ELAN show for one second of media time; above 1 for slow motion.
 
@@ -183,6 +199,51 @@ def duration_ms(run: Run, source: str) -> float:
     media = float(run.state["sources"][source].get("media_s") or 0.0) * 1000
     ends = (r.offset_ms for r in run.expressions if r.source == source)
     return max([media, *ends])
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """For how long the faces of a recording could be judged, over all faces; seconds.
+
+    :param upper_s: bar (per cent of the eye distance) → time in which motions of that size would have been found there
+    :param lower_s: of the lower half
+    :param either_s: of at least one of both
+    :param upper: median of the sensitivity; ``None`` where none was known
+    :param lower: of the lower half
+    """
+
+    face_s: float
+    upper_s: Mapping[float, float]
+    lower_s: Mapping[float, float]
+    either_s: Mapping[float, float]
+    upper: float | None
+    lower: float | None
+
+    @property
+    def known(self) -> bool:
+        """Whether there is a sensitivity at all: runs of older versions, and of networks without a fit, have none."""
+        return self.upper is not None
+
+
+def judged(run: Run, source: str) -> Judged:
+    """What ``run.json`` says; of a run by an older version, the time with a face as its events tell it."""
+    told = run.state["sources"][source].get("judged")
+    if not isinstance(told, dict) or "face_s" not in told:
+        spans = faces(run.only(source)).values()
+        face_s = sum(max(0.0, s.to_ms - s.from_ms) for track in spans for s in track) / 1000
+        return Judged(face_s, {}, {}, {}, None, None)
+
+    def seconds(half: str) -> dict[float, float]:
+        return {float(bar): float(s) for bar, s in told.get(half, {}).get("judged_s", {}).items()}
+
+    return Judged(
+        float(told["face_s"]),
+        seconds("upper"),
+        seconds("lower"),
+        seconds("either"),
+        told.get("upper", {}).get("median"),
+        told.get("lower", {}).get("median"),
+    )
 
 
 def faces(run: Run) -> dict[int, list[Span]]:

@@ -70,9 +70,9 @@ class _Tap:
     def invalid_steps(self) -> int:
         return self._spotter.invalid_steps
 
-    def push(self, t_ns: int, features: F32 | None) -> list[Spot]:
+    def push(self, t_ns: int, features: F32 | None, fps: float = 0.0) -> list[Spot]:
         self._steps.append((t_ns, features))
-        return self._spotter.push(t_ns, features)
+        return self._spotter.push(t_ns, features, fps)
 
     def flush(self) -> list[Spot]:
         return self._spotter.flush()

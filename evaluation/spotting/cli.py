@@ -13,9 +13,11 @@ import click
 from mellm.evaluation.metrics.spotting import SpottingScore
 from mellm.evaluation.metrics.table import Table
 from mellm.evaluation.spotting import contenders, data, report, tune
+from mellm.evaluation.spotting.baselines import Form
 from mellm.evaluation.spotting.contenders import Contender, ModelContender, load_model
-from mellm.evaluation.spotting.page import ranged, two
+from mellm.evaluation.spotting.page import marked, publish, ranged, two, write
 from mellm.evaluation.spotting.report import Report
+from mellm.evaluation.spotting.rivals import PublishedDecoder
 from mellm.stream.errors import ModelCorrupt, ModelMissing, RunError
 from mellm.training.spotter import sets
 from mellm.training.spotter.records import Record
@@ -49,6 +51,9 @@ class _Spotting(click.Command):
     "--model", type=_PATH, help="Another spotter (.onnx, its .json beside it) next to the shipped one."
 )
 @click.option("--before", type=_PATH, help="An earlier spotter for comparison.")
+@click.option(
+    "--rival", "rivals", type=_PATH, multiple=True, help="Another recipe's spotter; may be repeated."
+)
 @click.option("--folds", type=_PATH, help=f"Networks by fold for filmed people [{FOLDS} if there].")
 @click.option(
     "--root", type=_PATH, default=Path("runs/spotting-sets"), show_default=True, help="Folder of sets."
@@ -65,6 +70,7 @@ def spotting(
     names: tuple[str, ...],
     model: Path | None,
     before: Path | None,
+    rivals: tuple[Path, ...],
     folds: Path | None,
     root: Path,
     build: bool,
@@ -81,7 +87,8 @@ def spotting(
     More:             rates (frame rates and face widths)
     Validation sets:  val-rendered val-stills val-drawn val-talking val-free
 
-    The shipped network, --model and --before run beside a training-free baseline in a causal and a whole-video form.
+    The shipped network, --model, --before and each --rival run beside a training-free baseline and the published
+    whole-video decoder (on our score, and on raw flow), all in a causal and a whole-video form.
     People of `talking` and `free` are judged by the networks of --folds that never saw them. Sets that are missing are
     made first, from `mellm.training.spotter.sets` (hours for all on two cores; with --no-build what is there is used).
 
@@ -96,21 +103,28 @@ def spotting(
     if out:
         _writable(out)
     if page:
-        report.marked(page)
+        marked(page)
     found = {
         name: data.load_set(name, root, build=build, workers=workers, progress=_building) for name in chosen
     }
     if tuning:
         _tune(spotters[1] if model else spotters[0], found, as_json)
         return
+    ours = spotters[1] if model else spotters[0]
+    forms: tuple[Form, ...] = ("causal", "whole")
     every: list[Contender] = [
         *spotters,
-        contenders.BaselineContender("causal"),
-        contenders.BaselineContender("whole"),
+        *(load_model(f"rival: {path.stem}", path) for path in rivals),
+        *(contenders.BaselineContender(form) for form in forms),
+        *(
+            PublishedDecoder("score", form, model_of=ours.network, seen=ours.seen_in_training)
+            for form in forms
+        ),
+        *(PublishedDecoder("flow", form) for form in forms),
     ]
     made = report.evaluate(found, every, wanted=wanted, progress=lambda name, who: tell(f"{name}: {who}"))
-    written = report.write(made, out) if out else []
-    written += report.publish(made, page) if page else []
+    written = write(made, out) if out else []
+    written += publish(made, page) if page else []
     for path in written:
         tell(f"wrote {path}")
     _show(made, as_json)

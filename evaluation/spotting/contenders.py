@@ -85,6 +85,10 @@ class ModelContender:
     def _fold(self, record: Record) -> StepModel | None:
         return self._folds.get(str(record.facts.get("fold", "")))
 
+    def network(self, record: Record) -> StepModel:
+        """The network that judges this clip."""
+        return self._fold(record) or self._model
+
     def spots(self, record: Record, level: float | None = None) -> list[Published]:
         chosen = self.level if level is None else level
         release = self.options.release if level is None else None  # elsewhere it follows the threshold
@@ -92,7 +96,7 @@ class ModelContender:
 
     def decode(self, record: Record, options: SpottingOptions) -> list[Published]:
         """With other options; the network runs once on each record."""
-        _, tape = self._tapes.setdefault(id(record), (record, Replay(self._fold(record) or self._model)))
+        _, tape = self._tapes.setdefault(id(record), (record, Replay(self.network(record))))
         tape.rewind()
         return records.spot(record, tape, options)
 

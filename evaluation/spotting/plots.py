@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _BLUE, _ORANGE, _GREEN, _PINK, _SKY, _ = COLOURS
 _NETWORKS = ((_BLUE, "-", "o"), (_ORANGE, "--", "s"), (_SKY, (0, (5, 1)), "v"))
 _OTHERS = ((_GREEN, "-.", "^"), (_PINK, ":", "D"))
+_DECODERS = (("#7F7F7F", "-", "P"), ("#7F7F7F", ":", "X"), ("#8C564B", "-", "<"), ("#8C564B", ":", ">"))
 
 
 LEAST = 0.05
@@ -97,7 +98,8 @@ def draw(report: Report, out: Path) -> list[Path]:
 def _styles(report: Report) -> dict[str, _Style]:
     """A baseline looks the same however many networks stand beside it."""
     out: dict[str, _Style] = {}
-    for kind, styles in (("network", _NETWORKS), ("training-free", _OTHERS)):
+    kinds = (("network", _NETWORKS), ("training-free", _OTHERS), ("published decoder", _DECODERS))
+    for kind, styles in kinds:
         names = [name for name, facts in report.spotters.items() if facts["kind"] == kind]
         out |= {name: _Style(*styles[k % len(styles)]) for k, name in enumerate(names)}
     return out

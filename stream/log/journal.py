@@ -19,9 +19,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic_ns as time_ns
-from types import TracebackType
-from typing import IO, Any, Final, Self
+from typing import IO, Any, Final
 
+from mellm.stream.closing import Closing
 from mellm.stream.errors import JournalError
 from mellm.stream.log import erasure, tables
 from mellm.stream.log.erasure import Erased, Row, Selection, Stone
@@ -42,7 +42,7 @@ PAGE: Final = 256
 MEMORY: Final = ":memory:"
 
 
-class Journal:
+class Journal(Closing):
     """One log file, or memory. All methods may be called from any thread; what changes the log is done by one writer
     thread (:mod:`mellm.stream.log.writer`), in the order in which it was asked for.
 
@@ -350,14 +350,6 @@ class Journal:
         if self._guard is not None:
             self._guard.close()
             self._guard = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<Journal {self.path} epoch {self.epoch} seq {self.first_seq}…{self.last_seq}>"

@@ -110,6 +110,33 @@ _QUALITY = _record(
         **dict.fromkeys(("fps", "face_width", "blur", "yaw", "pitch", "occlusion", "motion"), NUMBER),
     }
 )
+SENSITIVITY: Final[Schema] = {
+    "description": "the smallest motion of each half of the face, per cent of the eye distance, that would have been"
+    " found with a probability of 0.8; 10 stands for 10 or more, null for not known",
+    "oneOf": [_of("null"), _record({"upper": _of("number", minimum=0), "lower": _of("number", minimum=0)})],
+}
+_JUDGED_S = {
+    "judged_s": _of(
+        "object",
+        "seconds in which a motion of so many per cent of the eye distance would have been found",
+        additionalProperties=_of("number", minimum=0),
+    )
+}
+_JUDGED_HALF = _record(
+    {
+        **_JUDGED_S,
+        "median": _of("number", "middle of the sensitivity over time, per cent of the eye distance"),
+    }
+)
+JUDGED: Final[Schema] = _record(
+    {
+        "face_s": _of("number", "seconds with a face that was analysed", minimum=0),
+        "upper": _JUDGED_HALF,
+        "lower": _JUDGED_HALF,
+        "either": _record(_JUDGED_S),
+    },
+    optional=frozenset({"upper", "lower", "either"}),
+)
 _EXPRESSION: dict[str, Schema] = {
     "id": TEXT,
     "source": TEXT,
@@ -120,6 +147,7 @@ _EXPRESSION: dict[str, Schema] = {
     "apex_frame": COUNT,
     "offset_frame": COUNT,
     "score": SCORE,
+    "sensitivity": SENSITIVITY,
     "quality": _QUALITY,
     "regions": _of(
         "object",
@@ -159,7 +187,7 @@ _DESCRIPTION = _record(
     },
     optional=frozenset({"readings", "agreement", "fallback"}),
 )
-_RESTART = frozenset({"t_ns", "t_ms", "notice", "regions"})
+_RESTART = frozenset({"t_ns", "t_ms", "notice", "regions", "sensitivity"})
 """What an expression lacks that a crash has cut off from its end, or that an older version has written."""
 
 
@@ -182,6 +210,7 @@ _STATS: dict[str, Schema] = {
     "spotted": COUNT,
     "fps": NUMBER,
     "score_p95_ms": NUMBER,
+    "judged": JUDGED,
     "frames": _of("object", "of the whole server: captured = analysed + dropped + waiting"),
     "expressions": _of("object", "of the whole server, by stage"),
     "delivery": _of("object", "of the whole server, over all clients"),
@@ -292,7 +321,9 @@ SAID: Final[Mapping[str, Said]] = {
     ),
     events.FACE_LOST: Said("A face is followed no longer.", {"track": COUNT, **_media("t")}),
     events.EXPRESSION_SPOTTED: Said(
-        "An expression was found; what it is follows.", _EXPRESSION, frozenset({"notice", "regions"})
+        "An expression was found; what it is follows.",
+        _EXPRESSION,
+        frozenset({"notice", "regions", "sensitivity"}),
     ),
     events.EXPRESSION_DESCRIBED: Said("What an expression is.", _ended("described", _DESCRIPTION), _RESTART),
     events.EXPRESSION_ABSTAINED: Said(
@@ -344,11 +375,12 @@ SAID: Final[Mapping[str, Said]] = {
             "me": SCORE,
             "apex": SCORE,
             "macro": SCORE,
+            "sensitivity": SENSITIVITY,
             "box": BOX,
             "landmarks": POINTS,
             **_media("t"),
         },
-        frozenset({"box", "landmarks"}),
+        frozenset({"box", "landmarks", "sensitivity"}),
     ),
     events.STATS: Said(
         "Counts of a source, or (without one) of the whole server.", _STATS, frozenset(_STATS)

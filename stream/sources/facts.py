@@ -80,7 +80,7 @@ def choose_track(container: InputContainer, wanted: int | None, shown: str) -> t
     if not others:
         return chosen, []
     names = "; ".join(described(s) for s in others)
-    return chosen, [f"{described(chosen)} is read; not read: {names} (choose with --track)"]
+    return chosen, [f"{described(chosen)}: this track is read; not read: {names} (choose with --track)"]
 
 
 def codec_name(stream: VideoStream) -> str:

@@ -32,6 +32,9 @@ RAW: Final = frozenset(("h264", "hevc", "mpegvideo", "m4v", "mjpeg"))
 DECODE_ORDER: Final = frozenset(("avi",))
 """Containers that keep the times of decoding only."""
 
+ENDS_DECLARED: Final = frozenset(("asf", "flv", "matroska,webm"))
+"""Containers that declare the time of their end, not the length from their first picture."""
+
 WRAPS: Final = frozenset(("mpegts", "mpeg", "rtsp"))
 """Stamps of 33 bits; RTP's 32 bits are unwrapped by FFmpeg."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median, pstdev
@@ -19,11 +20,20 @@ class ProbeReport:
     :param width: of the pictures, after rotation
     :param height: as ``width``
     :param rotation: degrees counter-clockwise that were applied
-    :param declared_fps: from the header; ``measured_fps``: from the time stamps
+    :param flipped: whether a flip was applied, before the rotation
+    :param pixel_aspect: width over height of a stored pixel; pictures have square ones already
+    :param track: which of the container's tracks is read
+    :param time_from: what the times rest on
+    :param starts_at_s: what the container's clock shows at media time 0
+    :param time_scale: seconds that players show for one second of media time
+    :param declared_fps: from the header
+    :param measured_fps: from the time stamps
+    :param effective_fps: pictures a second that are not repeats of the one before
     :param arrival_fps: live sources only, by the machine's clock
     :param duration_s: from the header
     :param jitter_ms: standard deviation of the distance between frames
     :param longest_step_ms: longest distance between two frames
+    :param remarks: what a person should know about the recording, a sentence each
     """
 
     uri: str
@@ -34,8 +44,15 @@ class ProbeReport:
     width: int
     height: int
     rotation: int
+    flipped: bool
+    pixel_aspect: float
+    track: int | None
+    time_from: str
+    starts_at_s: float
+    time_scale: float
     declared_fps: float | None
     measured_fps: float | None
+    effective_fps: float | None
     arrival_fps: float | None
     duration_s: float | None
     seconds_seen: float
@@ -44,9 +61,11 @@ class ProbeReport:
     gaps: int
     frames_lost: int
     repaired_stamps: int
+    repeated_pictures: int
     step_ms: float | None
     jitter_ms: float | None
     longest_step_ms: float | None
+    remarks: tuple[str, ...]
 
 
 def probe(
@@ -56,8 +75,11 @@ def probe(
     fps: float | None = None,
     options: SourceOptions | None = None,
     clock: Clock | None = None,
+    look: Callable[[Frame], None] | None = None,
 ) -> ProbeReport:
     """Read ``seconds`` of media time and report.
+
+    :param look: is shown each frame with its pixels
 
     A live source that sends nothing is given up after ``seconds`` plus its read time-out.
 
@@ -71,6 +93,8 @@ def probe(
             if isinstance(item, Gap):
                 gaps.append(item)
                 continue
+            if look is not None:
+                look(item)
             frames.append(_without_pixels(item))
             if item.pts_ns - frames[0].pts_ns >= seconds * 1e9:
                 break
@@ -88,8 +112,15 @@ def probe(
         width=info.width,
         height=info.height,
         rotation=info.rotation,
+        flipped=info.flipped,
+        pixel_aspect=info.pixel_aspect,
+        track=info.track,
+        time_from=info.time_from,
+        starts_at_s=info.origin_ns / 1e9,
+        time_scale=info.time_scale,
         declared_fps=info.declared_fps,
         measured_fps=round(1e3 * len(steps) / sum(steps), 3) if steps else None,
+        effective_fps=_effective(frames),
         arrival_fps=round((len(frames) - 1) / wall_s, 1) if info.live and wall_s > 0.5 else None,
         duration_s=None if info.declared_duration_ns is None else info.declared_duration_ns / 1e9,
         seconds_seen=round(sum(steps) / 1e3, 3),
@@ -98,10 +129,19 @@ def probe(
         gaps=len(gaps),
         frames_lost=sum(g.frames for g in gaps),
         repaired_stamps=sum(f.repaired for f in frames),
+        repeated_pictures=sum(f.repeated for f in frames),
         step_ms=round(median(steps), 3) if steps else None,
         jitter_ms=round(pstdev(steps), 3) if len(steps) > 1 else None,
         longest_step_ms=round(max(steps), 3) if steps else None,
+        remarks=info.remarks,
     )
+
+
+def _effective(frames: list[Frame]) -> float | None:
+    """Pictures a second that are no repeats; holes count, as they do for whoever looks."""
+    own = [f for f in frames if not f.repeated]
+    span_ns = own[-1].pts_ns - own[0].pts_ns if len(own) > 1 else 0
+    return round((len(own) - 1) * 1e9 / span_ns, 3) if span_ns else None
 
 
 def _without_pixels(frame: Frame) -> Frame:
@@ -114,4 +154,5 @@ def _without_pixels(frame: Frame) -> Frame:
         frame.wall_ns,
         frame.image[:1, :1].copy(),
         frame.repaired,
+        frame.repeated,
     )

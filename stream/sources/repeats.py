@@ -1,8 +1,8 @@
 """Finds pictures that are the one before once more: 24 in 30, a recorder faster than its camera, a held picture.
 
-After compression a repeat is hardly ever equal to the last bit, and a still scene hardly changes: a picture counts as
-repeated where it changes by less than a tenth of what pictures around it do. Measured on 24 recordings of people: 18 to
-24 % of the pictures where 24 in 30 were known, at most 2 % where none were.
+After compression a repeat is hardly ever equal to the last bit, and a face at rest hardly changes. So a picture counts
+as repeated where it changes by less than a tenth of what the last pictures that were none did, and a few such in a row
+are a movement that has ended. Measured on recordings of people (docs/topics.md).
 """
 
 from __future__ import annotations
@@ -16,12 +16,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _WIDTH: Final = 160
-_WINDOW: Final = 40
-_NEEDED: Final = 8
-_QUANTILE: Final = 0.8
+_KEPT: Final = 7
 _SHARE: Final = 0.1
-_LONGEST_RUN: Final = 6
-"""So many small changes in a row are a scene that has come to rest; exact repeats may go on."""
+_RUN: Final = 3
+_TINY_SHARE: Final = 0.02
+_TINY_RUN: Final = 6
+"""Changes up to a share of the usual one are repeats, up to that many in a row."""
+
+_LEAST: Final = 0.03
+_NOISY: Final = 0.3
+"""Grey values by which pictures of a noisy camera change; two equal ones of it are one, however many follow."""
 
 
 class RepeatDetector:
@@ -29,7 +33,7 @@ class RepeatDetector:
 
     def __init__(self) -> None:
         self._last: NDArray[np.int16] | None = None
-        self._changes: deque[float] = deque(maxlen=_WINDOW)
+        self._changes: deque[float] = deque(maxlen=_KEPT)
         self._run = 0
 
     def reset(self) -> None:
@@ -46,13 +50,23 @@ class RepeatDetector:
         if last is None or last.shape != small.shape:
             return False
         change = float(np.abs(small - last).mean())
-        self._changes.append(change)
-        if change == 0.0:
+        repeated = self._judge(change)
+        if repeated:
             self._run += 1
             return True
-        usual = sorted(self._changes)[int(_QUANTILE * (len(self._changes) - 1))]
-        if len(self._changes) < _NEEDED or change > _SHARE * usual or self._run >= _LONGEST_RUN:
-            self._run = 0
+        if self._run >= _RUN:
+            self._changes.clear()  # a movement has ended: what was usual is not any more
+        self._run = 0
+        self._changes.append(change)
+        return False
+
+    def _judge(self, change: float) -> bool:
+        if len(self._changes) < _KEPT:
             return False
-        self._run += 1
-        return True
+        usual = sorted(self._changes)[-2]  # the largest may be a blink or a cut
+        if usual < _LEAST:
+            return False
+        if change == 0.0 and min(self._changes) >= _NOISY:
+            return True
+        share = change / usual
+        return (share <= _SHARE and self._run < _RUN) or (share <= _TINY_SHARE and self._run < _TINY_RUN)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mellm.clients.cli.serve import PAGES
+from mellm.clients.app import PAGES
 from mellm.engine.governance.erase import ErasureReport
 from mellm.engine.server.server import Server
 from mellm.engine.types import Evidence

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from mellm.detectors.analyzer import FakeFaceAnalyzer
+from mellm.detectors.sensitivity import HalfModel, SensitivityModel
 from mellm.detectors.spotting import FakeStepModel, Spotter
 from mellm.detectors.textured_plane import TexturedPlane
 from mellm.detectors.types import U8
@@ -44,10 +45,18 @@ def lift(t: float) -> float:
 
 @cache
 def picture(t: float) -> U8:
-    """The picture at a time, BGR."""
+    """The picture at a time, BGR, with the noise of a sensor: a scene at rest without it is taken for repeats."""
     up = lift(t)
     gray = sheet().draw(motions={"brow_inner_L": (0, -up), "brow_inner_R": (0, -up)})
+    noise = np.random.default_rng(round(t * 1e4)).normal(0, 1, gray.shape)
+    gray = np.clip(gray + noise, 0, 255).astype(np.uint8)
     return np.asarray(cv2.cvtColor(gray, cv2.COLOR_GRAY2BGR), np.uint8)
+
+
+def grained(image: U8, number: int) -> U8:
+    """With a camera's grain, another in each picture: without it a still face is the same picture once more."""
+    grain = np.random.default_rng(number).integers(-2, 3, (*SIZE, 1))
+    return np.clip(image + grain, 0, 255).astype(np.uint8)
 
 
 def frames(fps: float = 30, seconds: float = SECONDS, source: str = "s", segment: int = 0) -> Iterator[Frame]:
@@ -62,10 +71,7 @@ def video(path: Path, fps: int = 30, seconds: float = SECONDS) -> Path:
         stream = container.add_stream("libx264", rate=fps, options={"qp": "0", "preset": "ultrafast"})
         stream.width, stream.height, stream.pix_fmt = SIZE[1], SIZE[0], "yuv420p"
         for i in range(round(seconds * fps)):
-            grain = np.random.default_rng(i).integers(
-                -2, 3, (*SIZE, 1)
-            )  # a camera's; without it a still is a repeat
-            image = np.clip(picture(i / fps % SECONDS) + grain, 0, 255).astype(np.uint8)
+            image = grained(picture(i / fps % SECONDS), i)
             frame = av.VideoFrame.from_ndarray(image, format="bgr24")
             frame.pts, frame.time_base = i, Fraction(1, fps)
             container.mux(stream.encode(frame))
@@ -73,14 +79,22 @@ def video(path: Path, fps: int = 30, seconds: float = SECONDS) -> Path:
     return path
 
 
-def chain(source: str, *, scores: bool = False) -> SourcePipeline:
-    """The true chain behind a face that is always there, with a step model that spots any motion."""
-    landmarks = sheet().landmarks()
-    model = FakeStepModel()
+SENSITIVITY = SensitivityModel(
+    *(HalfModel(0.0, 1.5, (-0.8, -0.1, -0.1, 0.0, 0.0, 0.0, 0.0, 0.0)) for _ in range(2))
+)
+"""Of no true network: a larger own motion hides more."""
+
+
+def chain(source: str, *, at: tuple[int, int] = (0, 0)) -> SourcePipeline:
+    """The true chain behind a face that is always there, with a step model that spots any motion.
+
+    :param at: where the face's picture lies in the frame
+    """
+    landmarks = sheet().landmarks() + np.array(at, np.float32)
+    model = FakeStepModel(sensitivity=SENSITIVITY)
     return SourcePipeline(
         source,
         FakeFaceAnalyzer(lambda frame: landmarks),
         lambda: Spotter(model),
         evidence_builder("live"),
-        scores=scores,
     )

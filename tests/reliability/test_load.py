@@ -19,11 +19,9 @@ from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
 from mellm.clients.cli.demo import SAMPLE
-from mellm.detectors.analyzer import FakeFaceAnalyzer
-from mellm.detectors.spotting import FakeStepModel, Spotter
 from mellm.engine.analysis.live import LiveEngine
 from mellm.engine.analysis.pipeline import SourcePipeline, Spotted
-from mellm.engine.analysis.pipeline_factory import PipelineFactory, evidence_builder
+from mellm.engine.analysis.pipeline_factory import PipelineFactory
 from mellm.engine.config import load
 from mellm.engine.describe.scripted import ScriptedDescriber
 from mellm.engine.server.metrics import Metrics
@@ -60,15 +58,7 @@ class Counting:
 
 def stub_chain(source: str) -> SourcePipeline:
     """True motion signals on a moving texture; face finding and spotting are stubs."""
-    landmarks = moving.sheet().landmarks() + np.array([160, 120], np.float32)
-    model = FakeStepModel()
-    return SourcePipeline(
-        source,
-        FakeFaceAnalyzer(lambda frame: landmarks),
-        lambda: Spotter(model),
-        evidence_builder("live"),
-        scores=True,
-    )
+    return moving.chain(source, at=(160, 120))
 
 
 def run_cameras(
@@ -125,7 +115,7 @@ def test_l1_four_cameras_for_two_minutes() -> None:
 @pytest.mark.usefixtures("models")
 def test_l1_with_the_true_networks() -> None:
     factory = PipelineFactory(load())
-    _, figures = run_cameras(4, 60.0, lambda source: factory.make(source, scores=True))
+    _, figures = run_cameras(4, 60.0, lambda source: factory.make(source))
     record("L1", "N", run="true networks, no face visible", **figures)
 
 
@@ -136,9 +126,7 @@ def test_l1_with_the_true_networks_and_a_face(tmp_path: Path, cameras: int) -> N
     """The shipped sample at 30 frames a second: how many faces this machine follows before it drops frames."""
     film, frames = filmed(tmp_path / "sample30.mp4", 30)
     factory = PipelineFactory(load())
-    sink, figures = run_cameras(
-        cameras, frames / 30, lambda source: factory.make(source, scores=True), str(film), frames
-    )
+    sink, figures = run_cameras(cameras, frames / 30, lambda source: factory.make(source), str(film), frames)
     found = {source: len(apexes) for source, apexes in sorted(sink.apexes.items())}
     record("L1", "N", run=f"true networks, {cameras} with a face", **figures, spotted=found)
 
@@ -149,9 +137,7 @@ def test_l3_two_hundred_frames_a_second_of_a_face_with_the_true_networks(tmp_pat
     """More than two cores carry: what is dropped is told, and the sums are right."""
     film, frames = filmed(tmp_path / "sample200.mp4", 200)
     factory = PipelineFactory(load())
-    sink, figures = run_cameras(
-        1, frames / 200, lambda source: factory.make(source, scores=True), str(film), frames
-    )
+    sink, figures = run_cameras(1, frames / 200, lambda source: factory.make(source), str(film), frames)
     found = sum(len(apexes) for apexes in sink.apexes.values())
     record("L3", "N", run="true networks, a face", **{**figures, "frames_per_s": 200}, spotted=found)
 
@@ -213,7 +199,7 @@ def _fast_camera(folder: Path, seconds: float, tier: str) -> None:
     expected = [o.expression.apex.index for o in found if isinstance(o, Spotted)]
     sink = Counting()
     runner = SourceRunner(str(path), id="fast", options=RunnerOptions(policy="offline", realtime=True))
-    engine = LiveEngine([runner], lambda source: moving.chain(source, scores=True), ScriptedDescriber(), sink)
+    engine = LiveEngine([runner], lambda source: moving.chain(source), ScriptedDescriber(), sink)
     start = time.monotonic()
     engine.start()
     while not engine.finished:

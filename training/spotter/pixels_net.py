@@ -244,6 +244,7 @@ class Answers:
 
     delay_steps = DELAY
     threshold = 0.5
+    sensitivity = None
 
     def start(self) -> F32:
         return np.zeros((1, 1), np.float32)

@@ -106,7 +106,7 @@ class _Tape:
         self.score: Score | None = None
         self.invalid_steps = 0
 
-    def push(self, t_ns: int, features: F32 | None) -> list[Spot]:
+    def push(self, t_ns: int, features: F32 | None, fps: float = 0.0) -> list[Spot]:
         self.times.append(t_ns)
         self.rows.append(None if features is None else features.copy())
         return []

@@ -43,7 +43,8 @@ def test_every_printed_line_is_a_line_of_the_run_folder(analysed):
     folder, done = analysed
     assert done.code == 0
     assert [json.loads(line) for line in done.out.splitlines()] == lines(folder / "expressions.jsonl")
-    assert done.err == f"{len(done.out.splitlines())} expressions; {folder}/expressions.jsonl\n"
+    assert len(done.out.splitlines()) == 1
+    assert done.err == f"1 expression; {folder}/expressions.jsonl\n"
 
 
 def test_the_expression_is_found_and_told_as_promised(analysed):
@@ -228,7 +229,7 @@ def test_a_run_without_any_answer_says_so_and_fails_but_keeps_what_was_spotted(c
         ("dropped", "describer_paused"),
     }
     assert done.code == 5
-    assert f"{len(found)} of {len(found)} expressions have no description" in done.err
+    assert f"{len(found)} of {len(found)} expression without a description" in done.err
 
 
 def test_a_stand_in_answers_and_every_line_says_so(cut, models, tmp_path):

@@ -14,9 +14,9 @@ from itertools import pairwise
 import httpx
 
 from mellm.clients.cli import run
-from mellm.clients.cli.serve import journal_path, retention
 from mellm.clients.client import connect
 from mellm.engine.config import load
+from mellm.engine.server.app import journal_path, retention
 from mellm.stream.log.journal import Retention
 from mellm.stream.protocol.events import Event
 from tests import PATIENCE_S

@@ -28,7 +28,7 @@ def test_clips_have_the_size_rate_and_length_asked_for(sample: Path, tmp_path: P
 
 
 def test_live_and_offline_figures_count_every_frame(sample: Path) -> None:
-    live = bench.live("live", sample, lambda s: chain(s, scores=True), ScriptedDescriber(), 1.0)
+    live = bench.live("live", sample, lambda s: chain(s), ScriptedDescriber(), 1.0)
     assert live.captured == live.analysed == 30
     assert live.lost == 0
     assert live.score_p95_ms > 280, "the look-ahead of the network counts"

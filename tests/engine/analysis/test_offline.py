@@ -18,6 +18,7 @@ from mellm.engine.analysis.pipeline import SourcePipeline
 from mellm.engine.describe.base import DescribeContext
 from mellm.engine.describe.scripted import DEFAULT, ScriptedDescriber
 from mellm.engine.results.run_folder import RunFolder
+from mellm.engine.results.score_series import read_series
 from mellm.engine.types import Description, Evidence
 from mellm.stream.capture.runner import RunnerOptions, SourceRunner
 from mellm.stream.errors import DescriberTimeout, SourceNotFound
@@ -72,8 +73,9 @@ def test_two_runs_are_equal_to_the_byte(tmp_path: Path, recording: Path) -> None
         run(tmp_path / name, [recording])
     first, second = ((tmp_path / n / "expressions.jsonl").read_bytes() for n in "ab")
     assert without_latency(first) == without_latency(second)
-    first, second = ((tmp_path / n / "events.jsonl").read_bytes() for n in "ab")
-    assert without_latency(first) == without_latency(second)
+    for name in ("events.jsonl", "scores/brows.jsonl"):
+        first, second = ((tmp_path / n / name).read_bytes() for n in "ab")
+        assert without_latency(first) == without_latency(second)
 
 
 def test_events_of_a_run_are_those_of_the_published_schema(tmp_path: Path, recording: Path) -> None:
@@ -108,7 +110,7 @@ def test_a_file_played_live_gives_what_offline_gives(tmp_path: Path, recording: 
 
     sink = Sink()
     runner = SourceRunner(str(recording), id="brows", options=RunnerOptions(policy="live", realtime=True))
-    engine = LiveEngine([runner], lambda s: chain(s, scores=True), ScriptedDescriber(), sink)
+    engine = LiveEngine([runner], lambda s: chain(s), ScriptedDescriber(), sink)
     engine.start()
     until = time.monotonic() + PATIENCE_S
     while not engine.finished and time.monotonic() < until:
@@ -128,9 +130,49 @@ def test_a_file_played_live_gives_what_offline_gives(tmp_path: Path, recording: 
     assert [{k: v for k, v in d.items() if not k.endswith("_ns") and k not in drop} for d in live] == [
         {k: v for k, v in line.items() if k not in drop} for line in lines(tmp_path)
     ]
+    kept = {
+        t: (upper, lower)
+        for part in read_series(tmp_path, "brows")
+        for t, upper, lower in zip(part.times_ms(), part.curves["upper"], part.curves["lower"], strict=True)
+    }
+    told = [(d["t_ms"], d["sensitivity"]) for kind, d in sink.events if kind == "score"]
+    assert told
+    assert all(kept[t] == (said["upper"], said["lower"]) for t, said in told)
+    judged = [d["judged"] for kind, d in sink.events if kind == "stats"][-1]
+    assert judged == json.loads((tmp_path / "run.json").read_text())["sources"]["brows"]["judged"]
     kinds = [kind for kind, _ in sink.events]
     assert next(kind for kind in kinds if kind not in ("stats", "score")) == "source.online"
     assert {"face.appeared", "expression.spotted", "score", "stats", "source.ended"} <= set(kinds)
+
+
+def test_the_series_says_how_small_a_motion_would_have_been_found(tmp_path: Path, recording: Path) -> None:
+    run(tmp_path, [recording])
+    parts = list(read_series(tmp_path, "brows"))
+    assert [p.track for p in parts] == [1] * len(parts)
+    times = [t for p in parts for t in p.times_ms()]
+    assert times == sorted(times)
+    judged = json.loads((tmp_path / "run.json").read_text())["sources"]["brows"]["judged"]
+    assert judged["face_s"] == pytest.approx(0.02 * len(times))
+    upper = [v for p in parts for v in p.curves["upper"] if v is not None]
+    assert judged["upper"]["judged_s"]["3"] == pytest.approx(0.02 * sum(v <= 3 for v in upper), abs=0.011)
+    # the brows of this recording move and its chin does not
+    assert judged["upper"]["median"] > judged["lower"]["median"]
+    for one in lines(tmp_path):
+        assert one["sensitivity"] is None or set(one["sensitivity"]) == {"upper", "lower"}
+    assert any(one["sensitivity"] for one in lines(tmp_path))
+
+
+def test_the_series_of_an_unfinished_recording_is_begun_anew(tmp_path: Path, recording: Path) -> None:
+    run(tmp_path / "whole", [recording])
+    cut = tmp_path / "cut"
+    run(cut, [recording])
+    state = json.loads((cut / "run.json").read_text())
+    state["sources"], state["sizes"] = {}, {"events.jsonl": 0, "expressions.jsonl": 0}
+    (cut / "run.json").write_text(json.dumps(state))
+    kept = (cut / "scores" / "brows.jsonl").read_bytes()
+    (cut / "scores" / "brows.jsonl").write_bytes(kept[:100])
+    run(cut, [recording])
+    assert (cut / "scores" / "brows.jsonl").read_bytes() == kept
 
 
 def test_an_interrupted_run_goes_on_and_asks_nobody_twice(tmp_path: Path, recording: Path) -> None:

@@ -23,7 +23,7 @@ def spotted(outputs: list[Output]) -> list[Spotted]:
 
 
 def test_expressions_come_out_with_frames_evidence_and_a_face_round_them() -> None:
-    made = chain("s", scores=True)
+    made = chain("s")
     outputs = run(made, list(frames()))
     found = spotted(outputs)
     assert len(found) == FOUND

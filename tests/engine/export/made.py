@@ -57,6 +57,7 @@ def record(
         "offset_ms": offset,
         **dict(zip(("onset_frame", "apex_frame", "offset_frame"), frames, strict=True)),
         "score": 0.9,
+        "sensitivity": {"upper": 1.8, "lower": 6.4},
         "quality": quality(),
         "state": "described",
         "reason": None,
@@ -143,7 +144,34 @@ def run_folder(
                 _line({"type": kind, "source": name, "media_ns": str(ms * 1_000_000), "data": data})
                 for kind, ms, data in EVENTS
             )
+    for name in sources:
+        write_series(path, name)
     return path
+
+
+def write_series(path: Path, source: str) -> None:
+    """Thirty seconds of face 1: its brows can be judged but for the middle, its mouth cannot; two of face 2."""
+    (path / "scores").mkdir(exist_ok=True)
+    with (path / "scores" / f"{source}.jsonl").open("w") as lines:
+        for second in range(30):
+            if second == 15:
+                continue  # frames are missing
+            upper = 1.5 if second < 10 else 2.5 if second < 20 else 8.0
+            lines.write(_line(series_line(1, second, upper, 10.0)))
+        for second in (3, 4):
+            lines.write(_line(series_line(2, second, 4.0, 1.0)))
+
+
+def series_line(track: int, second: int, upper: float | None, lower: float | None) -> dict[str, Any]:
+    """A second of scores as :class:`mellm.engine.results.score_series.ScoreWriter` writes it."""
+    return {
+        "track": track,
+        "t_ns": str(second * 1_000_000_000),
+        "step_ns": 20_000_000,
+        **{name: [0.1] * 50 for name in ("me", "apex", "macro")},
+        "upper": [upper] * 50,
+        "lower": [lower] * 50,
+    }
 
 
 def summary(name: str, records: tuple[dict[str, Any], ...]) -> dict[str, Any]:
@@ -170,6 +198,12 @@ def summary(name: str, records: tuple[dict[str, Any], ...]) -> dict[str, Any]:
         "real_time_factor": 1.5,
         "peak_rss_mb": 290.5,
         "providers": {"spotter": "CPUExecutionProvider"},
+        "judged": {
+            "face_s": 33.5,
+            "upper": {"judged_s": {"2": 12.0, "3": 21.0}, "median": 2.4},
+            "lower": {"judged_s": {"2": 1.5, "3": 3.0}, "median": 7.1},
+            "either": {"judged_s": {"2": 12.5, "3": 22.0}},
+        },
         "counts": {
             "captured": 900,
             "analysed": 855,

@@ -1,14 +1,16 @@
 """The page as text: nothing escapes its quotes, nothing leads outside."""
 
+import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 
+from mellm.engine.export import judged_band
 from mellm.engine.export.report import to_html
 from mellm.engine.results.run_reader import Marker, Run, read_run
-from tests.engine.export.made import HOSTILE, run_folder
+from tests.engine.export.made import HOSTILE, RECORDS, run_folder
 
 DOT = "data:image/webp;base64,UklGRg=="
 HOSTILE_ID = '"><img src=x onerror=alert(1)>'
@@ -99,3 +101,84 @@ def test_recordings_are_told_apart(tmp_path):
 
 def test_equal_runs_give_equal_pages(made, folder):
     assert to_html(made) == to_html(read_run(folder))
+
+
+def test_the_band_shows_what_could_be_judged(made, page):
+    lanes = re.findall(r'<div class="lane judged".*?</div>', page)
+    assert len(lanes) == 2  # one for each face
+    levels = re.findall(r'<path class="([a-z]+)" d="([^"]+)"', lanes[0])
+    assert [name for name, _ in levels] == ["good", "fair", "hidden"]
+    paths = dict(levels)
+    width = int(re.search(r'viewBox="0 0 (\d+) 2"', lanes[0])[1])
+    assert width == 150  # 30 s in steps of 200 ms
+    # upper half: judged for ten seconds, at 3 % for ten more but for the missing second; lower half: hidden throughout
+    assert paths["good"] == "M0 0h50v1h-50z"
+    assert paths["fair"] == "M50 0h25v1h-25zM80 0h20v1h-20z"
+    assert "M0 1h75v1h-75z" in paths["hidden"]
+
+
+def test_the_band_of_an_hour_is_no_larger(tmp_path):
+    from tests.engine.export.made import series_line
+
+    folder = run_folder(tmp_path / "run")
+    with (folder / "scores" / "talk.jsonl").open("w") as lines:
+        for second in range(3600):
+            lines.write(json.dumps(series_line(1, second, 1.0 + second % 5, 10.0)) + "\n")
+    (band,) = judged_band.bands(folder, "talk", 3_600_000.0).values()
+    assert int(band[0]["width"]) == judged_band.BINS
+    assert sum(len(part["path"]) for part in band) < 20 * 2 * judged_band.BINS
+
+
+def test_rates_are_per_judged_minute_and_time_is_with_a_face(page):
+    words = " ".join(Reader(page).words)
+    assert "13.6 a judged minute" in words  # five in 22 seconds
+    assert "upper face 00:21, lower face 00:03" in words
+    assert "upper face 2.4 %, lower face 7.1 %" in words
+    assert "21.0 s (63 %)" in words
+    assert "motions of 1.8 % (upper face) and 6.4 % (lower face) would have been found" in words
+
+
+@pytest.mark.parametrize(
+    ("judged", "counts", "told"),
+    [
+        (
+            {"face_s": 0.0},
+            {"frames_with_face": 109, "faces_refused": {"face_small": 109}},
+            "face too small in 109 frames",
+        ),
+        ({"face_s": 0.0}, {"frames_with_face": 0, "faces_refused": {}}, "no face was found"),
+        (
+            {
+                "face_s": 30.0,
+                **{half: {"judged_s": {"2": 0.0, "3": 0.0}, "median": 10.0} for half in ("upper", "lower")},
+                "either": {"judged_s": {"2": 0.0, "3": 0.0}},
+            },
+            {"faces_refused": {}},
+            "moved so much by itself that a motion of 3 %",
+        ),
+    ],
+)
+def test_nothing_judged_is_said_first_and_never_taken_for_nothing_found(tmp_path, judged, counts, told):
+    folder = run_folder(tmp_path / "run", ())
+    state = json.loads((folder / "run.json").read_text())
+    talk = state["sources"]["talk"]
+    talk["judged"], talk["counts"] = judged, {**talk["counts"], **counts}
+    (folder / "run.json").write_text(json.dumps(state))
+    (folder / "events.jsonl").write_text("")
+    words = " ".join(" ".join(Reader(to_html(read_run(folder))).words).split())
+    assert told in words
+    assert words.index("Nothing could be judged") < words.index("Analysed")
+    assert "No micro-expression was found" not in words
+
+
+def test_a_run_of_an_older_version_has_a_report(tmp_path):
+    folder = run_folder(
+        tmp_path / "run", tuple({k: v for k, v in r.items() if k != "sensitivity"} for r in RECORDS)
+    )
+    state = json.loads((folder / "run.json").read_text())
+    del state["sources"]["talk"]["judged"]
+    (folder / "run.json").write_text(json.dumps(state))
+    (folder / "scores" / "talk.jsonl").unlink()
+    page = to_html(read_run(folder))
+    assert "lane judged" not in page
+    assert "a minute with a face" in page

@@ -31,24 +31,60 @@ def test_counts_add_up():
     assert sum(statistics.why_undescribed(typed(*RECORDS)).values()) == 2
 
 
-def test_false_alarms_grow_with_length_and_are_known_for_the_shipped_spotter_only(tmp_path):
+def shipped(tmp_path, **change):
+    """A run of the shipped spotter."""
     folder = run_folder(tmp_path / "run")
-    rate = statistics.base_rate(read_run(folder))
-    assert rate.minutes == 0.5
-    assert rate.expected == pytest.approx(0.5 * statistics.FALSE_PER_MINUTE[0])
-    assert not rate.known
     state = json.loads((folder / "run.json").read_text())
     card = json.loads((REPO / "detectors" / "models" / "spotter.json").read_text())
     state["facts"]["models"] = [{"name": "spotter", "sha256": card["sha256"], "file": "spotter.onnx"}]
+    state["settings"]["spotting"] |= change
     (folder / "run.json").write_text(json.dumps(state))
-    assert statistics.base_rate(read_run(folder)).known
-    state["settings"]["spotting"]["threshold"] = 0.3
-    (folder / "run.json").write_text(json.dumps(state))
-    assert not statistics.base_rate(read_run(folder)).known
+    return folder, card["false_alarms"]
 
 
-def test_the_rate_is_the_one_that_was_published():
-    rate, low, high = statistics.FALSE_PER_MINUTE
-    assert (
-        f"| {rate} [{low}, {high}] (6 in 122 s) |" in (REPO / "docs" / "results" / "spotting.md").read_text()
+def test_false_alarms_are_expected_in_judged_time_and_in_no_other(tmp_path):
+    folder, card = shipped(tmp_path)
+    found = statistics.base_rate(read_run(folder))
+    assert found.rate.seconds == 22.0
+    assert found.rate.unit == "judged minute"
+    assert found.expected[0] == pytest.approx(22 / 60 * card["judged"]["per_minute"])
+    assert found.expected[1] <= found.expected[0] <= found.expected[2]
+    assert found.people == card["people"]
+
+
+def test_what_another_spotter_or_threshold_would_raise_is_not_known(tmp_path):
+    assert statistics.base_rate(read_run(run_folder(tmp_path / "other"))) is None
+    folder, _ = shipped(tmp_path, threshold=0.3)
+    assert statistics.base_rate(read_run(folder)) is None
+
+
+def test_expressions_at_hidden_moments_are_counted_apart(tmp_path):
+    hidden = {"upper": 5.0, "lower": 10.0}
+    records = (
+        record("a", (1, 2, 3)),
+        record("b", (50, 52, 54), sensitivity=hidden),
+        record("c", (90, 92, 95), sensitivity=None),
     )
+    rate = statistics.judged_rate(read_run(run_folder(tmp_path / "run", records)))
+    assert (rate.found, rate.elsewhere, rate.seconds) == (2, 1, 22.0)
+    assert rate.per_minute == pytest.approx(60 * 2 / 22)
+
+
+def test_a_run_of_an_older_version_counts_time_with_a_face(tmp_path):
+    folder = run_folder(tmp_path / "run")
+    state = json.loads((folder / "run.json").read_text())
+    del state["sources"]["talk"]["judged"]
+    (folder / "run.json").write_text(json.dumps(state))
+    rate = statistics.judged_rate(read_run(folder))
+    assert not rate.known
+    assert rate.unit == "minute with a face"
+    assert rate.seconds == 30 + 7  # face 1 to the end, face 2 for seven seconds
+    assert rate.found == len(RECORDS)
+
+
+def test_no_rate_is_made_of_less_than_a_second(tmp_path):
+    folder = run_folder(tmp_path / "run")
+    state = json.loads((folder / "run.json").read_text())
+    state["sources"]["talk"]["judged"]["either"]["judged_s"] = {"2": 0.0, "3": 0.5}
+    (folder / "run.json").write_text(json.dumps(state))
+    assert statistics.judged_rate(read_run(folder)).per_minute is None

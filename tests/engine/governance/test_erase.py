@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 
+from mellm.detectors.spotting import Score
+from mellm.detectors.windows import STEP_NS
 from mellm.engine.evidence.store import EvidenceStore
 from mellm.engine.governance.erase import DataStore, ErasureReport, erase_run
 from mellm.engine.results.expressions import ExpressionRecord
 from mellm.engine.results.run_folder import EVENTS, EXPRESSIONS, RUN, RunFolder, read_expressions
+from mellm.engine.results.score_series import path_of, read_series
 from mellm.stream.errors import RunError
 from mellm.stream.log.erasure import DAY_NS, Selection
 from mellm.stream.log.journal import Journal
@@ -132,10 +135,16 @@ def make_run(path: Path, **settings: object) -> Path:
         run.event("face.appeared", source, 0, {"track": 1})
         for each in range(2):
             id = f"{source}x{each}"
-            data = {"id": id, "source": source, "text": f"words on {id}"}
+            start = 1200.0 + 2000 * each
+            times = {"onset_ms": start, "apex_ms": start + 100, "offset_ms": start + 300}
+            data = {"id": id, "source": source, "text": f"words on {id}", **times}
             run.event("expression.spotted", source, 1000, data)
             run.evidence(id, f"map of {id}".encode())
             run.expression(ExpressionRecord.from_json({**made.RECORDS[2], **data}))
+        series = run.series(source)
+        for k in range(300):
+            series.add(1, Score(k * STEP_NS, 0.5, 0.5, 0.0))
+        series.close()
         run.finish_source(source, {"state": "done", "path": f"/films/{source}.mp4", "counts": {"spotted": 2}})
     run.close()
     return path
@@ -149,11 +158,13 @@ def test_a_source_goes_from_a_run_and_is_not_analysed_again_there(tmp_path: Path
     foreseen = erase_run(path, Selection(source="ann"), reason="purge", moment=MOMENT, dry_run=True)
     assert b"words on annx0" in everything(path)
     gone = erase_run(path, Selection(source="ann"), reason="purge", moment=MOMENT)
-    assert gone == foreseen == ErasureReport(5, ("annx0", "annx1"), 4, sources=frozenset({"ann"}))
+    assert gone == foreseen == ErasureReport(5, ("annx0", "annx1"), 5, sources=frozenset({"ann"}))
     left = everything(path)
     for trace in (b"words on ann", b"map of ann", b"annx0", b"/films/ann.mp4"):
         assert trace not in left
     assert (path / "bob.eaf").exists()
+    assert not path_of(path, "ann").exists()
+    assert sum(len(p.times_ms()) for p in read_series(path, "bob")) == 300
     assert [r.id for r in read_expressions(path)] == ["bobx0", "bobx1"]
     told = json.loads((path / RUN).read_text())["erased"]
     assert told == [{"time": MOMENT, "reason": "purge", "lines": 5, "expressions": 2, "sources": ["ann"]}]
@@ -172,7 +183,8 @@ def test_a_run_of_a_subject_goes_whole_and_other_runs_stay(tmp_path: Path) -> No
     assert erase_run(path, Selection(consent="ref-2"), reason="purge", moment=MOMENT) == ErasureReport()
     assert everything(path) == before
     gone = erase_run(path, Selection(consent="ref-1"), reason="purge", moment=MOMENT)
-    assert (gone.events, gone.files) == (10, 4)
+    assert (gone.events, gone.files) == (10, 6)
+    assert not list((path / "scores").iterdir())
     assert (path / EVENTS).read_bytes() == (path / EXPRESSIONS).read_bytes() == b""
 
 
@@ -182,6 +194,8 @@ def test_one_expression_and_an_old_run(tmp_path: Path) -> None:
         file.write(b'{"id":"bobx1","text":"words on bobx1, cut of')  # by a kill
     gone = erase_run(path, Selection(expression="bobx1"), reason="purge", moment=MOMENT)
     assert (gone.events, gone.files, gone.sources) == (2, 1, frozenset())
+    # the seconds of its scores go as well, and no others
+    assert [p.t_ms for p in read_series(path, "bob")] == [0.0, 1000.0, 2000.0, 4000.0, 5000.0]
     assert b"bobx1" not in everything(path)
     assert json.loads((path / RUN).read_text())["sources"]["bob"]["state"] == "done"
     young = (path / RUN).stat().st_mtime_ns

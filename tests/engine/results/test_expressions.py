@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from mellm.detectors.expressions import Sensitivity
 from mellm.detectors.types import Expression, Quality
 from mellm.engine.results.expressions import ExpressionRecord, FieldInvalid, expression_id
 from mellm.engine.types import ActionUnit, Description, Emotion, Fallback, Outcome, RegionMotion
@@ -44,13 +45,26 @@ def test_the_line_has_the_documented_fields() -> None:
     line = RECORD.ended(Outcome("described", None, DESCRIPTION), "evidence/x.png").to_json()
     assert json.loads(json.dumps(line)) == line
     wanted = "id source track onset_ms apex_ms offset_ms onset_frame apex_frame offset_frame score quality state reason"
-    assert set(wanted.split()) | {"description", "evidence", "segment", "notice", "regions"} == set(line)
+    assert set(wanted.split()) | {
+        "description",
+        "evidence",
+        "segment",
+        "notice",
+        "regions",
+        "sensitivity",
+    } == set(line)
     assert "Not a lie detector" in line["notice"]
     assert 0 < line["score"] < 1  # with its uncertainty
     assert (line["onset_ms"], line["apex_ms"], line["offset_ms"]) == (1001.0, 1201.2, 1368.033)
     assert line["description"]["action_units"] == [{"au": 4, "side": "left", "score": 0.8123}]
     assert line["description"]["emotion"]["coarse"] == "negative"
     assert line["quality"]["reasons"] == ["fps_warn"]
+    assert line["sensitivity"] is None
+    known = ExpressionRecord.of(replace(EXPRESSION, sensitivity=Sensitivity(1.234, 10.0)))
+    assert known.to_json()["sensitivity"] == {"upper": 1.23, "lower": 10.0}
+    assert ExpressionRecord.from_json(known.event_data()) == known
+    with pytest.raises(FieldInvalid, match="sensitivity"):
+        ExpressionRecord.from_json({**known.to_json(), "sensitivity": {"upper": "much"}})
 
 
 def test_a_dropped_expression_has_a_reason_and_no_description() -> None:

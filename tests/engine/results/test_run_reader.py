@@ -111,7 +111,9 @@ def test_a_run_of_format_1_is_read_as_if_this_version_had_written_it():
     run = read_run(FORMAT_1)
     lines = [json.loads(line) for line in (FORMAT_1 / "expressions.jsonl").read_text().splitlines()]
     # the notice is worded anew from time to time
-    assert [r.to_json() for r in run.expressions] == [{**line, "notice": DISCLAIMER} for line in lines]
+    assert [r.to_json() for r in run.expressions] == [
+        {**line, "notice": DISCLAIMER, "sensitivity": None} for line in lines
+    ]
     assert len(run.events) == 2 + 2 * len(lines) + len(runs.faces(run))
     server = {**document(strict=True), "anyOf": [{"$ref": "#/$defs/server"}]}
     for event in run.events:

@@ -1,0 +1,22 @@
+"""The server with the dashboard that belongs to it. Reached as ``mellm.serve``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from mellm.engine.config import Settings
+from mellm.engine.server.app import App
+
+PAGES: Final = Path(__file__).resolve().parent / "web"
+
+
+def serve(settings: Settings, *, must_open: bool = False) -> App:
+    """A server and its sources, to enter with ``async with``; the dashboard is at its ``http_url``.
+
+    :param settings: of :func:`mellm.load`; it needs a purpose and at least one source
+    :param must_open: a source that cannot be opened at once ends for good, instead of being tried again
+    :raises UsageError: no source, or an address that must not be listened on like this
+    :raises PurposeRefused: no purpose, or one that is not served
+    """
+    return App.from_settings(settings, pages=PAGES, must_open=must_open)

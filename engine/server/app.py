@@ -1,0 +1,292 @@
+"""The composition root: settings in, a running server with its sources out.
+
+::
+
+    async with App.from_settings(settings) as app:
+        print(app.url)
+        await app.ended()
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from mellm.engine.analysis.live import LiveEngine
+from mellm.engine.analysis.pipeline_factory import PipelineFactory, live_engine
+from mellm.engine.analysis.recovery import recover, take_over
+from mellm.engine.analysis.spool import Spool
+from mellm.engine.analysis.watchdog import Watchdog
+from mellm.engine.config import Settings
+from mellm.engine.evidence.store import EvidenceStore
+from mellm.engine.governance import consent
+from mellm.engine.governance import purpose as privacy
+from mellm.engine.governance.audit import AuditLog
+from mellm.engine.governance.erase import DataStore
+from mellm.engine.governance.purpose import Audit, log_audit
+from mellm.engine.governance.retention import RetentionJob
+from mellm.engine.governance.withdrawal import Withdrawal, finish
+from mellm.engine.provenance import versions
+from mellm.engine.server import tokens, tracing
+from mellm.engine.server.catalog import Catalog
+from mellm.engine.server.options import ServerOptions
+from mellm.engine.server.previews import Previews
+from mellm.engine.server.process import heap, systemd
+from mellm.engine.server.process.loop import limit_accept_errors
+from mellm.engine.server.process.state_log import StateLog
+from mellm.engine.server.server import Server, serve
+from mellm.engine.server.sinks import HubSink, worker_events
+from mellm.stream.capture.runner import RunnerOptions
+from mellm.stream.errors import MellmError, UsageError
+from mellm.stream.log.hub import Hub
+from mellm.stream.log.journal import Journal, Retention
+from mellm.stream.protocol.events import SOURCE_OFFLINE
+from mellm.stream.sources.addresses import redact
+from mellm.stream.sources.push import PushInlet, is_push
+
+POLL_S = 0.1
+"""Between two looks at whether a source shows its first picture, or all have ended."""
+
+
+class App:
+    """A server and the sources that it follows. Enter with ``async with``, once; all methods belong to that loop.
+
+    :param settings: everything that is asked for
+    :param options: how to listen
+    :param pages: folder of the dashboard
+    :param must_open: a source that cannot be opened at once ends for good, with :attr:`failure`
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        options: ServerOptions,
+        *,
+        pages: Path | None = None,
+        must_open: bool = False,
+    ) -> None:
+        self.settings = settings
+        self.options = options
+        self._pages = pages
+        self._runner = RunnerOptions(must_open=True) if must_open else None
+        self._stack = AsyncExitStack()
+        self._server: Server | None = None
+        self._engine: LiveEngine | None = None
+
+    @classmethod
+    def from_settings(cls, settings: Settings, *, pages: Path | None = None, must_open: bool = False) -> Self:
+        """An app that is not started yet.
+
+        :raises UsageError: no source, or an address that must not be listened on like this
+        :raises PurposeRefused: the settings state no purpose, or one that is not served
+        """
+        if not settings.sources:
+            raise UsageError(
+                "no source: nothing to follow",
+                remedy="give --source ID=URI, or [[sources]] in the configuration",
+            )
+        return cls(settings, server_options(settings), pages=pages, must_open=must_open)
+
+    @property
+    def notice(self) -> str:
+        """What has to be shown to whoever uses the results."""
+        return self.options.declaration.notice
+
+    @property
+    def url(self) -> str:
+        """Where clients connect."""
+        return self.server.url
+
+    @property
+    def http_url(self) -> str:
+        """The dashboard, without the final slash."""
+        return self.server.http_url
+
+    @property
+    def server(self) -> Server:
+        """The server.
+
+        :raises RuntimeError: the app was not entered
+        """
+        if self._server is None:
+            raise RuntimeError("the app has not been started: enter it with `async with`")
+        return self._server
+
+    @property
+    def engine(self) -> LiveEngine:
+        """The engine behind it.
+
+        :raises RuntimeError: the app was not entered
+        """
+        if self._engine is None:
+            raise RuntimeError("the app has not been started: enter it with `async with`")
+        return self._engine
+
+    @property
+    def failure(self) -> MellmError | None:
+        """The error that ended a source for good, if one did."""
+        return self.engine.failure
+
+    async def first_picture(self) -> bool:
+        """Wait for the first picture of any source; ``False`` when there will be none."""
+        while self.failure is None and not self.engine.finished:
+            if any(source.counts().captured for source in self.engine.sources.values()):
+                return True
+            await asyncio.sleep(POLL_S)
+        return False
+
+    async def ended(self) -> None:
+        """Wait until every source has ended for good and everything found is described; cameras never do."""
+        while not self.engine.finished:  # noqa: ASYNC110 - threads end, and none of them knows this loop
+            await asyncio.sleep(POLL_S)
+        await asyncio.to_thread(self.engine.drain)
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            await self._start(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    async def _start(self, stack: AsyncExitStack) -> None:
+        settings, options = self.settings, self.options
+        watchdog = stack.enter_context(Watchdog(on_alive=systemd.alive))
+        journal = stack.enter_context(
+            Journal(journal_path(settings), retention=retention(settings), vitals=watchdog)
+        )
+        audited = audit_path(settings)
+        audit: Audit = log_audit
+        if audited is not None:
+            audit = stack.enter_context(AuditLog(audited, vitals=watchdog))
+        hub = Hub(journal)
+        watchdog.told = worker_events(hub)
+        hub.observe(StateLog())
+        if (spans := tracing.from_environment()) is not None:
+            hub.observe(spans)
+
+        withheld = consent.gate(settings, options.declaration, journal)
+        allowed = [source for source in settings.sources if source.id not in withheld]
+        consents = {source.id: source.consent for source in allowed if source.consent is not None}
+        for name, reference in consents.items():
+            hub.consent(name, reference)
+
+        keep = settings.server.keep_evidence
+        evidence = EvidenceStore(keep)
+        store = DataStore(journal, keep, evidence)
+        finish(hub, store, audit)
+        spool = Spool(keep / "open") if keep else None
+        left_open = recover(journal.unfinished(), spool)
+        inlets = {source.id: PushInlet(source.id) for source in allowed if is_push(source.uri)}
+        previewed = [source.id for source in settings.sources if source.preview]
+        mirrored = [source.id for source in settings.sources if source.mirrored]
+        previews = Previews(hub, previewed, mirrored=mirrored, vitals=watchdog)
+        engine = self._engine = live_engine(
+            settings,
+            allowed,
+            HubSink(hub, evidence),
+            self._runner,
+            spool=spool,
+            watchdog=watchdog,
+            on_frame=previews,
+            inlets=inlets,
+            on_loaded=heap.set_aside,
+        )
+        made = facts(settings)
+        audit("analysis.configured", {**made, "withheld": sorted(withheld)})
+        limit_accept_errors(asyncio.get_running_loop())
+        self._server = await stack.enter_async_context(
+            serve(
+                options,
+                hub=hub,
+                catalog=_catalog(settings, made, previewed, inlets),
+                evidence=evidence,
+                audit=audit,
+                watchdog=watchdog,
+                inlets=inlets,
+                withdrawal=Withdrawal(engine, hub, store, consents, audit, inlets=inlets),
+                sweep=RetentionJob(store, evidence_s=settings.server.evidence_days * 86_400, audit=audit),
+                pages=self._pages,
+            )
+        )
+        take_over(left_open, engine, hub, self._server.metrics.resumed)
+        for name, refusal in withheld.items():
+            hub.publish_threadsafe(SOURCE_OFFLINE, name, {"code": refusal.code, "message": str(refusal)})
+        previews.start()
+        stack.callback(previews.stop)
+        stack.push_async_callback(asyncio.to_thread, engine.stop)
+        for inlet in inlets.values():
+            stack.callback(inlet.shut)
+        stack.callback(systemd.stopping)
+        engine.start()
+        systemd.ready()
+
+
+def server_options(settings: Settings) -> ServerOptions:
+    """How to listen; secrets come from the environment and from files.
+
+    :raises PurposeRefused: the settings state no purpose, or one that is not served
+    :raises UsageError: a token that is not there, or an address that must not be listened on like this
+    """
+    chosen = settings.server
+    return ServerOptions(
+        declaration=privacy.require(settings.purpose, settings.medical_or_safety_basis),
+        host=chosen.host,
+        port=chosen.port,
+        token=os.environ.get(chosen.token_env) or None,
+        tokens=tokens.load(settings.tokens),
+        tls_cert=chosen.tls_cert,
+        tls_key=chosen.tls_key,
+        insecure=chosen.insecure,
+        origins=chosen.origins,
+    )
+
+
+def journal_path(settings: Settings) -> Path | str:
+    """Where events are logged: what was asked for, or the user's state folder."""
+    if settings.server.journal is not None:
+        return ":memory:" if str(settings.server.journal) == ":memory:" else settings.server.journal
+    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    return state / "mellm-live" / "journal.db"
+
+
+def audit_path(settings: Settings) -> Path | None:
+    """Where is written who did what: beside the event log; nowhere when that is in memory and no file is named."""
+    if settings.server.audit is not None:
+        return settings.server.audit
+    journal = journal_path(settings)
+    return None if isinstance(journal, str) else journal.with_suffix(".audit.jsonl")
+
+
+def retention(settings: Settings) -> Retention | None:
+    """How long a log on disk is kept; in memory, the journal's own bound holds."""
+    if journal_path(settings) == ":memory:":
+        return None
+    return Retention(max_age_s=settings.server.retention_days * 86_400)
+
+
+def facts(settings: Settings) -> dict[str, Any]:
+    """What a run is made of, for the audit log: sources with their consent, versions, models with their hashes."""
+    chosen = settings.describer
+    return {
+        "sources": {each.id: {"uri": redact(each.uri), "consent": each.consent} for each in settings.sources},
+        "version": versions()["mellm"],
+        "describer": {"kind": chosen.kind, "model": chosen.model, "profile": chosen.profile},
+        **PipelineFactory(settings).facts(),
+    }
+
+
+def _catalog(
+    settings: Settings, made: Mapping[str, Any], previewed: list[str], inlets: Mapping[str, PushInlet]
+) -> Catalog:
+    models = {each["name"]: each for each in made["models"]} | {"describer": made["describer"]}
+    names = [source.id for source in settings.sources]
+    return Catalog(names, models=models, previews=previewed, pushes=inlets)
