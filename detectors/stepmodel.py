@@ -98,8 +98,8 @@ class OnnxStepModel:
         facts = self._session.metadata
         try:
             self.version = facts["mellm.version"]
-            self._delay = int(facts["mellm.delay_steps"])
-            self._threshold = float(facts["mellm.threshold"])
+            self.delay_steps = int(facts["mellm.delay_steps"])
+            self.threshold = float(facts["mellm.threshold"])
             self._size = int(facts["mellm.state"])
             aus = tuple(int(au) for au in facts["mellm.aus"].split(","))
             grid_ns = round(1e9 / float(facts["mellm.grid_hz"]))
@@ -110,22 +110,7 @@ class OnnxStepModel:
         self._check_shapes()
         recipe.require(record, recipe.of_signals(), self.path.name, RETRAIN)
         said = record.get("sensitivity") if with_sensitivity else None
-        self._sensitivity = None if said is None else SensitivityModel.of_record(dict(said), self.sha256)
-
-    @property
-    def sensitivity(self) -> SensitivityModel | None:
-        """How small a motion this network finds, as its record tells; ``None`` where that was not fitted yet."""
-        return self._sensitivity
-
-    @property
-    def delay_steps(self) -> int:
-        """Steps by which outputs lag behind the newest input."""
-        return self._delay
-
-    @property
-    def threshold(self) -> float:
-        """The decision threshold chosen at training."""
-        return self._threshold
+        self.sensitivity = None if said is None else SensitivityModel.of_record(dict(said), self.sha256)
 
     @property
     def provider(self) -> str:
@@ -168,22 +153,12 @@ class FakeStepModel:
         sensitivity: SensitivityModel | None = None,
     ) -> None:
         self._script = motion_script if script is None else script
-        self._delay, self._threshold = delay_steps, threshold
+        self.delay_steps, self.threshold = delay_steps, threshold
         self.sensitivity = sensitivity
-
-    @property
-    def delay_steps(self) -> int:
-        """Steps by which outputs lag behind the newest input."""
-        return self._delay
-
-    @property
-    def threshold(self) -> float:
-        """The decision threshold."""
-        return self._threshold
 
     def start(self) -> F32:
         """Outputs of a still face for each step of the delay."""
-        return np.tile(outputs(), self._delay).reshape(1, -1)
+        return np.tile(outputs(), self.delay_steps).reshape(1, -1)
 
     def step(self, features: F32, state: F32) -> tuple[F32, F32]:
         """See :class:`StepModel`."""

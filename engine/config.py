@@ -31,7 +31,7 @@ class DescriberSettings(Section):
     ``kind`` may be ``nano:FOLDER``, which sets ``folder`` too, or the name of a describer that another package brings.
     """
 
-    kind: str = Field(default="nano", min_length=1, max_length=4096)
+    kind: str = Field(default="ensemble", min_length=1, max_length=4096)
     folder: Path | None = None
     base_url: str | None = None
     model: str | None = None
@@ -41,7 +41,7 @@ class DescriberSettings(Section):
     deadline_s: float = Field(default=10.0, gt=0, le=600)
     capacity: int = Field(default=64, ge=1, le=10_000)
     workers: int = Field(default=1, ge=1, le=64)
-    fallback: Literal["none", "nano", "rules"] = "none"
+    fallback: Literal["none", "ensemble", "nano", "rules"] = "none"
 
     @model_validator(mode="before")
     @classmethod
@@ -57,7 +57,7 @@ class DescriberSettings(Section):
             raise ValueError(
                 f"there is no describer {self.kind!r}; there are {', '.join((*KINDS, *brought))}"
             )
-        if self.folder is not None and self.kind != "nano":
+        if self.folder is not None and self.kind not in ("nano", "ensemble"):
             raise ValueError(f"a model folder is for nano, not for {self.kind}")
         return self
 

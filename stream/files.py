@@ -27,10 +27,10 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
     try:
         yield part
         if durable:
-            _flush(part)
+            flush(part)
         part.replace(path)
         if durable:
-            _flush(path.parent)
+            flush(path.parent)
     finally:
         part.unlink(missing_ok=True)
 
@@ -46,7 +46,11 @@ def write(path: Path, data: bytes | str, *, durable: bool = False) -> Path:
     return path
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Have a file, or the names in a folder, on the disk.
+
+    :raises OSError: the disk refuses
+    """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

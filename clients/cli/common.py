@@ -34,14 +34,14 @@ _DESCRIBING = (
     click.option(
         "--describer",
         metavar="NAME",
-        help="Who describes: nano, nano:FOLDER, rules, openai, or one that a package brings [nano].",
+        help="Who describes: ensemble, nano, nano:FOLDER, rules, openai, or one that a package brings [ensemble].",
     ),
     click.option("--base-url", metavar="URL", help="OpenAI-compatible endpoint, up to /v1."),
     click.option("--model", metavar="NAME", help="Model name at that endpoint."),
     click.option("--profile", metavar="NAME", help="generic, nano, mellm-v1 or mellm-v3 [generic]."),
     click.option(
         "--fallback",
-        type=click.Choice(["none", "nano", "rules"]),
+        type=click.Choice(["none", "ensemble", "nano", "rules"]),
         help="Who describes, marked as such, when the endpoint cannot [none].",
     ),
 )
@@ -72,6 +72,15 @@ _OPENING = (
         is_flag=True,
         help="Read recordings for whose pictures the time must be guessed.",
     ),
+)
+
+
+tier_flag = click.option(
+    "--tier",
+    "tiers",
+    multiple=True,
+    metavar="KIND=NAME",
+    help="Name of a tier in an .eaf file; kinds: expression, apex, units, emotion, text, markers.",
 )
 
 

@@ -19,10 +19,10 @@ from mellm.detectors.analyzer import Analyzer, FaceUpdate
 from mellm.detectors.flow import FlowEstimator
 from mellm.detectors.quality import assess
 from mellm.detectors.sensitivity import JudgedTime
-from mellm.detectors.signals import FEATURES, FacePair, SignalStep, TrackSignals
+from mellm.detectors.signals import FacePair, TrackSignals
 from mellm.detectors.spotting import Score, Spot, TrackSpotter
 from mellm.detectors.stillness import Still, StillPicture
-from mellm.detectors.types import F32, U8, Expression, Face, Quality
+from mellm.detectors.types import U8, Expression, Face, Quality
 from mellm.detectors.windows import STEP_NS
 from mellm.engine.results.expressions import expression_id
 from mellm.engine.types import Evidence
@@ -135,29 +135,12 @@ class Seen:
     still: Still | None = None
 
 
-COURSE_STEPS = 30
-"""Grid steps of :attr:`engine.types.Evidence.course` before the apex, and after it: 0.6 s."""
-
-COURSE_KEPT = 150
-"""Grid steps kept of each track for it, 3 s: an expression, the spotter's delay, and what lies round them."""
-
-
 @dataclass(slots=True)
 class _Track:
     signals: TrackSignals
     spotter: TrackSpotter
     quality: Quality | None = None
     scored_ns: int | None = None
-    steps: deque[SignalStep] = field(default_factory=lambda: deque(maxlen=COURSE_KEPT))
-
-    def course(self, apex_ns: int) -> F32:
-        """Signals round a moment; NaN where there are none."""
-        rows = np.full((2 * COURSE_STEPS + 1, FEATURES), np.nan, np.float32)
-        for step in self.steps:
-            row = COURSE_STEPS + round((step.t_ns - apex_ns) / STEP_NS)
-            if step.features is not None and 0 <= row < len(rows):
-                rows[row] = step.features
-        return rows
 
 
 class SourcePipeline:
@@ -331,7 +314,6 @@ class SourcePipeline:
             self.counts.faces_refused.update(quality.reasons[:1])
         landmarks = face.landmarks if fresh else None
         for step in state.signals.push(gray, frame.pts_ns, frame.index, landmarks):
-            state.steps.append(step)
             # a refused face still advances the grid, with void steps: nothing is spotted on it
             for spot in state.spotter.push(step.t_ns, None if refused else step.features, quality.fps):
                 out += self._spotted(face.track, state, spot)
@@ -355,7 +337,7 @@ class SourcePipeline:
             return []
         assert self._segment is not None
         assert state.quality is not None
-        evidence, pair = self._evidence(state, spot)
+        evidence, pair = self._evidence(signals, spot)
         motion = evidence.flow_stats.get("peak_iod", 0.0)
         self.counts.spotted += 1
         expression = Expression(
@@ -373,11 +355,10 @@ class SourcePipeline:
         )
         return [Spotted(expression, evidence, pair)]
 
-    def _evidence(self, state: _Track, spot: Spot) -> tuple[Evidence, FacePair | None]:
+    def _evidence(self, signals: TrackSignals, spot: Spot) -> tuple[Evidence, FacePair | None]:
         try:
-            pair = state.signals.pair(spot.onset_ns, spot.apex_ns, PAIR_WIDTH)
-            evidence = self._build_evidence(pair)
-            return replace(evidence, course=state.course(spot.apex_ns)), pair
+            pair = signals.pair(spot.onset_ns, spot.apex_ns, PAIR_WIDTH)
+            return self._build_evidence(pair), pair
         except Exception as error:
             # an expression is never lost: it ends as abstained, with the reason
             if not isinstance(error, MellmError):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator
 from queue import Full, Queue
-from types import TracebackType
 from typing import Final, Generic, Self, TypeVar
 
 T = TypeVar("T")
@@ -40,9 +39,7 @@ class Prefetcher(Generic[T], Iterator[T]):
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._leaving.set()
         self._thread.join()
 

@@ -14,7 +14,7 @@ from typing import Final
 from mellm.engine.describe.base import DescribeContext, Describer
 from mellm.stream.errors import UsageError
 
-KINDS: Final = ("nano", "rules", "openai", "scripted")
+KINDS: Final = ("ensemble", "nano", "rules", "openai", "scripted")
 GROUP: Final = "mellm.describers"
 
 __all__ = ["GROUP", "KINDS", "DescribeContext", "Describer", "create", "installed"]
@@ -26,7 +26,7 @@ def installed() -> dict[str, EntryPoint]:
 
 
 def create(
-    kind: str = "nano",
+    kind: str = "ensemble",
     *,
     base_url: str | None = None,
     model: str | None = None,
@@ -39,10 +39,10 @@ def create(
 ) -> Describer:
     """Make a describer.
 
-    :param kind: ``nano`` and ``rules`` (embedded), ``openai`` (vLLM or any OpenAI-compatible server), ``scripted``
-        (fake), or the name of one that another package brings
-    :param folder: for ``nano``, a model folder other than the shipped one
-    :param fallback: ``none``, or the embedded describer (``nano``, ``rules``) that answers when this one cannot
+    :param kind: ``ensemble``, ``nano`` and ``rules`` (embedded), ``openai`` (vLLM or any OpenAI-compatible server),
+        ``scripted`` (fake), or the name of one that another package brings
+    :param folder: of the embedded model, if not the shipped one
+    :param fallback: ``none``, or the embedded describer that answers when this one cannot
     :param several: embedded describers read each moment under small changes too, and tell what the readings agree on
     :param api_key_env: name of the environment variable that holds the key; keys come from nowhere else
     :raises UsageError: unknown kind or profile, or an ``openai`` describer without base URL or model
@@ -59,8 +59,13 @@ def create(
             api_key_env=api_key_env,
             timeout_s=timeout_s,
             folder=folder,
+            several=several,
         )
-        return FallbackDescriber(first, create(fallback))
+        return FallbackDescriber(first, create(fallback, several=several))
+    if kind == "ensemble":
+        from mellm.engine.describe.ensemble import EnsembleDescriber
+
+        return EnsembleDescriber(folder, several=several)
     if kind == "rules":
         from mellm.engine.describe.rules import RulesDescriber
 

@@ -6,7 +6,6 @@ For looking at false alarms: `rerun run.rrd` shows what the spotter said, when, 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from mellm.engine.export import words
 from mellm.engine.results.expressions import ExpressionRecord
 from mellm.engine.results.run_reader import Run, recording
 from mellm.engine.results.score_series import CURVES, read_series
+from mellm.stream import files
 from mellm.stream.errors import MissingExtra, RunError
 
 TIMELINE = "media_time"
@@ -46,18 +46,17 @@ def write(run: Run, path: Path, *, video: bool = True) -> None:
             "writing .rrd files needs rerun-sdk, which is not installed",
             remedy="pip install 'mellm-live[rrd]'",
         ) from error
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with rerun.RecordingStream("mellm-live", recording_id=run.path.name or "run") as stream:
+        with (
+            files.replacing(path) as part,
+            rerun.RecordingStream("mellm-live", recording_id=run.path.name or "run") as stream,
+        ):
             stream.save(str(part))
             for source in run.sources:
                 _one(rerun, stream, run.only(source), source, video)
-        part.replace(path)
     except OSError as error:
         raise RunError(f"{path} cannot be written ({error.strerror or error})") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _one(rerun: Any, stream: Any, run: Run, source: str, video: bool) -> None:

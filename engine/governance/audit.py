@@ -23,10 +23,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from mellm.stream import private
+from mellm.stream.closing import Closing
 from mellm.stream.errors import AuditError
 from mellm.stream.protocol.events import rfc3339
 from mellm.stream.sources.addresses import redact
@@ -76,7 +76,7 @@ class Verdict:
         return self.line is None
 
 
-class AuditLog:
+class AuditLog(Closing):
     """Appends lines: call it with an action and its facts, from any thread.
 
     It is an :data:`mellm.engine.governance.purpose.Audit`.
@@ -165,14 +165,6 @@ class AuditLog:
         self._worker.join()
         self._try_to_seal()
         os.close(self._file)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _append(self, action: str, facts: Mapping[str, Any]) -> None:
         with self._alone():

@@ -10,10 +10,10 @@ import sqlite3
 import time
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from mellm.evaluation.compare.types import Answer, Question
+from mellm.stream.closing import Closing
 from mellm.stream.errors import RunError
 
 _TABLE: Final = """
@@ -26,7 +26,7 @@ CREATE TABLE IF NOT EXISTS answers (
 _KEPT: Final = ("answered", "refused")
 
 
-class Cache:
+class Cache(Closing):
     """See the module. Use as a context manager. Several processes may share a file.
 
     :raises RunError: the file cannot be opened, or is something else
@@ -102,14 +102,6 @@ class Cache:
     def close(self) -> None:
         """Close the file. Safe to call twice."""
         self._db.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _broken(self, error: sqlite3.Error) -> RunError:
         return RunError(f"the answers in {self.path} cannot be used ({error})", remedy="is the disk full?")

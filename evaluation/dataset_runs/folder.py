@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from mellm.stream import files
+from mellm.stream.closing import Closing
 from mellm.stream.errors import RunError
 
 FORMAT: Final = 1
@@ -36,7 +37,7 @@ def encoded(record: Mapping[str, Any]) -> bytes:
 
 
 @dataclass(slots=True)
-class EvalFolder:
+class EvalFolder(Closing):
     """Open with :meth:`create`, use as a context manager.
 
     :ivar rows: key → the newest row; :ivar found: rows that were there when it was opened
@@ -87,12 +88,6 @@ class EvalFolder:
             folder.close()
             raise
         return folder
-
-    def __enter__(self) -> EvalFolder:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
 
     def done(self, key: str, *, failed_too: bool = True) -> bool:
         """Whether there is a row; without ``failed_too`` a row of an error is none."""

@@ -6,19 +6,18 @@ a folder read picture by picture would lose.
 
 from __future__ import annotations
 
-from collections import deque
 from fractions import Fraction
 
 from mellm.evaluation.dataset_runs.recordings import Recording
 from mellm.evaluation.datasets import DatasetError
 from mellm.stream.clock import Clock, MonotonicClock
-from mellm.stream.frames import Item, SourceInfo
-from mellm.stream.sources.base import Closing, EndReport
+from mellm.stream.frames import SourceInfo
+from mellm.stream.sources.placed import PlacedSource
 from mellm.stream.sources.timeline import Timeline
 from mellm.stream.sources.timestamps import StampMender
 
 
-class LabelledFrames(Closing):
+class LabelledFrames(PlacedSource):
     """A :class:`mellm.stream.sources.Source` on a recording.
 
     :ivar missing: labels between the first and the last that have no file
@@ -27,6 +26,7 @@ class LabelledFrames(Closing):
     """
 
     def __init__(self, recording: Recording, clock: Clock | None = None) -> None:
+        super().__init__()
         self.labels = recording.labels()
         self.fps = recording.rate()
         self.first, self.last = self.labels[0], self.labels[-1]
@@ -34,9 +34,7 @@ class LabelledFrames(Closing):
         self.unreadable: list[int] = []
         self._frames = recording.frames
         self._period = Fraction(1_000_000_000) / Fraction(self.fps).limit_denominator(1_000_000)
-        self._ready: deque[Item] = deque()
         self._next = 0
-        self._end: EndReport | None = None
         info = SourceInfo(
             id=recording.key,
             uri_redacted=str(recording.frames.folder),
@@ -58,40 +56,20 @@ class LabelledFrames(Closing):
         """The label nearest to a media time, within the recording."""
         return min(max(self.first + round(t_ns / self._period), self.first), self.last)
 
-    @property
-    def info(self) -> SourceInfo:
-        """Facts; the size follows the pictures."""
-        return self._timeline.info
-
-    @property
-    def end(self) -> EndReport | None:
-        """How it ended."""
-        return self._end
-
-    @property
-    def pixel_format(self) -> str:
-        """What files decode to."""
-        return "bgr24"
-
     def close(self) -> None:
         """Nothing is held open."""
         self._next = len(self.labels)
 
-    def read(self) -> Item | None:
-        """The next picture or gap, ``None`` at the end."""
-        while not self._ready:
-            if self._end is not None:
-                return None
-            if self._next >= len(self.labels):
-                self._ready.extend(self._timeline.tail())
-                self._end = self._timeline.report()
-                continue
-            label, self._next = self.labels[self._next], self._next + 1
-            try:
-                image = self._frames.read(label)
-            except (DatasetError, OSError):
-                self.unreadable.append(label)
-                self._timeline.lose()
-                continue
+    def _advance(self) -> None:
+        if self._next >= len(self.labels):
+            self._ready.extend(self._timeline.tail())
+            self._end = self._timeline.report()
+            return
+        label, self._next = self.labels[self._next], self._next + 1
+        try:
+            image = self._frames.read(label)
+        except (DatasetError, OSError):
+            self.unreadable.append(label)
+            self._timeline.lose()
+        else:
             self._ready.extend(self._timeline.place(image, self.time_of(label)))
-        return self._ready.popleft()

@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,11 +18,9 @@ from typing import Any
 import numpy as np
 
 from mellm.detectors.stepmodel import AU0, SPOT_AUS, StepModel
-from mellm.detectors.types import U8
 from mellm.engine.types import Evidence
 from mellm.evaluation.describing.measures import Case
 from mellm.stream.errors import FaceError, UsageError
-from mellm.stream.sources.media import open_container
 from mellm.training.instruct import labels, pairs
 from mellm.training.instruct.pairs import RISE_S, Kind, Pair, UnitTruth
 from mellm.training.mellm import store
@@ -130,25 +127,15 @@ def pairs_of_clip(video: Path, seed: int = 0) -> Iterator[Pair]:
 
     :raises UsageError: there is no truth beside the video
     """
-    beside = video.with_suffix(".json")
-    if not beside.is_file():
-        raise UsageError(
-            f"no truth beside {video}", remedy="render clips with python -m mellm.training.synth.clips"
-        )
-    truth = json.loads(beside.read_text(encoding="utf-8"))
-    fps, person = truth["spec"]["fps"], truth["spec"]["seed"]
+    truth = pairs.clip_truth(video)
+    person = truth["spec"]["seed"]
     rng = np.random.default_rng([0xC11, person, seed])
     wanted = [(e["onset_s"], e["apex_s"], e) for e in truth["expressions"] if e["kind"] == "micro"] + [
         (a, b, kind) for a, b, kind in _windows(truth, rng)
     ]
-    indices = {round(t * fps) for a, b, _ in wanted for t in (a, b)}
-    frames: dict[int, U8] = {}
-    with open_container(video) as container:
-        for i, frame in enumerate(container.decode(video=0)):
-            if i in indices:
-                frames[i] = np.asarray(frame.to_ndarray(format="bgr24"), np.uint8)
+    frames = pairs.clip_frames(video, truth["spec"]["fps"], (t for a, b, _ in wanted for t in (a, b)))
     for onset_s, apex_s, what in wanted:
-        onset, apex = frames[round(onset_s * fps)], frames[round(apex_s * fps)]
+        onset, apex = frames[onset_s], frames[apex_s]
         expression = what if isinstance(what, dict) else None
         units = (
             tuple(

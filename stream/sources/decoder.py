@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain, islice
@@ -16,11 +15,12 @@ from mellm.stream.clock import Clock
 from mellm.stream.errors import SourceCorrupt, SourceError, SourceTooLarge
 from mellm.stream.frames import Item, SourceInfo, SourceKind
 from mellm.stream.sources import facts, hdr, times
-from mellm.stream.sources.base import Closing, EndReport, SourceOptions
+from mellm.stream.sources.base import SourceOptions
 from mellm.stream.sources.decoding import depth_of, to_8_bits
 from mellm.stream.sources.failures import no_picture
 from mellm.stream.sources.formats import DECODE_ORDER, ENDS_DECLARED, RAW, WRAPS
 from mellm.stream.sources.headers import jpeg_end
+from mellm.stream.sources.placed import PlacedSource
 from mellm.stream.sources.timeline import Timeline
 from mellm.stream.sources.timestamps import WRAP_33_BIT_NS, StampMender
 
@@ -66,7 +66,7 @@ class Target:
     fps: float | None = None
 
 
-class AvSource(Closing):
+class AvSource(PlacedSource):
     """A :class:`~mellm.stream.sources.base.Source` on an FFmpeg container.
 
     :raises SourceError: it cannot be opened, is not allowed, or holds no video
@@ -75,6 +75,7 @@ class AvSource(Closing):
     def __init__(
         self, target: Target, *, id: str, options: SourceOptions, clock: Clock, first_segment: int = 0
     ) -> None:
+        super().__init__()
         self._target = target
         self._options = options
         self._clock = clock
@@ -100,21 +101,9 @@ class AvSource(Closing):
         self._timeline = Timeline(info, mender, clock, first_segment)
         self._seen_first: facts.PictureFacts | None = None
         self._reformatter = VideoReformatter()  # a frame's own would be built anew for every frame
-        self._ready: deque[Item] = deque()
         self._read_errors = 0
         self._bits: int | None = None
         self._resync_from: int | None = None
-        self._end: EndReport | None = None
-
-    @property
-    def info(self) -> SourceInfo:
-        """Facts; size and measured rate follow what arrives."""
-        return self._timeline.info
-
-    @property
-    def end(self) -> EndReport | None:
-        """How it ended."""
-        return self._end
 
     @property
     def pixel_format(self) -> str:
@@ -125,20 +114,12 @@ class AvSource(Closing):
         """Close the container."""
         self._container.close()
 
-    def read(self) -> Item | None:
-        """The next frame or gap, ``None`` at the end.
-
-        :raises SourceError: the stream broke, or a recording held no picture that could be decoded
-        """
-        while not self._ready:
-            if self._end is not None:
-                return None
-            packet = self._next_packet()
-            if packet is None:
-                self._finish()
-            else:
-                self._ready.extend(self._decode(packet))
-        return self._ready.popleft()
+    def _advance(self) -> None:
+        packet = self._next_packet()
+        if packet is None:
+            self._finish()
+        else:
+            self._ready.extend(self._decode(packet))
 
     # -- opening --------------------------------------------------------------------------------------
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -13,11 +12,12 @@ from numpy.typing import NDArray
 
 from mellm.stream.clock import Clock
 from mellm.stream.errors import SourceEmpty, SourceTooLarge, SourceUnauthorized, UsageError
-from mellm.stream.frames import Item, SourceInfo, TimeFrom
-from mellm.stream.sources.base import MAX_FPS, Closing, EndReport, SourceOptions
+from mellm.stream.frames import SourceInfo, TimeFrom
+from mellm.stream.sources.base import MAX_FPS, SourceOptions
 from mellm.stream.sources.decoding import decode_deep, depth_of, to_8_bits
 from mellm.stream.sources.headers import HEAD_BYTES, picture_size, significant_bits
 from mellm.stream.sources.numbering import Series, series_of
+from mellm.stream.sources.placed import PlacedSource
 from mellm.stream.sources.stamps import StampTable, read_stamps
 from mellm.stream.sources.timeline import Timeline
 from mellm.stream.sources.timestamps import StampMender
@@ -29,7 +29,7 @@ _SAMPLED: Final = 16
 """Pictures that are looked at to learn how many bits a camera fills."""
 
 
-class ImageFolder(Closing):
+class ImageFolder(PlacedSource):
     """A :class:`~stream.sources.base.Source` on a folder. The number in a file's name is its time, in frames.
 
     The first picture is at 0; numbers that are missing are a gap, and so is a file that cannot be decoded.
@@ -58,6 +58,7 @@ class ImageFolder(Closing):
             )
         if fps is not None and not 0 < fps <= MAX_FPS:
             raise UsageError(f"{path}: {fps} frames a second", remedy=f"give --fps from 1 to {MAX_FPS:g}")
+        super().__init__()
         self._path = path
         self._options = options
         files = self._list()
@@ -69,8 +70,6 @@ class ImageFolder(Closing):
         self._files = self._series.files
         self._times = self._times_ns(fps)
         self._next = 0
-        self._end: EndReport | None = None
-        self._ready: deque[Item] = deque()
         width, height = self._first_size()
         steps = sorted(b - a for a, b in pairwise(self._times))
         step = steps[len(steps) // 2] if steps else round(1e9 / fps) if fps else 33_333_333
@@ -93,42 +92,22 @@ class ImageFolder(Closing):
         mender = StampMender(step, wrap_ns=None)
         self._timeline = Timeline(info, mender, clock, first_segment)
 
-    @property
-    def info(self) -> SourceInfo:
-        """Facts; the size follows the pictures."""
-        return self._timeline.info
-
-    @property
-    def end(self) -> EndReport | None:
-        """How it ended."""
-        return self._end
-
-    @property
-    def pixel_format(self) -> str:
-        """What files decode to."""
-        return "bgr24"
-
     def close(self) -> None:
         """Nothing is held open."""
         self._next = len(self._files)
 
-    def read(self) -> Item | None:
-        """The next picture or gap, ``None`` at the end."""
-        while not self._ready:
-            if self._end is not None:
-                return None
-            if self._next >= len(self._files):
-                self._finish()
-                continue
-            at, self._next = self._next, self._next + 1
-            image = self._load(self._files[at])
-            if at and self._series.numbered:
-                self._timeline.skip(self._series.numbers[at] - self._series.numbers[at - 1] - self._stride)
-            if image is None:
-                self._timeline.lose()
-            else:
-                self._ready.extend(self._timeline.place(image, self._times[at]))
-        return self._ready.popleft()
+    def _advance(self) -> None:
+        if self._next >= len(self._files):
+            self._finish()
+            return
+        at, self._next = self._next, self._next + 1
+        image = self._load(self._files[at])
+        if at and self._series.numbered:
+            self._timeline.skip(self._series.numbers[at] - self._series.numbers[at - 1] - self._stride)
+        if image is None:
+            self._timeline.lose()
+        else:
+            self._ready.extend(self._timeline.place(image, self._times[at]))
 
     def _finish(self) -> None:
         if self._timeline.frames == 0:

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from mellm.stream.clock import Clock, MonotonicClock
 from mellm.stream.errors import SourceTooLarge, SourceUnreachable
-from mellm.stream.frames import Item, SourceInfo
-from mellm.stream.sources.base import Closing, EndReport, SourceOptions
+from mellm.stream.frames import SourceInfo
+from mellm.stream.sources.base import SourceOptions
 from mellm.stream.sources.decoding import decode
 from mellm.stream.sources.headers import HEAD_BYTES, picture_size
+from mellm.stream.sources.placed import PlacedSource
 from mellm.stream.sources.timeline import Timeline
 from mellm.stream.sources.timestamps import StampMender
 
@@ -126,11 +126,11 @@ class PushInlet:
             return self._waiting.popleft(), overrun
 
 
-class PushSource(Closing):
+class PushSource(PlacedSource):
     """One stretch of pictures from one sender. Made by :meth:`PushInlet.open`.
 
     Media time is the sender's clock, from 0. A picture that is damaged is lost and counted; one that is too large ends
-    the stretch with an error.
+    the stretch with an error. :meth:`read` waits for the next.
     """
 
     def __init__(
@@ -142,6 +142,7 @@ class PushSource(Closing):
         clock: Clock,
         first_segment: int,
     ) -> None:
+        super().__init__()
         width, height = picture_size(first[0].jpeg[:HEAD_BYTES]) or (0, 0)
         info = SourceInfo(
             inlet.id,
@@ -157,47 +158,22 @@ class PushSource(Closing):
         self._timeline = Timeline(info, StampMender(from_zero=True, wrap_ns=None), clock, first_segment)
         self._inlet = inlet
         self._reader = reader
-        self._next: tuple[Pushed, int] | None = first
+        self._first: tuple[Pushed, int] | None = first
         self._max_pixels = options.max_pixels
-        self._items: Iterator[Item] = iter(())
-
-    @property
-    def info(self) -> SourceInfo:
-        """Facts as they are now."""
-        return self._timeline.info
-
-    @property
-    def end(self) -> EndReport | None:
-        """Live sources have none."""
-        return None
-
-    @property
-    def pixel_format(self) -> str:
-        """Of what OpenCV decodes to."""
-        return "bgr24"
-
-    def read(self) -> Item | None:
-        """The next frame or gap; waits for it.
-
-        :raises SourceTooLarge: a picture over the bound of pixels
-        :raises SourceUnreachable: the sender has gone
-        """
-        while True:
-            item = next(self._items, None)
-            if item is not None:
-                return item
-            picture, overrun = self._next or self._inlet.take(self._reader)
-            self._next = None
-            if overrun:
-                self._timeline.lose(overrun)
-            image = self._decode(picture.jpeg)
-            if image is None:
-                self._timeline.lose()
-            else:
-                self._items = self._timeline.place(image, picture.time_ns)
 
     def close(self) -> None:
         """Nothing is held; the inlet is the server's."""
+
+    def _advance(self) -> None:
+        picture, overrun = self._first or self._inlet.take(self._reader)
+        self._first = None
+        if overrun:
+            self._timeline.lose(overrun)
+        image = self._decode(picture.jpeg)
+        if image is None:
+            self._timeline.lose()
+        else:
+            self._ready.extend(self._timeline.place(image, picture.time_ns))
 
     def _decode(self, jpeg: bytes) -> NDArray[np.uint8] | None:
         size = picture_size(jpeg[:HEAD_BYTES])

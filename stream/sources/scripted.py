@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 
+from mellm.stream.closing import Closing
 from mellm.stream.frames import Item, SourceInfo
-from mellm.stream.sources.base import Closing, EndReport
+from mellm.stream.sources.base import EndReport
 
 
 class ScriptedSource(Closing):

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import difflib
-from collections import deque
 from dataclasses import dataclass, fields
 from fractions import Fraction
 from typing import TYPE_CHECKING, Final
@@ -16,8 +15,9 @@ import numpy as np
 
 from mellm.stream.clock import Clock
 from mellm.stream.errors import UsageError
-from mellm.stream.frames import Item, SourceInfo
-from mellm.stream.sources.base import MAX_FPS, Closing, EndReport, SourceOptions
+from mellm.stream.frames import SourceInfo
+from mellm.stream.sources.base import MAX_FPS, SourceOptions
+from mellm.stream.sources.placed import PlacedSource
 from mellm.stream.sources.timeline import Timeline
 from mellm.stream.sources.timestamps import StampMender
 
@@ -77,7 +77,7 @@ class SyntheticOptions:
         return options
 
 
-class SyntheticSource(Closing):
+class SyntheticSource(PlacedSource):
     """A :class:`~mellm.stream.sources.base.Source` that makes its pictures.
 
     :raises UsageError: see :meth:`SyntheticOptions.parse`
@@ -93,6 +93,7 @@ class SyntheticSource(Closing):
         clock: Clock,
         first_segment: int = 0,
     ) -> None:
+        super().__init__()
         self._made = made = SyntheticOptions.parse(uri)
         if made.width * made.height > options.max_pixels:
             raise UsageError(f"{uri}: more than {options.max_pixels} pixels")
@@ -102,8 +103,6 @@ class SyntheticSource(Closing):
         self._hole = (begin, begin + round(made.gap_length * 1e9)) if made.gap >= 0 else (0, 0)
         self._texture = _texture(made)
         self._next = 0
-        self._ready: deque[Item] = deque()
-        self._end: EndReport | None = None
         info = SourceInfo(
             id=id,
             uri_redacted=uri,
@@ -119,39 +118,18 @@ class SyntheticSource(Closing):
         mender = StampMender(round(self._period), wrap_ns=None)
         self._timeline = Timeline(info, mender, clock, first_segment)
 
-    @property
-    def info(self) -> SourceInfo:
-        """Facts."""
-        return self._timeline.info
-
-    @property
-    def end(self) -> EndReport | None:
-        """How it ended."""
-        return self._end
-
-    @property
-    def pixel_format(self) -> str:
-        """How pictures are made."""
-        return "bgr24"
-
     def close(self) -> None:
         """End at the next read."""
         self._count = 0
 
-    def read(self) -> Item | None:
-        """The next frame or gap, ``None`` at the end."""
-        while not self._ready:
-            if self._end is not None:
-                return None
-            if self._count is not None and self._next >= self._count:
-                self._end = self._timeline.report()
-                return None
-            number, self._next = self._next, self._next + 1
-            stamp = round(number * self._period)
-            if self._hole[0] <= stamp < self._hole[1]:
-                continue
+    def _advance(self) -> None:
+        if self._count is not None and self._next >= self._count:
+            self._end = self._timeline.report()
+            return
+        number, self._next = self._next, self._next + 1
+        stamp = round(number * self._period)
+        if not self._hole[0] <= stamp < self._hole[1]:
             self._ready.extend(self._timeline.place(self._picture(stamp), stamp))
-        return self._ready.popleft()
 
     def _picture(self, stamp_ns: int) -> NDArray[np.uint8]:
         # a slow circle, so that the motion never stops nor leaves the texture

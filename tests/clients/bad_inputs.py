@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from tests.stream.videos import make_video
+from tests.stream.videos import make_sound, make_video
 
 PASSWORD = "hunter2"
 
@@ -54,14 +54,7 @@ def _corrupted(folder: Path) -> str:
 
 
 def _audio(folder: Path) -> str:
-    path = folder / "audio.mp4"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("aac", rate=16000)
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, 16000), np.float32), "fltp", "mono")
-        frame.sample_rate = 16000
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    return str(path)
+    return str(make_sound(folder / "audio.mp4"))
 
 
 def _zero_size(folder: Path) -> str:

@@ -18,7 +18,7 @@ def write(tmp_path: Path, text: str) -> Path:
 
 def test_defaults_need_no_file() -> None:
     settings = load()
-    assert settings.describer.kind == "nano"
+    assert settings.describer.kind == "ensemble"
     assert settings.server.host == "127.0.0.1"
 
 

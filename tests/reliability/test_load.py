@@ -19,11 +19,9 @@ from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
 from mellm.clients.cli.demo import SAMPLE
-from mellm.detectors.analyzer import FakeFaceAnalyzer
-from mellm.detectors.spotting import FakeStepModel, Spotter
 from mellm.engine.analysis.live import LiveEngine
 from mellm.engine.analysis.pipeline import SourcePipeline, Spotted
-from mellm.engine.analysis.pipeline_factory import PipelineFactory, evidence_builder
+from mellm.engine.analysis.pipeline_factory import PipelineFactory
 from mellm.engine.config import load
 from mellm.engine.describe.scripted import ScriptedDescriber
 from mellm.engine.server.metrics import Metrics
@@ -60,14 +58,7 @@ class Counting:
 
 def stub_chain(source: str) -> SourcePipeline:
     """True motion signals on a moving texture; face finding and spotting are stubs."""
-    landmarks = moving.sheet().landmarks() + np.array([160, 120], np.float32)
-    model = FakeStepModel()
-    return SourcePipeline(
-        source,
-        FakeFaceAnalyzer(lambda frame: landmarks),
-        lambda: Spotter(model),
-        evidence_builder("live"),
-    )
+    return moving.chain(source, at=(160, 120))
 
 
 def run_cameras(

@@ -38,6 +38,17 @@ def picture(number: int, width: int = 64, height: int = 48) -> NDArray[np.uint8]
     return image
 
 
+def make_sound(path: Path) -> Path:
+    """Write a second of silence, without a picture."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=16000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 16000), np.float32), "fltp", "mono")
+        frame.sample_rate = 16000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
 def make_video(
     path: Path,
     *,

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 from math import log
+from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from mellm.detectors.sensitivity import CONTEXT, LARGEST, HalfModel, SensitivityModel
 from mellm.detectors.signals import FEATURES
-from mellm.detectors.stepmodel import OnnxStepModel
-from mellm.stream.errors import SourceEmpty
-from mellm.training.spotter import sensitivity
+from mellm.detectors.stepmodel import SHIPPED, OnnxStepModel
+from mellm.stream.errors import ModelMismatch, SourceEmpty
+from mellm.training.spotter import records, sensitivity
 from mellm.training.spotter.records import Record
 from mellm.training.spotter.sensitivity import (
     THRESHOLDS,
@@ -23,6 +26,7 @@ from mellm.training.spotter.sensitivity import (
     recalibrate,
     reliability,
 )
+from mellm.training.spotter.sensitivity_cli import command
 from mellm.training.spotter.windows import BatchedNetwork
 
 TRUE = HalfModel(1.0, 2.0, (-1.2, -0.3, -0.2, -0.3, 0.0, -0.1, 0.8, -0.7))
@@ -139,3 +143,43 @@ def test_from_records_to_a_model_that_knows_lively_faces_hide_more() -> None:
     assert lively > calm
     record = json.loads(json.dumps(fitted.to_record("abc")))
     assert SensitivityModel.of_record(record, "abc") == fitted
+
+
+def test_the_command_writes_beside_the_network_and_what_it_wrote_is_loaded(tmp_path: Path) -> None:
+    for end in (".onnx", ".json"):
+        shutil.copy(SHIPPED.with_suffix(end), tmp_path / f"other{end}")
+    card = json.loads((tmp_path / "other.json").read_text())
+    card["sensitivity"] = {"recipe": "of long ago"}  # a record that is refused must not stop its own mending
+    (tmp_path / "other.json").write_text(json.dumps(card))
+    with pytest.raises(ModelMismatch):
+        OnnxStepModel(tmp_path / "other.onnx")
+    for k in range(6):
+        records.save(
+            person(f"p{k}", (0.05, 0.3)[k % 2], "AB"[k % 2]), tmp_path / "sets" / "free" / f"p{k}.npz"
+        )
+    asked = [
+        "--model",
+        tmp_path / "other.onnx",
+        "--root",
+        tmp_path / "sets",
+        "--rounds",
+        2,
+        "--out",
+        tmp_path / "t.json",
+    ]
+    result = CliRunner().invoke(command, [str(a) for a in asked], catch_exceptions=False)
+    assert result.exit_code == 0
+    fitted = OnnxStepModel(tmp_path / "other.onnx")
+    assert fitted.sensitivity is not None
+    card = json.loads((tmp_path / "other.json").read_text())
+    assert card["sensitivity"]["network"] == fitted.sha256
+    assert card["false_alarms"]["people"] == 6
+    tables = json.loads((tmp_path / "t.json").read_text())["reliability"]
+    assert tables["all"][-1]["laid"] >= tables["upper"][-1]["laid"] > 0
+    assert "| **all** |" in (tmp_path / "t.md").read_text()
+
+
+def test_without_material_it_says_how_to_make_some(tmp_path: Path) -> None:
+    result = CliRunner().invoke(command, ["--root", str(tmp_path), "--dry-run"])
+    assert isinstance(result.exception, SourceEmpty)
+    assert "mellm.training.spotter.sets" in str(result.exception.remedy)

@@ -10,12 +10,13 @@ blinks, talks, glances, turns or does nothing, whose right answer is to abstain.
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import cv2
 import numpy as np
@@ -27,6 +28,7 @@ from mellm.engine.describe.base import Recipe
 from mellm.engine.evidence import motion_map
 from mellm.engine.types import Coarse, Evidence, Side
 from mellm.stream.errors import UsageError
+from mellm.stream.sources.media import open_container
 from mellm.training.instruct import labels
 from mellm.training.spotter.sets import still_split
 from mellm.training.synth.clips import RenderedClip, draw_spec
@@ -75,17 +77,14 @@ class UnitTruth:
     intensity: float
 
 
-@dataclass(frozen=True, eq=False)
-class Pair:
-    """One pair.
+@dataclass(frozen=True, slots=True, eq=False)
+class Truth:
+    """What is known of a pair.
 
     :param subject: a person; one person is in one split only
     :param units: ascending; empty for negatives
     :param peak: true largest regional displacement, 1/100 inter-ocular distance; 0 for negatives
     :param talks: whether the mouth speaks at that moment
-    :param onset: 368×320 uint8 grey standard crops
-    :param apex: as ``onset``
-    :param landmarks: 68×2 pixels of the crop, at the onset
     :param emotion: fine label, ``None`` for negatives or where there is none
     :param coarse: its class
     """
@@ -99,11 +98,22 @@ class Pair:
     peak: float
     talks: bool
     duration_ms: float
+    emotion: str | None
+    coarse: Coarse | None
+
+
+@dataclass(frozen=True, eq=False)
+class Pair(Truth):
+    """One pair.
+
+    :param onset: 368×320 uint8 grey standard crops
+    :param apex: as ``onset``
+    :param landmarks: 68×2 pixels of the crop, at the onset
+    """
+
     onset: U8
     apex: U8
     landmarks: F32
-    emotion: str | None = None
-    coarse: Coarse | None = None
 
     def __repr__(self) -> str:
         return f"<Pair {self.id} {self.kind} {'+'.join(str(u.au) for u in self.units)}>"
@@ -181,6 +191,32 @@ def standard(onset: U8, apex: U8, landmarks: F32) -> tuple[U8, U8, F32]:
     gray = [np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), np.uint8) for picture in (onset, apex)]
     first, second = (motion_map.warp(picture, matrix, size) for picture in gray)
     return first, second, apply(matrix, landmarks)
+
+
+def clip_truth(video: Path) -> Any:
+    """The truth beside a clip of :mod:`mellm.training.synth.clips`.
+
+    :raises UsageError: there is none
+    """
+    beside = video.with_suffix(".json")
+    if not beside.is_file():
+        raise UsageError(
+            f"no truth beside {video}", remedy="render clips with python -m mellm.training.synth.clips"
+        )
+    return json.loads(beside.read_text(encoding="utf-8"))
+
+
+def clip_frames(video: Path, fps: float, times: Iterable[float]) -> dict[float, U8]:
+    """Frames (BGR) of a clip at some times (s)."""
+    at = {time: round(time * fps) for time in times}
+    wanted = set(at.values())
+    with open_container(video) as container:
+        found = {
+            i: np.asarray(frame.to_ndarray(format="bgr24"), np.uint8)
+            for i, frame in enumerate(container.decode(video=0))
+            if i in wanted
+        }
+    return {time: found[i] for time, i in at.items()}
 
 
 def _pair(

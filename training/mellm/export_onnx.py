@@ -28,7 +28,8 @@ from mellm.engine.describe.nano_folder import GRAPHS, LANGUAGES, MANIFEST, RUNTI
 from mellm.engine.describe.nano_graph import open_graph
 from mellm.engine.describe.profiles.nano import QUESTIONS
 from mellm.engine.map_recipe import of_live_map
-from mellm.stream.errors import MellmError, ModelCorrupt, ModelMissing, UsageError
+from mellm.stream.errors import ModelCorrupt, ModelMissing, UsageError
+from mellm.training.command import Command
 from mellm.training.mellm import onnx_graphs
 
 log = logging.getLogger(__name__)
@@ -194,17 +195,14 @@ def patterns(side: int, count: int = 10, seed: int = 0) -> list[U8]:
     return [np.zeros((side, side, 3), np.uint8), *blotches]
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--version", "version", default=VERSION, show_default=True, help="Of the model, for nano.json.")
 def main(checkpoint: Path, out: Path, version: str) -> None:
     """Export CHECKPOINT (a folder that transformers wrote) to the model folder OUT."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
-    try:
-        export(checkpoint, out, version=version)
-    except MellmError as error:
-        raise click.ClickException(str(error)) from error
+    export(checkpoint, out, version=version)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ import click
 import numpy as np
 import torch
 
-from mellm.stream.errors import MellmError, UsageError
+from mellm.stream.errors import UsageError
+from mellm.training.command import Command
 from mellm.training.mellm import nano, store
 from mellm.training.mellm.architecture import NanoShape
 
@@ -60,32 +61,29 @@ def measure(
     }
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--iterations", default=500, show_default=True)
 @click.option("--pairs", type=click.Path(path_type=Path), default=Path("runs/pairs"), show_default=True)
 @click.option("--run", type=click.Path(path_type=Path), default=Path("runs/nano-shapes"), show_default=True)
 @click.option("--only", multiple=True, type=click.Choice(list(SHAPES)))
 def main(iterations: int, pairs: Path, run: Path, only: tuple[str, ...]) -> None:
     """Print the table."""
-    try:
-        split = {
-            name: [p for source in ("rendered", "stills") for p in store.load(pairs, source, name)]  # type: ignore[arg-type]
-            for name in ("train", "val")
-        }
-        if not all(split.values()):
-            raise UsageError(f"no pairs in {pairs}", remedy="draw them with mellm train nano")
-        click.echo("| shape | unit F1 | abstains, motion without expression | silent, expression "
-                   "| parameters | encoder, ms | s a step |\n|---|---|---|---|---|---|---|")  # fmt: skip
-        for name in only or SHAPES:
-            options = nano.NanoOptions(run=run, pairs=pairs, look=iterations)
-            m = measure(SHAPES[name], options, split)
-            click.echo(
-                f"| {name} | {m['f1']:.3f} | {m['abstains']:.2f} | {m['silent']:.2f} | {m['parameters']:.1f} M "
-                f"| {m['ms']:.1f} | {m['step_s']:.2f} |"
-            )
-            sys.stdout.flush()
-    except MellmError as error:
-        raise click.ClickException(str(error)) from error
+    split = {
+        name: [p for source in ("rendered", "stills") for p in store.load(pairs, source, name)]  # type: ignore[arg-type]
+        for name in ("train", "val")
+    }
+    if not all(split.values()):
+        raise UsageError(f"no pairs in {pairs}", remedy="draw them with mellm train nano")
+    click.echo("| shape | unit F1 | abstains, motion without expression | silent, expression "
+               "| parameters | encoder, ms | s a step |\n|---|---|---|---|---|---|---|")  # fmt: skip
+    for name in only or SHAPES:
+        options = nano.NanoOptions(run=run, pairs=pairs, look=iterations)
+        m = measure(SHAPES[name], options, split)
+        click.echo(
+            f"| {name} | {m['f1']:.3f} | {m['abstains']:.2f} | {m['silent']:.2f} | {m['parameters']:.1f} M "
+            f"| {m['ms']:.1f} | {m['step_s']:.2f} |"
+        )
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

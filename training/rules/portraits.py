@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 
 from mellm.detectors.regions import eye_frame
 from mellm.detectors.types import F32, U8
-from mellm.stream.errors import MellmError, UsageError
-from mellm.training.rules.pairs import SIDES, Sample, measure_pair, save
+from mellm.stream.errors import UsageError
+from mellm.training.command import Command
+from mellm.training.instruct.pairs import SIDES
+from mellm.training.rules.pairs import Sample, measure_pair, save
 from mellm.training.synth.rig import load_rig
 from mellm.training.synth.script import draw_actions
 from mellm.training.synth.warper import Portrait, move
@@ -76,26 +78,21 @@ def _film(image: U8, rng: np.random.Generator, noise: float, quality: int) -> U8
     )
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("stills", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--pattern", default="london_neutral_*.jpg", show_default=True)
 @click.option("--count", type=click.IntRange(1), default=20, show_default=True, help="Photographs.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True)
 def main(stills: Path, pattern: str, count: int, out: Path) -> None:
     """Move photographs by known action units, measure the pairs, and keep them with the truth."""
-    try:
-        files = sorted(stills.glob(pattern))[:count]
-        if not files:
-            raise UsageError(f"no {pattern} in {stills}", remedy="give a folder of frontal portraits")
-        found: list[Sample] = []
-        with click.progressbar(
-            enumerate(files), length=len(files), label="portraits", file=sys.stderr
-        ) as bar:
-            for number, path in bar:
-                found += samples(np.asarray(cv2.imread(str(path)), np.uint8), number)
-        save(out, found)
-    except MellmError as error:
-        raise click.ClickException(str(error)) from error
+    files = sorted(stills.glob(pattern))[:count]
+    if not files:
+        raise UsageError(f"no {pattern} in {stills}", remedy="give a folder of frontal portraits")
+    found: list[Sample] = []
+    with click.progressbar(enumerate(files), length=len(files), label="portraits", file=sys.stderr) as bar:
+        for number, path in bar:
+            found += samples(np.asarray(cv2.imread(str(path)), np.uint8), number)
+    save(out, found)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ class Replay:
 
     def __init__(self, model: StepModel) -> None:
         self._model = model
+        self.delay_steps, self.threshold = model.delay_steps, model.threshold
         self._rows: list[F32 | None] = []  # None: no valid answer
         self._next = 0
         self.step_s: list[float] = []
@@ -24,14 +25,6 @@ class Replay:
     def rewind(self) -> None:
         """The clip begins anew."""
         self._next = 0
-
-    @property
-    def delay_steps(self) -> int:
-        return self._model.delay_steps
-
-    @property
-    def threshold(self) -> float:
-        return self._model.threshold
 
     @property
     def sensitivity(self) -> None:

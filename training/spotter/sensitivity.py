@@ -131,12 +131,14 @@ class _Case:
     laid: Laid
     clean: Mapping[Half, F64]
     bare: Record
+    past: Record
 
 
 def _judged(cases: Sequence[_Case], network: Rows) -> list[Trial]:
     """Run the spotter over all of them and say which are found."""
     thresholds = [1 / (1 + np.exp(-(odds(network.threshold) + shift))) for shift in THRESHOLDS]
-    hits = windows.found([(c.overlay.record, c.laid.truth) for c in cases], network, thresholds)
+    looked = [windows.Case(c.overlay.record, c.laid.truth, c.past) for c in cases]
+    hits = windows.found(looked, network, thresholds)
     out = []
     for case, hit in zip(cases, hits, strict=True):
         rows, laid = case.clean[case.laid.half], case.laid
@@ -156,10 +158,10 @@ def _judged(cases: Sequence[_Case], network: Rows) -> list[Trial]:
     return out
 
 
-def _cases(overlay: Overlay, clean: Mapping[Half, F64], bare: Record) -> list[_Case]:
+def _cases(overlay: Overlay, clean: Mapping[Half, F64], bare: Record, past: Record) -> list[_Case]:
     """Expressions at moments whose context is known."""
     return [
-        _Case(overlay, one, clean, bare)
+        _Case(overlay, one, clean, bare, past)
         for one in overlay.laid
         if not np.isnan(clean[one.half][one.apex_step]).any()
     ]
@@ -190,7 +192,7 @@ def _all_judged(cases: Sequence[_Case], judge: Judge) -> list[Trial]:
 def fold_of(record: Record) -> str:
     """Part of the cross-validation of the coefficients; photographed people are spread over five."""
     fold = str(record.facts.get("fold", ""))
-    return fold or "ABCDE"[int.from_bytes(record.subject.encode()[-2:], "big") % 5]
+    return fold or f"photographs {int.from_bytes(record.subject.encode()[-2:], 'big') % 5}"
 
 
 def collect(
@@ -214,7 +216,7 @@ def collect(
         clean = contexts(record, network.threshold, network.delay_steps)
         of = size(record, clean)
         for k in range(rounds):
-            cases += _cases(lay(record, np.random.default_rng([seed, n, k]), of), clean, record)
+            cases += _cases(lay(record, np.random.default_rng([seed, n, k]), of), clean, record, record)
     progress(stage, len(records), len(records))
     return _all_judged(cases, judge)
 
@@ -244,7 +246,8 @@ def on_pixels(
             )
             for truth in record.truths
         )
-        cases += _cases(Overlay(record, laid), contexts(bare, network.threshold, network.delay_steps), bare)
+        clean_contexts = contexts(bare, network.threshold, network.delay_steps)
+        cases += _cases(Overlay(record, laid), clean_contexts, bare, record)
     progress("pixels", len(filmed), len(filmed))
     return _all_judged(cases, judge)
 

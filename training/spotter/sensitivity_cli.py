@@ -104,7 +104,7 @@ def command(
             "on_pixels": len(pixels),
         },
     }
-    report = _report(trials, checked, pixels, models)
+    report = _report(trials, checked, pixels, models, set(parts))
     measured = _alarms(alarms, clean)
     _show(report, measured)
     if out is not None:
@@ -116,19 +116,27 @@ def command(
         path = model.with_suffix(".json")
         card = json.loads(path.read_text(encoding="utf-8"))
         card |= {"sensitivity": record, "false_alarms": measured}
-        files.write(path, (json.dumps(card, indent=2) + "\n").encode())
+        files.write(path, json.dumps(card, indent=2) + "\n", durable=True)
         click.echo(f"wrote {path}", err=True)
 
 
 def _load(root: Path, names: tuple[str, ...], leave_out: tuple[str, ...]) -> list[Record]:
-    found = [r for name in names for r in records.load_folder(root / name)]
+    paths = [p for name in names for p in sorted((root / name).glob("[!.]*.npz"))]
+    found = [records.load(path) for path in paths]
     return [r for r in found if r.facts.get("file") not in leave_out and r.facts.get("fold") != ""]
 
 
 def _report(
-    trials: list[Trial], checked: list[Trial], pixels: list[Trial], models: dict[str, Any]
+    trials: list[Trial],
+    checked: list[Trial],
+    pixels: list[Trial],
+    models: dict[str, Any],
+    folds: set[str],
 ) -> dict[str, Any]:
-    """All tables, plain."""
+    """All tables, plain.
+
+    :param folds: those whose people were judged by a network of their own
+    """
 
     def said(trial: Trial) -> float | None:
         return float(models[trial.fold].half(trial.half).smallest(trial.context))
@@ -163,6 +171,9 @@ def _report(
         tables[half] = plain(sensitivity.reliability([t for t in checked if t.half == half], said))
     for group in sorted({t.group for t in checked}):
         tables[group] = plain(sensitivity.reliability([t for t in checked if t.group == group], said))
+    if folds:
+        own = [t for t in checked if t.fold not in folds]
+        tables["by the main network"] = plain(sensitivity.reliability(own, said))
     tables["before the onset"] = plain(sensitivity.reliability(checked, said_before))
     if pixels:
         tables["pixels"] = plain(sensitivity.reliability(pixels, near))
@@ -220,7 +231,13 @@ def _markdown(tables: dict[str, list[dict[str, Any]]], alarms: dict[str, Any]) -
         last = k == len(tables["all"]) - 1
         said = "**all**" if last else f"{row['said'][0]:g}–{row['said'][1]:g} %"
         lines.append(f"| {said} | {' | '.join(cell(tables[part][k]) for part in parts)} |")
-    for name in ("before the onset", "pixels", "signals_predicted", "pixels_predicted"):
+    for name in (
+        "by the main network",
+        "before the onset",
+        "pixels",
+        "signals_predicted",
+        "pixels_predicted",
+    ):
         if name in tables:
             lines += ["", f"{name}:", "", "| said | share found | people |", "|---|---|---|"]
             lines += [

@@ -1,13 +1,14 @@
 """What a spotter makes of single expressions, many at a time: windows of signals through the network in one batch.
 
 The streaming graph works on rows, so any number of windows can go through it side by side: a step of 200 windows
-costs little more than one of one. Around each expression the window holds the network's whole memory, so its answers
-are those of the whole record, and the product's own decoder reads them.
+costs little more than one of one. Each window begins with the state that the network has there after all that came
+before, however long it remembers, and the product's own decoder reads its answers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -18,13 +19,11 @@ from mellm.detectors.signals import FEATURES
 from mellm.detectors.spotting import Decoder, SpottingOptions, StepOutput
 from mellm.detectors.stepmodel import OUTPUTS, StepModel
 from mellm.detectors.types import F32
+from mellm.detectors.windows import STEP_NS
 from mellm.training.spotter.evaluate import Interval
 from mellm.training.spotter.records import Record
 
-MEMORY = 300
-"""Steps that are shown to the network before those that count: twice its receptive field of 140, so that the running
-level of each region has most of what it would have in the whole record."""
-
+STEP_S = STEP_NS / 1e9
 BEFORE_S, AFTER_S = 0.5, 0.5
 """Answers are read from so long before the onset to so long after the offset."""
 
@@ -93,53 +92,87 @@ class RowByRow:
         return np.stack([y for y, _ in made]), np.concatenate([s for _, s in made])
 
 
-def found(
-    cases: Sequence[tuple[Record, Interval]], network: Rows, thresholds: Sequence[float], batch: int = 192
-) -> NDArray[np.bool_]:
-    """Which expressions are found: K cases × thresholds. A spot is right when it shares half of the union.
+@dataclass(frozen=True, slots=True, eq=False)
+class Case:
+    """One expression to be looked for.
 
-    :param cases: records whose truths they are, with an unbroken face from :data:`BEFORE_S` before the onset to the
-        network's delay and :data:`AFTER_S` after the offset
+    :param record: signals that hold it, and perhaps others
+    :param truth: with an unbroken face from :data:`BEFORE_S` before its onset to the network's delay and
+        :data:`AFTER_S` after its offset
+    :param past: what the network has seen before, on the same grid: the record without its expressions, or itself
     """
+
+    record: Record
+    truth: Interval
+    past: Record
+
+
+def found(
+    cases: Sequence[Case], network: Rows, thresholds: Sequence[float], batch: int = 192
+) -> NDArray[np.bool_]:
+    """Which expressions are found: K cases × thresholds. A spot is right when it shares half of the union."""
     out = np.zeros((len(cases), len(thresholds)), bool)
+    begins = [_span(case, network.delay_steps)[0] for case in cases]
+    states = _states(cases, begins, network)
     for first in range(0, len(cases), batch):
-        some = cases[first : first + batch]
-        for k, ((_, truth), told) in enumerate(zip(some, _answers(some, network), strict=True)):
+        some = slice(first, first + batch)
+        told = _answers(cases[some], states[some], network)
+        for k, (case, outputs) in enumerate(zip(cases[some], told, strict=True)):
             for j, threshold in enumerate(thresholds):
-                out[first + k, j] = _hit(truth, told, threshold)
+                out[first + k, j] = _hit(case.truth, outputs, threshold)
     return out
 
 
-def _answers(cases: Sequence[tuple[Record, Interval]], network: Rows) -> list[list[StepOutput]]:
+def _span(case: Case, delay: int) -> tuple[int, int]:
+    """First and last-but-one step of a case's window."""
+    grid, truth = case.record.grid_s, case.truth
+    begin = max(0, int(np.searchsorted(grid, truth.onset_s - BEFORE_S)))
+    return begin, min(len(grid), int(np.searchsorted(grid, truth.offset_s + AFTER_S)) + delay)
+
+
+def _states(cases: Sequence[Case], begins: Sequence[int], network: Rows) -> F32:
+    """The network's state at the beginning of each window, K×S: all pasts go through it side by side."""
+    pasts = list({id(case.past): case.past for case in cases}.values())
+    wanted: dict[int, dict[int, list[int]]] = {}
+    for k, (case, begin) in enumerate(zip(cases, begins, strict=True)):
+        wanted.setdefault(begin, {}).setdefault(id(case.past), []).append(k)
+    fresh = network.start(1)
+    state, out = network.start(len(pasts)), np.repeat(fresh, len(cases), axis=0)
+    pasts.sort(key=lambda record: -len(record.grid_s))
+    row = {id(record): n for n, record in enumerate(pasts)}
+    ends = np.array([len(record.grid_s) for record in pasts])
+    for t in range(max(begins, default=0) + 1):
+        for past, some in wanted.get(t, {}).items():
+            out[some] = state[row[past]]
+        going = int((ends > t).sum())
+        if not going:
+            break
+        x = np.stack([record.features[t] for record in pasts[:going]])
+        void = np.isnan(x[:, 0])
+        late = [t > 0 and r.grid_s[t] - r.grid_s[t - 1] > 1.5 * STEP_S for r in pasts[:going]]
+        state[:going][np.array(late)] = fresh  # a hole in time: the spotter begins anew
+        _, moved = network.step(np.nan_to_num(x), state[:going])
+        state[:going] = np.where(void[:, None], fresh, moved)
+    return out
+
+
+def _answers(cases: Sequence[Case], states: F32, network: Rows) -> list[list[StepOutput]]:
     delay = network.delay_steps
-    spans = []
-    for record, truth in cases:
-        a = max(0, int(np.searchsorted(record.grid_s, truth.onset_s - BEFORE_S)))
-        b = min(len(record.grid_s), int(np.searchsorted(record.grid_s, truth.offset_s + AFTER_S)) + delay)
-        spans.append((max(0, a - MEMORY), a, b))
-    length = max(b - start for start, _, b in spans)
-    x = np.full((length, len(cases), FEATURES), np.nan, np.float32)
-    for n, ((record, _), (start, _, b)) in enumerate(zip(cases, spans, strict=True)):
-        x[length - (b - start) :, n] = record.features[start:b]  # all windows end together
-    new = np.isnan(x[..., 0])
-    np.nan_to_num(x, copy=False)
-    state, y = network.start(len(cases)), np.zeros((length, len(cases), OUTPUTS), np.float32)
-    fresh = network.start(len(cases))
+    spans = [_span(case, delay) for case in cases]
+    length = max(b - a for a, b in spans)
+    x = np.zeros((length, len(cases), FEATURES), np.float32)
+    for n, (case, (a, b)) in enumerate(zip(cases, spans, strict=True)):
+        x[: b - a, n] = np.nan_to_num(case.record.features[a:b])
+    state, y = states.copy(), np.zeros((length, len(cases), OUTPUTS), np.float32)
     for t in range(length):
-        state[new[t]] = fresh[new[t]]
         y[t], state = network.step(x[t], state)
-        state[new[t]] = fresh[new[t]]
-    told = []
-    for n, ((record, _), (start, a, b)) in enumerate(zip(cases, spans, strict=True)):
-        rows = y[length - (b - start) :, n]
-        told.append(
-            [
-                StepOutput.of(round(record.grid_s[k - delay] * 1e9), rows[k - start])
-                for k in range(max(a, start + delay), b)
-                if not new[length - (b - k), n]
-            ]
-        )
-    return told
+    return [
+        [
+            StepOutput.of(round(case.record.grid_s[k - delay] * 1e9), y[k - a, n])
+            for k in range(max(a, delay), b)
+        ]
+        for n, (case, (a, b)) in enumerate(zip(cases, spans, strict=True))
+    ]
 
 
 def _hit(truth: Interval, told: Sequence[StepOutput], threshold: float) -> bool:

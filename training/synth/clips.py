@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mellm.detectors.regions import NAMES
-from mellm.stream.errors import MellmError, UsageError
+from mellm.stream.errors import UsageError
+from mellm.training.command import Command
 from mellm.training.synth.camera import draw_sensor
 from mellm.training.synth.events import Expression
 from mellm.training.synth.renderer import Renderer, Shot
@@ -239,7 +240,7 @@ def _is_there(folder: Path, spec: ClipSpec, landmarks: bool) -> bool:
     return same and landmarks <= ("landmarks" in stored) and (folder / f"clip-{spec.seed}.mp4").is_file()
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--split", type=click.Choice(list(SPLITS)), default="test", show_default=True)
 @click.option("--count", type=click.IntRange(1, 100_000), default=24, show_default=True)
 @click.option(
@@ -263,19 +264,16 @@ def main(
     out: Path,
 ) -> None:
     """Render clips of synthetic people, with the truth about every expression beside each."""
-    try:
-        if first + count > len(SPLITS[split]):
-            raise UsageError(f"split {split} has {len(SPLITS[split])} people", remedy="ask for fewer")
-        rig = load_rig()
-        out.mkdir(parents=True, exist_ok=True)
-        seeds = SPLITS[split][first : first + count]
-        with click.progressbar(seeds, label="clips", file=sys.stderr) as bar:
-            for seed in bar:
-                spec = draw_spec(seed, seconds, fps, profile, compression)
-                if not _is_there(out, spec, landmarks):
-                    write_clip(RenderedClip(spec, rig, keep_landmarks=landmarks), out)
-    except MellmError as error:
-        raise click.ClickException(str(error)) from error
+    if first + count > len(SPLITS[split]):
+        raise UsageError(f"split {split} has {len(SPLITS[split])} people", remedy="ask for fewer")
+    rig = load_rig()
+    out.mkdir(parents=True, exist_ok=True)
+    seeds = SPLITS[split][first : first + count]
+    with click.progressbar(seeds, label="clips", file=sys.stderr) as bar:
+        for seed in bar:
+            spec = draw_spec(seed, seconds, fps, profile, compression)
+            if not _is_there(out, spec, landmarks):
+                write_clip(RenderedClip(spec, rig, keep_landmarks=landmarks), out)
 
 
 if __name__ == "__main__":

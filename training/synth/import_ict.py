@@ -17,8 +17,9 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from mellm.stream.errors import MellmError, ModelCorrupt, ModelMissing
+from mellm.stream.errors import ModelCorrupt, ModelMissing
 from mellm.stream.files import replacing
+from mellm.training.command import Command
 from mellm.training.synth.rig import BLENDSHAPES, EYEBALL, FACE, HEAD, IRIS, MOUTH
 
 F64 = NDArray[np.float64]
@@ -145,15 +146,12 @@ def write(arrays: dict[str, NDArray[np.generic]], path: Path) -> None:
         np.savez_compressed(part, **arrays)  # type: ignore[arg-type]
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True)
 def main(folder: Path, out: Path) -> None:
     """Build the face model from FOLDER, the original's FaceXModel."""
-    try:
-        write(build(folder), out)
-    except MellmError as error:
-        raise click.ClickException(str(error)) from error
+    write(build(folder), out)
     click.echo(f"{out}: set MELLM_FACE_MODEL to it")
 
 

@@ -167,7 +167,7 @@ def read(folder: Path) -> Suite:
     """
     path = folder / MANIFEST
     try:
-        suite = Suite.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        suite = Suite.model_validate(tomllib.loads(path.read_text(encoding="utf-8-sig")))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise MetricsError(
             f"{path} cannot be read ({error})", remedy="a suite is a folder with it"

@@ -121,7 +121,7 @@ def test_no_face_at_all_is_a_result(size, models, tmp_path, capfd):
     assert time.monotonic() - began < LIMIT_S
     out, err = capfd.readouterr()
     assert not out
-    assert err.splitlines() == [
+    assert [line for line in err.splitlines() if "repeat the one before" not in line] == [
         f"mellm: warning: {video}: no face was seen in 15 frames",
         f"0 expressions; {tmp_path}/run/expressions.jsonl",
     ]

@@ -275,7 +275,7 @@ def test_a_recovered_endpoint_closes_the_breaker(
     assert model.describe(EVIDENCE, DescribeContext()).abstained is None
     assert model.state == "closed"
     told = [r.message for r in caplog.records if r.levelname == "WARNING"]
-    assert ["is down" in m for m in told] == [True, False]
+    assert ["unavailable" in m for m in told] == [True, False]
     assert "answers again" in told[1]
 
 

@@ -8,19 +8,8 @@ import av
 import cv2
 
 from mellm.clients.cli.demo import SAMPLE
-from tests.evaluation.datasets.made import Rows, book
+from tests.evaluation.datasets.made import CASME2_HEADS, Rows, book
 
-HEADS: list[object] = [
-    "Subject",
-    "Filename",
-    None,
-    "OnsetFrame",
-    "ApexFrame",
-    "OffsetFrame",
-    None,
-    "Action Units",
-    "Estimated Emotion",
-]
 CLIPS: Rows = [
     # of the sample's truth, 50 frames a second: AU4 from 2.40 s, AU6+12 from 5.48 s, AU1+2 from 8.58 s
     [1, "EP01", None, 121, 130, 142, None, "4", "disgust"],
@@ -34,7 +23,7 @@ SPANS = {"sub01/EP01": (70, 195), "sub01/EP02": (225, 350), "sub02/EP03": (380, 
 
 def casme2(root: Path) -> Path:
     """Write it: three clips with pictures, one without an apex, one without pictures."""
-    book(root / "CASME2-coding-20140508.xlsx", [HEADS, *CLIPS])
+    book(root / "CASME2-coding-20140508.xlsx", [CASME2_HEADS, *CLIPS])
     for name in SPANS:
         (root / "CASME2-RAW" / name).mkdir(parents=True)
     with av.open(str(SAMPLE / "sample.mp4")) as video:

@@ -11,18 +11,12 @@ from openpyxl import Workbook
 
 Rows = list[list[object]]
 
+CASME2_HEADS: list[object] = [
+    *("Subject", "Filename", None, "OnsetFrame", "ApexFrame", "OffsetFrame", None),
+    *("Action Units", "Estimated Emotion"),
+]
 CASME2: Rows = [
-    [
-        "Subject",
-        "Filename",
-        None,
-        "OnsetFrame",
-        "ApexFrame",
-        "OffsetFrame",
-        None,
-        "Action Units",
-        "Estimated Emotion",
-    ],
+    CASME2_HEADS,
     [1, "EP02_01f", None, 46, 59, 86, None, "L12A+R14B", "happiness"],
     [1, "EP03_02", None, 131, 161, 201, None, 4, "others"],
     [4, "EP12_01f", None, 261, "/", 321, None, "4+7", "disgust"],

@@ -11,17 +11,8 @@ from mellm.stream.errors import ProtocolError
 from mellm.stream.protocol import client_messages as said
 from mellm.stream.protocol import wire
 from mellm.stream.protocol.events import EVENT_TYPES, Filter, Position
+from tests.stream.protocol.test_wire import names, values
 
-names = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1, max_size=20)
-values = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**53), 2**53)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=3),
-    max_leaves=6,
-)
 positions = st.builds(Position, names, st.integers(0, said.MAX_NS))
 filters = st.builds(
     Filter,

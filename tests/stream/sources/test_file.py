@@ -17,7 +17,7 @@ from mellm.stream.errors import (
     SourceUnsupported,
 )
 from mellm.stream.sources import SourceOptions, open_source
-from tests.stream.videos import CONTAINERS, drain, make_video, pts_ms
+from tests.stream.videos import CONTAINERS, drain, make_sound, make_video, pts_ms
 
 
 def frames_or_error(path):
@@ -141,15 +141,8 @@ def test_text_named_mp4(tmp_path):
 
 
 def test_audio_only(tmp_path):
-    path = tmp_path / "sound.mp4"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("aac", rate=16000)
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, 16000), np.float32), "fltp", "mono")
-        frame.sample_rate = 16000
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode())
     with pytest.raises(SourceEmpty, match="sound only"):
-        opened(path)
+        opened(make_sound(tmp_path / "sound.mp4"))
 
 
 def test_huge_pictures_are_refused_from_the_header(tmp_path):

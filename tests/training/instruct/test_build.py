@@ -111,7 +111,7 @@ def test_a_full_disk_is_told_and_leaves_no_half_file(tmp_path, monkeypatch):
     real = Path.write_bytes
 
     def full(path, data):
-        if path.suffix == ".part" and ".png" in path.name:
+        if path.suffix == ".png" and ".part" in path.name:
             real(path, data[:10])
             raise OSError(errno.ENOSPC, "No space left on device")
         return real(path, data)

@@ -26,7 +26,7 @@ def pair(kind="expression", units=(), **more):
         id="made-up", subject="nobody", split="train", source="rendered", kind=kind,
         units=tuple(UnitTruth(au, side, 0.5) for au, side in units), peak=2.0, duration_ms=300,
         onset=BLANK, apex=BLANK, landmarks=np.zeros((68, 2), np.float32),
-        **({"talks": False} | more),
+        **({"talks": False, "emotion": None, "coarse": None} | more),
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ import pytest
 from mellm.detectors.regions import COUNT, INDEX
 from mellm.detectors.signals import FEATURES
 from mellm.training.synth import measurement
+from mellm.training.synth.calibrate import ideal
 from mellm.training.synth.rig import load_rig
 from mellm.training.synth.simulator import SimOptions, face_motion, simulate
 
@@ -16,31 +17,6 @@ from mellm.training.synth.simulator import SimOptions, face_motion, simulate
 def _face_model(shared_data: Path) -> None:
     if not (shared_data / "face-model" / "head_f16.npz").exists():
         pytest.skip("no face model in the shared data")
-
-
-def clean_camera(fps: float = 50.0) -> measurement.Camera:
-    """A camera without any error."""
-    return measurement.Camera(
-        fps=fps,
-        jitter_s=0,
-        repeat=0,
-        local=np.tile(np.eye(2), (COUNT, 1, 1)),
-        leak=np.zeros((COUNT, COUNT)),
-        head=1,
-        parallax=np.zeros((COUNT, 2, 6)),
-        white=np.zeros(COUNT),
-        drift=0,
-        drift_s=1,
-        pair=np.zeros(COUNT),
-        moving=0,
-        busy=0,
-        blink=np.zeros((COUNT, 2)),
-        flicker=0,
-        flicker_hz=1,
-        hold=0,
-        keyframe_s=1,
-        anchor=(0, 0),
-    )
 
 
 def still_face(n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -63,7 +39,7 @@ def test_a_clip_repeats_from_its_seed_and_differs_from_its_neighbour() -> None:
 @pytest.mark.parametrize("fps", [25.0, 30.0, 50.0, 60.0, 200.0])
 def test_a_moved_region_shows_its_true_displacement(fps: float) -> None:
     rng = np.random.default_rng(0)
-    camera = clean_camera(fps)
+    camera = ideal(fps)
     stamps, shown = measurement.frame_times(rng, camera, 3.0)
     positions, landmarks = still_face(stamps.size)
     region = INDEX["lip_corner_R"]
@@ -82,7 +58,7 @@ def test_a_head_shift_is_told_as_head_motion_and_leaves_the_regions_still() -> N
     stamps = np.arange(0, 2, 0.02)
     positions, landmarks = still_face(stamps.size)
     positions[:, :, 0] += 10 * stamps[:, None]
-    rows = measurement.measure(rng, clean_camera(), stamps, positions, landmarks, np.arange(20, 90) * 0.02)
+    rows = measurement.measure(rng, ideal(50), stamps, positions, landmarks, np.arange(20, 90) * 0.02)
     assert np.allclose(rows[:, 2 * COUNT], 1.0, atol=0.02)
     assert np.abs(rows[:, : 2 * COUNT]).max() < 0.02
 
@@ -110,7 +86,7 @@ def test_noise_grows_with_the_cameras_noise() -> None:
     grid = np.arange(20, 190) * 0.02
     spread = []
     for noise in (0.02, 0.2):
-        camera = clean_camera()
+        camera = ideal(50)
         camera = measurement.Camera(
             **{
                 **{f: getattr(camera, f) for f in camera.__slots__},

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import json
 import logging
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mellm.stream.errors import ConfigError, RunError
+from mellm.stream.files import flush
 
 log = logging.getLogger(__name__)
 
@@ -75,25 +75,17 @@ def replacing(target: Path) -> Iterator[Path]:
         yield part
         for file in part.rglob("*"):
             if file.is_file():
-                _flush(file)
+                flush(file)
         old = target.with_name(f".{target.name}.old")
         shutil.rmtree(old, ignore_errors=True)
         if target.exists():
             target.rename(old)
         part.rename(target)
-        _flush(target.parent)
+        flush(target.parent)
         shutil.rmtree(old, ignore_errors=True)
     except Exception as error:
         shutil.rmtree(part, ignore_errors=True)
         raise _failed(error, target) or error from error
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _failed(error: BaseException, target: Path) -> RunError | None:

@@ -16,7 +16,7 @@ from mellm.evaluation.compare.tasks import load
 from mellm.evaluation.compare.tasks.understanding import Understanding
 from mellm.evaluation.compare.types import Answer
 from mellm.evaluation.datasets import DatasetError
-from tests.evaluation.datasets.made import Rows, book
+from tests.evaluation.datasets.made import CASME2_HEADS, Rows, book
 
 FIRST, ONSET, APEX, OFFSET = 118, 120, 129, 141
 """Frames of the sample: its first expression, AU4 on both sides."""
@@ -26,17 +26,7 @@ FIRST, ONSET, APEX, OFFSET = 118, 120, 129, 141
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("casme2")
     rows: Rows = [
-        [
-            "Subject",
-            "Filename",
-            None,
-            "OnsetFrame",
-            "ApexFrame",
-            "OffsetFrame",
-            None,
-            "Action Units",
-            "Estimated Emotion",
-        ],
+        CASME2_HEADS,
         [1, "EP02_01f", None, ONSET, APEX, OFFSET, None, "4", "disgust"],
         [1, "EP03_02", None, 10, "/", 30, None, "12", "happiness"],
         [2, "EP01_2", None, 10, 20, 30, None, "12", "happiness"],

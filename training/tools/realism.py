@@ -1,6 +1,6 @@
 """How fast simulated faces move beside recorded ones.
 
-``python -m mellm.training.synth.realism`` prints, for groups of regions and for the head, the speed that recordings
+``python -m mellm.training.tools.realism`` prints, for groups of regions and for the head, the speed that recordings
 show once they went through the product's chain (the set ``free``: no label is used), and the same of simulated clips;
 then what is left in quiet moments, which is mostly noise.
 """
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mellm.detectors.regions import COUNT, NAMES
-from mellm.stream.errors import MellmError
+from mellm.training.command import Command
 from mellm.training.spotter import sets
 from mellm.training.synth.lively import LivelyOptions
 from mellm.training.synth.simulator import SimOptions, simulate
@@ -110,23 +110,20 @@ def table(columns: dict[str, dict[str, F64]], places: int = 1) -> str:
     return "\n".join(lines)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--root", type=click.Path(path_type=Path), default=sets.ROOT, show_default=True)
 @click.option("--clips", default=80, show_default=True, help="Simulated clips of each kind.")
 @click.option("--seed", default=11, show_default=True)
 def main(root: Path, clips: int, seed: int) -> None:
     """Compare the speed of simulated faces with recordings."""
-    try:
-        sets.build("free", root)
-        made = {"recorded": recorded(root)}
-        for name, options in (
-            ("default, hard", SimOptions(hard=1.0)),
-            ("lively, hard", LivelyOptions(hard=1.0)),
-            ("default, other", SimOptions(hard=0.0)),
-        ):
-            made[name] = simulated(options, clips, seed)
-    except MellmError as error:
-        raise click.ClickException(str(error)) from error
+    sets.build("free", root)
+    made = {"recorded": recorded(root)}
+    for name, options in (
+        ("default, hard", SimOptions(hard=1.0)),
+        ("lively, hard", LivelyOptions(hard=1.0)),
+        ("default, other", SimOptions(hard=0.0)),
+    ):
+        made[name] = simulated(options, clips, seed)
     click.echo(
         "median / 95th / 99th percentile over time, median over clips / 95th that a tenth of clips exceeds"
     )

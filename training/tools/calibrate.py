@@ -1,6 +1,6 @@
 """How far the simulator is from what the product measures: gain and noise of each region, on the same scripts.
 
-``python -m mellm.training.synth.calibrate`` takes the rendered validation clips
+``python -m mellm.training.tools.calibrate`` takes the rendered validation clips
 (:mod:`mellm.training.spotter.sets`), which went through renderer, codec, face networks and optical flow, and
 simulates the very same scripts. They fit one factor of gain and one of noise for each region; the rendered test
 clips, other people and scripts, tell how well the simulator then agrees. Training draws its cameras wider and noisier
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mellm.detectors.regions import COUNT, NAMES
-from mellm.stream.errors import MellmError
+from mellm.training.command import Command
 from mellm.training.spotter import sets
 from mellm.training.spotter.records import Record
 from mellm.training.synth.clips import RenderedClip, draw_spec
@@ -270,7 +270,7 @@ def plot(found: dict[str, Any], path: Path) -> None:
     pyplot.close(figure)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--root", type=click.Path(path_type=Path), default=sets.ROOT, show_default=True)
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("docs/img/calibration.png"), show_default=True
@@ -278,14 +278,11 @@ def plot(found: dict[str, Any], path: Path) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def main(root: Path, out: Path, as_json: bool) -> None:
     """Compare the simulator with what the product measures on rendered validation clips; draw OUT."""
-    try:
-        for name in ("val-rendered", "rendered50", "rendered30"):
-            sets.build(name, root)
-        found = calibrate(
-            sets.load("val-rendered", root), [*sets.load("rendered50", root), *sets.load("rendered30", root)]
-        )
-    except MellmError as error:
-        raise click.ClickException(str(error)) from error
+    for name in ("val-rendered", "rendered50", "rendered30"):
+        sets.build(name, root)
+    found = calibrate(
+        sets.load("val-rendered", root), [*sets.load("rendered50", root), *sets.load("rendered30", root)]
+    )
     plot(found, out)
     click.echo(json.dumps(found) if as_json else table(found))
 
