@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,11 @@ EXTRAS = {
         *("safetensors", "peft", "accelerate", "datasets", "onnxscript"),
     ),
     "eval": ("scipy", "matplotlib", "openpyxl", "xlrd", "sacrebleu", "rouge_score", "nltk"),
+    "rrd": ("rerun",),
     "otel": ("opentelemetry",),
 }
+ELSEWHERE = {"gpu", "serve", "dev", "docs"}
+"""As `cpu`; in an environment of its own; for those who work on it."""
 
 TRY = """
 import contextlib, io, json, sys
@@ -87,8 +91,14 @@ NEEDS: dict[str, set[str]] = {
     "cpu": set(),
     "train": {"train spotter", "train nano", "eval spotting", "eval describing", "eval robustness"},
     "eval": {"eval spotting"},
+    "rrd": set(),
     "otel": set(),
 }
+
+
+def test_every_extra_is_tried() -> None:
+    declared = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert declared.keys() - ELSEWHERE == EXTRAS.keys()
 
 
 @pytest.mark.parametrize("extra", EXTRAS)
@@ -105,6 +115,9 @@ def test_help_works_or_names_the_extra(extra: str, tmp_path: Path) -> None:
             ["dataset", "build", "--out", "data", "--count", "2"],
         ],
         "eval": [["eval", "metrics", "vqa", "--cases", str(questions)]],
+        "rrd": [
+            ["export", str(REPO / "tests" / "golden" / "run-format-1"), "--to", "rrd", "--out", "run.rrd"]
+        ],
         "otel": [["probe", "synthetic:?seconds=1", "--seconds", "0.2"]],
     }[extra]
     found = without(EXTRAS[extra], *uses, cwd=tmp_path)
