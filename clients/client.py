@@ -25,7 +25,7 @@ import random
 from collections import deque
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from mellm.clients.link import Link, Lost, address
 from mellm.stream.errors import ProtocolError, UsageError
@@ -33,6 +33,9 @@ from mellm.stream.protocol import client_messages as said
 from mellm.stream.protocol import wire
 from mellm.stream.protocol.client_messages import EvidenceKind
 from mellm.stream.protocol.events import Event, Filter, Position
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +69,7 @@ class Session:
         open_timeout_s: float = 10.0,
         backoff_s: float = 0.25,
         max_backoff_s: float = 15.0,
+        ssl: SSLContext | None = None,
     ) -> None:
         self.url = address(url)
         self.hello: dict[str, Any] = {}
@@ -73,6 +77,7 @@ class Session:
         self.position: Position | None = None
         self.reconnects = 0
         self._token = token
+        self._ssl = ssl
         self._reconnect = reconnect
         self._open_timeout_s = open_timeout_s
         self._backoff_s = backoff_s
@@ -181,7 +186,9 @@ class Session:
     # -- one connection -------------------------------------------------------------------------------
 
     async def _open(self) -> None:
-        self._link = await Link.dial(self.url, token=self._token, timeout_s=self._open_timeout_s)
+        self._link = await Link.dial(
+            self.url, token=self._token, timeout_s=self._open_timeout_s, ssl=self._ssl
+        )
         self.hello, self.created = self._link.hello, self._link.created
 
     async def _drop(self) -> None:
@@ -291,13 +298,16 @@ def connect(
     open_timeout_s: float = 10.0,
     backoff_s: float = 0.25,
     max_backoff_s: float = 15.0,
+    ssl: SSLContext | None = None,
 ) -> Session:
     """A session to enter with ``async with``.
 
-    :param url: ``ws://``, ``wss://``, or the server's ``http(s)://`` address
+    :param url: ``ws://``, ``wss://``, or the server's ``http(s)://`` address; behind a proxy with the path it has there
     :param token: for servers that ask for one; sent as a header, never in the address
     :param backoff_s: pauses between tries, doubled each time
     :param max_backoff_s: as ``backoff_s``
+    :param ssl: for servers whose certificate this machine does not know:
+        ``ssl.create_default_context(cafile="server.pem")``
     :raises UsageError: for an address of another kind, or one that holds a password or query
     """
     return Session(
@@ -307,6 +317,7 @@ def connect(
         open_timeout_s=open_timeout_s,
         backoff_s=backoff_s,
         max_backoff_s=max_backoff_s,
+        ssl=ssl,
     )
 
 

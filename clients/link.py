@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from ssl import SSLCertVerificationError, SSLError
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit, urlunsplit
 
@@ -12,7 +13,13 @@ from mellm.stream.protocol import wire
 from mellm.stream.protocol.events import Event
 
 if TYPE_CHECKING:
+    from ssl import SSLContext
+
     from websockets.asyncio.client import ClientConnection
+
+
+STREAM = "/v1/stream"
+"""Path of the WebSocket, below the server's own."""
 
 
 class Lost(Exception):
@@ -37,12 +44,14 @@ class Link:
         self._error = ""
 
     @classmethod
-    async def dial(cls, url: str, *, token: str | None, timeout_s: float) -> Link:
+    async def dial(
+        cls, url: str, *, token: str | None, timeout_s: float, ssl: SSLContext | None = None
+    ) -> Link:
         """Connect, present the token, wait for ``session.created``.
 
         :raises ProtocolError: close code 1006 when nobody answers, 4401 when the token is refused
         """
-        link = cls(url, await _handshake(url, token, timeout_s))
+        link = cls(url, await _handshake(url, token, timeout_s, ssl))
         try:
             async with asyncio.timeout(timeout_s):
                 await link._greeting()
@@ -115,17 +124,21 @@ class Link:
         raise Lost(ProtocolError(f"{self._url} closed: {why} ({code})", close_code=code)) from closed
 
 
-async def _handshake(url: str, token: str | None, timeout_s: float) -> ClientConnection:
+async def _handshake(
+    url: str, token: str | None, timeout_s: float, ssl: SSLContext | None
+) -> ClientConnection:
     from websockets.asyncio.client import connect
     from websockets.exceptions import InvalidHandshake, InvalidStatus, InvalidURI
     from websockets.typing import Subprotocol
 
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    trust: dict[str, Any] = {} if ssl is None or not url.startswith("wss:") else {"ssl": ssl}
     try:
         return await connect(
             url,
             subprotocols=[Subprotocol(wire.PROTOCOL)],
             additional_headers=headers,
+            **trust,
             open_timeout=timeout_s,
             close_timeout=2.0,
             ping_interval=10.0,
@@ -141,20 +154,45 @@ async def _handshake(url: str, token: str | None, timeout_s: float) -> ClientCon
         raise ProtocolError(
             f"cannot reach {url}: {why or 'no answer in time'}",
             close_code=1006,
-            remedy="check the address, and that the server runs (mellm serve)",
+            remedy=_remedy(error),
         ) from error
+
+
+def _remedy(error: Exception) -> str:
+    """What to do about a connection that did not come to be."""
+    if isinstance(error, SSLCertVerificationError):
+        if "doesn't match" in str(error) or "mismatch" in str(error):
+            return "the certificate is for another name: use the name that it was made for in the address"
+        return (
+            "this machine does not know who signed the certificate: give it with --ca-cert FILE "
+            "(in Python: ssl=ssl.create_default_context(cafile=FILE))"
+        )
+    if isinstance(error, SSLError):
+        return "the server does not answer with TLS: write the address with ws:// or http://"
+    if type(error).__name__ == "InvalidMessage":
+        return (
+            "what answers is not a web server, or one that wants TLS: try the address with wss:// or https://"
+        )
+    return "check the address, and that the server runs (mellm serve)"
 
 
 def _refused(url: str, status: int, body: bytes | bytearray | None) -> ProtocolError:
     """An HTTP answer instead of a WebSocket, as the close code it stands for."""
     answer = bytes(body or b"")[:200].decode(errors="replace").strip()
     code = {401: wire.UNAUTHORISED, 403: wire.FORBIDDEN, 503: wire.OVERLOADED}.get(status, 1006)
-    remedy = "check the token" if status == 401 else ""
+    remedies = {
+        401: "check the token",
+        404: "behind a proxy, give the path below which it mounts the server, such as wss://host/mellm",
+        502: "the proxy does not reach the server: check that it runs (mellm serve)",
+        400: "a proxy must pass the WebSocket on: see docs/how-to/proxy.md",
+        426: "a proxy must pass the WebSocket on: see docs/how-to/proxy.md",
+    }
+    remedy = remedies.get(status, "")
     return ProtocolError(f"{url} answered HTTP {status}: {answer}", close_code=code, remedy=remedy)
 
 
 def address(url: str) -> str:
-    """The WebSocket address of a server, for what a user may write.
+    """The WebSocket address of a server, for what a user may write: a path is that of a proxy, below which it is.
 
     :raises UsageError: for an address of another kind, or one that holds a password or query; without showing it
     """
@@ -170,5 +208,6 @@ def address(url: str) -> str:
         raise UsageError(
             f"the address of {host} holds a password or query", remedy="pass the token separately"
         )
-    path = parts.path if parts.path.strip("/") else "/v1/stream"
+    base = parts.path.rstrip("/")
+    path = base if base.endswith("/stream") else base + STREAM
     return urlunsplit((scheme, parts.netloc, path, "", ""))

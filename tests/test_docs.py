@@ -11,6 +11,7 @@ import pytest
 
 from mellm.clients.cli import VERBS, mellm
 from mellm.engine.config import Settings, TokenSettings, load
+from mellm.stream.sources.formats import SUFFIXES
 from tests import PATIENCE_S, REPO
 
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
@@ -151,3 +152,9 @@ def test_the_site_asks_no_other_address(site):
     loaded = re.compile(r'<(?:script|img|iframe)[^>]+src="(https?:[^"]+)|<link[^>]+href="(https?:[^"]+)"')
     found = {match for page in site.rglob("*.html") for match in loaded.findall(page.read_text())}
     assert not found
+
+
+def test_the_page_about_recordings_lists_the_types_that_are_read():
+    page = (REPO / "docs/how-to/recordings.md").read_text()
+    (listed,) = re.findall(r"^\*\*Types\.\*\* (.*), and folders", page, re.M)
+    assert re.findall(r"`(\.\w+)`", listed) == list(SUFFIXES)

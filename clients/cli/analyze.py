@@ -17,6 +17,7 @@ from mellm.clients.cli.common import (
     settings_flags,
     settings_from,
     source_options,
+    tier_flag,
 )
 from mellm.stream.clock import clock
 from mellm.stream.errors import DescriberError, UsageError
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from mellm.engine.analysis.offline import RunResult
     from mellm.engine.config import Settings
     from mellm.engine.results.expressions import ExpressionRecord
-    from mellm.engine.results.run_reader import Marker
     from mellm.stream.frames import SourceInfo
 
 
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="For the report: a table with time_s and label, or an .eaf.",
 )
+@tier_flag
 @json_flag
 @opening_flags
 @settings_flags
@@ -63,6 +64,7 @@ def analyze(
     report: bool,
     no_faces: bool,
     markers: Path | None,
+    tiers: tuple[str, ...],
     as_json: bool,
     **flags: Any,
 ) -> int:
@@ -77,7 +79,7 @@ def analyze(
         flag = "--no-faces" if no_faces else "--markers"
         raise UsageError(f"{flag} is about the report", remedy="leave it out, or ask for one with --report")
     settings = settings_from(flags, purpose="self-use")
-    known = _markers(markers)  # a file that cannot be read is told before an hour of analysis, not after it
+    _markers(markers, tiers)  # a file that cannot be read is told before an hour of analysis, not after it
     try:
         result = run(
             paths,
@@ -105,7 +107,7 @@ def analyze(
         found = counted(result.expressions - result.larger, "expression")
         click.echo(f"{found}{more}; {out}/expressions.jsonl", err=True)
         if report:
-            _report(out, known, no_faces=no_faces or no_evidence)
+            _report(out, markers, tiers, no_faces=no_faces or no_evidence)
     if result.failures:
         return result.failures[0][1].exit_code
     lost = result.undescribed.total()
@@ -118,21 +120,21 @@ def analyze(
     return DescriberError.exit_code if lost and lost == result.expressions else 0
 
 
-def _markers(path: Path | None) -> list[Marker]:
+def _markers(path: Path | None, tiers: tuple[str, ...]) -> None:
+    """Whether the file can be read; frame numbers wait for the rate of the recording."""
     if path is None:
-        return []
-    from mellm.engine.export.corrections import read_markers
+        return
+    from mellm.engine.export.corrections import Reading, parse_tiers, read_markers
 
-    return read_markers(path)
+    read_markers(path, Reading(tiers=parse_tiers(tiers), fps=1.0))
 
 
-def _report(out: Path, markers: list[Marker], *, no_faces: bool) -> None:
-    from mellm.clients.cli.export import page
+def _report(out: Path, markers: Path | None, tiers: tuple[str, ...], *, no_faces: bool) -> None:
+    from mellm.clients.cli.export import load, page
     from mellm.engine.export.formats import WHOLE, write
-    from mellm.engine.results.run_reader import read_run
 
     target = out / WHOLE["html"]
-    write(target, page(read_run(out).with_markers(markers), no_faces=no_faces))
+    write(target, page(load(out, None, markers, tiers), no_faces=no_faces))
     click.echo(f"report: {target}", err=True)
 
 

@@ -75,6 +75,15 @@ _OPENING = (
 )
 
 
+tier_flag = click.option(
+    "--tier",
+    "tiers",
+    multiple=True,
+    metavar="KIND=NAME",
+    help="Name of a tier in an .eaf file; kinds: expression, apex, units, emotion, text, markers.",
+)
+
+
 def opening_flags(command: Command) -> Command:
     """How a recording is opened; see :class:`mellm.stream.sources.SourceOptions`."""
     return _with(command, _OPENING)

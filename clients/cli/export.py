@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from mellm.clients.cli.common import tier_flag
 from mellm.stream.clock import clock
 
 if TYPE_CHECKING:
+    from mellm.engine.export.corrections import Reading
     from mellm.engine.results.run_reader import Run
 
 _PATH = click.Path(path_type=Path)
@@ -30,9 +32,16 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--markers", type=_PATH, help="Outside events: a table with time_s or time_ms and label, or an .eaf file."
 )
+@tier_flag
 @click.option("--no-faces", is_flag=True, help="html: leave pictures of the face out.")
 def export(
-    run: Path, to: str, out: str | None, source: str | None, markers: Path | None, no_faces: bool
+    run: Path,
+    to: str,
+    out: str | None,
+    source: str | None,
+    markers: Path | None,
+    tiers: tuple[str, ...],
+    no_faces: bool,
 ) -> None:
     """Write the folder RUN of `mellm analyze` for other programs.
 
@@ -50,7 +59,7 @@ def export(
     """
     from mellm.engine.export import formats
 
-    chosen = load(run, source, markers)
+    chosen = load(run, source, markers, tiers)
     if to == "rrd":
         _to_rrd(chosen, out)
         return
@@ -102,12 +111,37 @@ def _reading() -> Iterator[Callable[[float], None]]:
         yield lambda seconds: status.update(f"reading faces at {clock(1000 * seconds)}")
 
 
-def load(run: Path, source: str | None, markers: Path | None) -> Run:
-    """The run that the flags name, with the markers."""
+def load(run: Path, source: str | None, markers: Path | None, tiers: Sequence[str] = ()) -> Run:
+    """The run that the flags name, with the markers; what is odd about them is said on standard error."""
     from mellm.engine.export.corrections import read_markers
-    from mellm.engine.results.run_reader import read_run
+    from mellm.engine.results.run_reader import problems, read_run
 
     found = read_run(run)
     if markers is not None:
-        found = found.with_markers(read_markers(markers))
-    return found if source is None else found.only(source)
+        found = found.with_markers(read_markers(markers, reading(found, source, tiers)))
+    chosen = found if source is None else found.only(source)
+    for problem in problems(chosen):
+        click.echo(f"mellm: warning: {problem}", err=True)
+    return chosen
+
+
+def reading(run: Run, source: str | None, tiers: Sequence[str]) -> Reading:
+    """How a file about this run is read: its medium, its frame rate, the tiers that the user named."""
+    from mellm.engine.export.corrections import Reading, parse_tiers
+    from mellm.engine.results.run_reader import recording
+
+    name = source or (run.sources[0] if len(run.sources) == 1 else None)
+    info = {} if name is None or name not in run.sources else run.state["sources"][name].get("source") or {}
+    fps = info.get("declared_fps") or info.get("measured_fps")
+    media = recording(run, name).name if name in run.sources else None
+    return Reading(media=media, tiers=parse_tiers(tiers), fps=fps, notes=_Told())
+
+
+class _Told(list[str]):
+    """Sentences that are printed once, as they come."""
+
+    def extend(self, sentences: Iterable[str]) -> None:
+        for sentence in sentences:
+            if sentence not in self:
+                self.append(sentence)
+                click.echo(f"mellm: note: {sentence}", err=True)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import ssl
+from pathlib import Path
 
 import click
 
 from mellm.clients.cli.common import event_line, json_flag
 from mellm.clients.cli.happenings import Happenings
 from mellm.clients.cli.terminal import LIVE_TYPES, Screen
+from mellm.stream.errors import UsageError
 
 
 @click.command()
@@ -30,6 +33,12 @@ from mellm.clients.cli.terminal import LIVE_TYPES, Screen
     metavar="NAME",
     help="Variable that holds the token.",
 )
+@click.option(
+    "--ca-cert",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="FILE",
+    help="Certificate (PEM) of the server or of who signed it, for servers with their own.",
+)
 @json_flag
 def listen(
     url: str,
@@ -38,10 +47,26 @@ def listen(
     min_score: float | None,
     after: str | None,
     token_env: str,
+    ca_cert: Path | None,
     as_json: bool,
 ) -> None:
-    """Show events from the server at WS_URL; after a break it continues without loss or repeat."""
-    asyncio.run(_listen(url, sources, types, min_score, after, os.environ.get(token_env), as_json))
+    """Show events from the server at WS_URL; after a break it continues without loss or repeat.
+
+    Behind a proxy that mounts the server below a path, give that path: wss://host/mellm.
+    """
+    token = os.environ.get(token_env)
+    asyncio.run(_listen(url, sources, types, min_score, after, token, as_json, _trust(ca_cert)))
+
+
+def _trust(certificate: Path | None) -> ssl.SSLContext | None:
+    if certificate is None:
+        return None
+    try:
+        return ssl.create_default_context(cafile=certificate)
+    except (OSError, ssl.SSLError) as error:
+        raise UsageError(
+            f"--ca-cert {certificate}: not a certificate ({error})", remedy="give a PEM file"
+        ) from error
 
 
 async def _listen(
@@ -52,6 +77,7 @@ async def _listen(
     after: str | None,
     token: str | None,
     as_json: bool,
+    trust: ssl.SSLContext | None = None,
 ) -> None:
     from mellm.clients.client import connect
     from mellm.stream.protocol.wire import encode
@@ -64,7 +90,7 @@ async def _listen(
     unseen: tuple[str, ...] = ()
     if screen.enabled and not types:
         unseen = ("face.appeared", "face.lost", *LIVE_TYPES)
-    async with connect(url, token=token) as session:
+    async with connect(url, token=token, ssl=trust) as session:
         stream = session.events(sources=sources, types=(*wanted, *unseen), min_score=min_score, after=after)
         with screen:
             async for event in stream:

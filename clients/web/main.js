@@ -20,8 +20,11 @@ const filters = () => ({
 
 function connect(token = null) {
   client?.close();
-  const scheme = location.protocol === "https:" ? "wss" : "ws";
-  client = new Client(`${scheme}://${location.host}/v1/stream`, {
+  // relative to the page: a proxy may have put the server below a path
+  const place = new URL("v1/stream", document.baseURI);
+  place.protocol = place.protocol === "https:" ? "wss:" : "ws:";
+  place.search = place.hash = "";
+  client = new Client(place.href, {
     hello: (data) => ($("notice").textContent = data.notice),
     created: (data) => {
       created(state, data);

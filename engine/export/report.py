@@ -294,7 +294,7 @@ def _recording(run: Run, source: str, number: int) -> dict[str, Any]:
             for k in range(TICKS)
         ],
         "quality": _quality(run, source, summary),
-        "problems": _problems(summary),
+        "problems": [*_problems(summary), *runs.problems(run)],
     }
 
 
@@ -406,7 +406,9 @@ def _problems(summary: Mapping[str, Any]) -> list[str]:
         )
     if summary.get("ended_early"):
         found.append(f"The recording ended early: {summary['ended_early']}")
-    rate = (summary.get("source") or {}).get("measured_fps") or 0
+    found += [remark[:1].upper() + remark[1:] for remark in summary.get("remarks") or ()]
+    info = summary.get("source") or {}
+    rate = info.get("effective_fps") or info.get("measured_fps") or 0
     if 0 < rate < WANTED_FPS - 1:
         found.append(
             f"At {rate:.0f} frames a second many micro-expressions last a few frames only: some are missed, "

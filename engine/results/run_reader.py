@@ -168,6 +168,22 @@ def open_recording(run: Run, source: str, path: Path | None = None) -> Source:
     return open_source(where, id=source, live=False, fps=chosen.get("fps"), options=options)
 
 
+def problems(run: Run) -> list[str]:
+    """What an export should say about markers and the recordings themselves, a sentence each."""
+    found = []
+    for source in run.sources:
+        path = recording(run, source)
+        if not path.exists():
+            found.append(f"{path}: the recording is not there any more: no pictures of faces, no video")
+        end = duration_ms(run, source)
+        outside = [m for m in run.markers if m.source in (None, source) and not 0 <= m.t_ms <= end]
+        if outside:
+            names = ", ".join(f"{m.label!r} at {m.t_ms / 1000:.1f} s" for m in outside[:3])
+            more = f" and {len(outside) - 3} more" if len(outside) > 3 else ""
+            found.append(f"markers outside of {source} (0 to {end / 1000:.1f} s): {names}{more}")
+    return found
+
+
 def time_scale(run: Run, source: str) -> float:
     """Seconds that players and ELAN show for one second of media time; above 1 for slow motion.
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from mellm.engine.export.corrections import read_corrections
-from mellm.engine.results.run_reader import read_run
+from mellm.engine.export.corrections import Reading, parse_tiers, read_corrections
+from mellm.engine.results.run_reader import Run, read_run, recording
 from mellm.evaluation.corrections.score import ANCHORING, CorrectionScore, score
 from mellm.evaluation.metrics.moments import NAMES
 from mellm.stream.clock import clock
@@ -27,24 +27,59 @@ _PATH = click.Path(path_type=Path)
     show_default=True,
     help="Least overlap of a kept expression.",
 )
+@click.option(
+    "--tier",
+    "tiers",
+    multiple=True,
+    metavar="KIND=NAME",
+    help="Name of a tier in an .eaf file; kinds: expression, apex, units, emotion, text.",
+)
+@click.option("--fps", type=float, metavar="RATE", help="Rate of times that are frame numbers [of the run].")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(run: Path, file: Path, source: str | None, iou: float, as_json: bool) -> None:
+def command(
+    run: Path,
+    file: Path,
+    source: str | None,
+    iou: float,
+    tiers: tuple[str, ...],
+    fps: float | None,
+    as_json: bool,
+) -> None:
     """Score the folder RUN against FILE: an .eaf that was corrected in ELAN, or a table (.csv, .tsv).
 
     \b
     ELAN   export with `mellm export RUN --to eaf`, correct, save; or a file of your own with a tier "expression"
-           (or expression@track1), and if you like "action units", "emotion" and "apex" beside it
-    table  columns onset_ms, offset_ms; if you like track, source, apex_ms, action_units (1+2+R12), emotion
+           (or expression@track1), and if you like "action units", "emotion" and "apex" beside it; tiers of other
+           names with --tier, such as --tier expression=ME --tier units=AU
+    table  columns onset_ms, offset_ms (or …_s, …_frame, or ELAN's); if you like track, source, apex_ms,
+           action_units (1+2+R12), emotion
 
     The corrections are taken to be right.
     """
-    scored = score(read_run(run), read_corrections(file), source=source, iou=iou)
+    found = read_run(run)
+    notes: list[str] = []
+    scored = score(
+        found, read_corrections(file, _reading(found, source, tiers, fps, notes)), source=source, iou=iou
+    )
+    for note in dict.fromkeys(notes):
+        click.echo(f"mellm: note: {note}", err=True)
     if as_json:
         click.echo(json.dumps(scored.as_dict()))
         return
     for line in _lines(scored):
         click.echo(line)
     click.echo(f"\n{ANCHORING}", err=True)
+
+
+def _reading(
+    run: Run, source: str | None, tiers: tuple[str, ...], fps: float | None, notes: list[str]
+) -> Reading:
+    name = source or (run.sources[0] if len(run.sources) == 1 else None)
+    if name is None or name not in run.sources:
+        return Reading(tiers=parse_tiers(tiers), fps=fps, notes=notes)
+    info = run.state["sources"][name].get("source") or {}
+    rate = fps or info.get("declared_fps") or info.get("measured_fps")
+    return Reading(media=recording(run, name).name, tiers=parse_tiers(tiers), fps=rate, notes=notes)
 
 
 def _lines(scored: CorrectionScore) -> list[str]:

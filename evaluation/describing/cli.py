@@ -9,8 +9,8 @@ import click
 
 from mellm.detectors.stepmodel import OnnxStepModel
 from mellm.engine.describe import create
-from mellm.evaluation import marks
 from mellm.evaluation.describing import cases, readers, report
+from mellm.evaluation.metrics import marks
 
 _PATH = click.Path(path_type=Path)
 

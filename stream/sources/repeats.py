@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _WIDTH: Final = 160
-_KEPT: Final = 5
+_KEPT: Final = 7
 _SHARE: Final = 0.1
 _RUN: Final = 3
 _TINY_SHARE: Final = 0.02
@@ -63,7 +63,7 @@ class RepeatDetector:
     def _judge(self, change: float) -> bool:
         if len(self._changes) < _KEPT:
             return False
-        usual = sorted(self._changes)[_KEPT // 2]
+        usual = sorted(self._changes)[-2]  # the largest may be a blink or a cut
         if usual < _LEAST:
             return False
         if change == 0.0 and min(self._changes) >= _NOISY:

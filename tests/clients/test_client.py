@@ -399,6 +399,8 @@ async def test_a_server_of_another_kind_is_refused() -> None:
         ("ws://127.0.0.1:8765", "ws://127.0.0.1:8765/v1/stream"),
         ("https://lab.example/", "wss://lab.example/v1/stream"),
         ("wss://lab.example/proxied/stream", "wss://lab.example/proxied/stream"),
+        ("wss://lab.example/mellm", "wss://lab.example/mellm/v1/stream"),
+        ("https://lab.example/a/b/", "wss://lab.example/a/b/v1/stream"),
     ],
 )
 def test_addresses(url: str, address: str) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import ssl
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,15 @@ import httpx
 import pytest
 from websockets.exceptions import InvalidStatus
 
+from mellm.clients.client import connect
 from mellm.engine.evidence.store import EvidenceStore
 from mellm.engine.governance.purpose import require
 from mellm.engine.server.options import ServerOptions
 from mellm.engine.server.server import serve
-from mellm.stream.errors import UsageError
+from mellm.stream.errors import ProtocolError, UsageError
 from mellm.stream.log.hub import Hub
 from mellm.stream.log.journal import Journal
-from tests import PATIENCE_S
+from tests import PATIENCE_S, REPO
 from tests.engine.servers import TOKEN, options, peer, running, until
 from tests.stream.spoken import marker, spotted
 
@@ -207,6 +209,36 @@ async def test_tls_and_a_token_open_other_addresses(tmp_path: Path) -> None:
         headers = {"Authorization": f"Bearer {TOKEN}"}
         async with peer(server, ssl=trust, additional_headers=headers):
             pass
+        async with connect(server.url, token=TOKEN, ssl=trust) as session:
+            assert session.hello
+        with pytest.raises(ProtocolError, match="--ca-cert"):
+            async with connect(server.url, token=TOKEN, reconnect=False):
+                pass
+        with pytest.raises(ProtocolError, match="another name"):
+            async with connect(server.url.replace("127.0.0.1", "127.0.0.2"), token=TOKEN, ssl=trust):
+                pass
+        with pytest.raises(ProtocolError, match="wss://"):
+            async with connect(server.url.replace("wss:", "ws:"), token=TOKEN):
+                pass
+        assert await well(server.port) == 0
+
+
+async def well(port: int) -> int | None:
+    """What the container's health check says about a server on this port."""
+    line = next(
+        x for x in (REPO / "docs/deploy/Containerfile").read_text().splitlines() if '"python", "-c"' in x
+    )
+    command = json.loads(line[line.index("[") :])
+    code = command[2].replace("8765", str(port))
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", code)
+    return await asyncio.wait_for(process.wait(), PATIENCE_S)
+
+
+async def test_the_health_check_of_the_container_works_without_tls_and_sees_nobody() -> None:
+    async with running() as server:
+        assert await well(server.port) == 0
+        port = server.port
+    assert await well(port) == 1
 
 
 async def test_motion_maps_that_come_later_are_found_in_the_store_that_was_given() -> None:

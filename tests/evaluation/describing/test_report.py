@@ -7,8 +7,8 @@ import pytest
 
 from mellm.engine.describe.rules import RulesDescriber
 from mellm.engine.types import Description
-from mellm.evaluation import marks
 from mellm.evaluation.describing import cases, readers, report
+from mellm.evaluation.metrics import marks
 from mellm.stream.errors import UsageError
 from mellm.training.instruct.pairs import UnitTruth
 from mellm.training.mellm import store

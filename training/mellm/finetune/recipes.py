@@ -36,7 +36,7 @@ def all_recipes() -> dict[str, Recipe]:
     """Every recipe that ships, by name."""
     out = {}
     for path in sorted(FOLDER.glob("*.toml")):
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         about = data.pop("about")
         reasons = " ".join(about["reasons"].split())
         out[path.stem] = Recipe(path.stem, about["origin"], reasons, about["base"], data)
