@@ -69,7 +69,7 @@ def without(blocked: tuple[str, ...], *uses: list[str], cwd: Path) -> dict[tuple
         text=True,
         cwd=cwd,
         check=False,
-        timeout=PATIENCE_S,
+        timeout=3 * PATIENCE_S,
     )
     assert done.returncode == 0, done.stderr
     rows: list[Any] = [json.loads(line) for line in done.stdout.splitlines()]
@@ -101,6 +101,7 @@ def test_every_extra_is_tried() -> None:
     assert declared.keys() - ELSEWHERE == EXTRAS.keys()
 
 
+@pytest.mark.timeout(4 * PATIENCE_S)
 @pytest.mark.parametrize("extra", EXTRAS)
 def test_help_works_or_names_the_extra(extra: str, tmp_path: Path) -> None:
     questions = tmp_path / "vqa.jsonl"
@@ -140,6 +141,7 @@ def test_help_works_or_names_the_extra(extra: str, tmp_path: Path) -> None:
             assert "none.toml" in said or names_what_to_install(said, EXTRAS[extra]), (use, said)
 
 
+@pytest.mark.timeout(4 * PATIENCE_S)
 def test_the_base_alone_shows_all_verbs_and_works(tmp_path: Path) -> None:
     everything = tuple(sorted({name for names in EXTRAS.values() for name in names}))
     rows = [{"gt": "positive", "pred": "positive"}, {"gt": "negative", "pred": "positive"}]
