@@ -67,7 +67,7 @@ def command(
         )
     judge = Judge(
         BatchedNetwork(step_model, step_model.path),
-        {name: BatchedNetwork(part, part.path) for name, part in parts.items()},
+        {name: BatchedNetwork(part, part.path, step_model.threshold) for name, part in parts.items()},
     )
     clean = _load(root, CLEAN, leave_out)
     still = [r for r in _load(root, STILL, ()) if "silent" in r.groups]
