@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -43,8 +43,8 @@ class Evidence:
         mistaken for motion after normalisation
     :param recipe: ``mellm-v1``, ``mellm-v3`` or ``live``
     :param refused: reason code when the motion is under the floor or over the ceiling, else ``None``
-    :param again: makes the evidence of the same moment under small changes that must not matter, on the thread that
-        calls it; ``None`` where the pictures are not known any more
+    :param again: makes the evidence of the same moment under small changes that must not matter, one after the other
+        on the thread that asks for it; ``None`` where the pictures are not known any more
     :param mirrored: left and right have changed places in it
     """
 
@@ -53,7 +53,7 @@ class Evidence:
     flow_stats: dict[str, float]
     recipe: str
     refused: str | None = None
-    again: Callable[[], tuple[Evidence, ...]] | None = None
+    again: Callable[[], Iterable[Evidence]] | None = None
     mirrored: bool = False
 
     def __repr__(self) -> str:

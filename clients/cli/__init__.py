@@ -33,6 +33,10 @@ VERBS = {
         "Burn boxes, captions and motion maps into a copy of a recording.",
     ),
     "replay": Verb("mellm.clients.cli.replay:replay", "Print the events of a run once more, at any pace."),
+    "redescribe": Verb(
+        "mellm.clients.cli.redescribe:redescribe",
+        "Ask again about the expressions of a run, of any describer.",
+    ),
     "probe": Verb("mellm.clients.cli.probe:probe", "Show what a source delivers: codec, size, rates, gaps."),
     "describe": Verb("mellm.clients.cli.pair:describe", "Describe one onset–apex pair of pictures."),
     "flowmap": Verb(

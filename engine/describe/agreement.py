@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import combinations
 from typing import Final, Protocol, runtime_checkable
@@ -30,6 +30,9 @@ MAJORITY: Final = 0.6
 LEAST: Final = 0.5
 """Mean overlap of any two readings (Jaccard) under which nothing is told."""
 
+SHARE: Final = 0.5
+"""Of the time for an answer, what making further readings may take; an idle machine needs half a second."""
+
 OTHER: Final[dict[Side, Side]] = {"left": "right", "right": "left", "both": "both"}
 
 
@@ -40,6 +43,22 @@ class ReadsMany(Protocol):
     def describe_many(self, evidences: Sequence[Evidence], *, deadline_s: float = ...) -> list[Description]:
         """As ``describe``, for all of them."""
         ...
+
+
+def several(
+    evidence: Evidence, deadline_s: float, clock: Callable[[], float] = time.monotonic
+) -> tuple[Evidence, ...]:
+    """The evidence, and the same moment under small changes.
+
+    A machine on which making them takes more than :data:`SHARE` of the time for an answer makes do with fewer: an
+    answer of three readings is better than none. Where there is time, the number depends on the evidence alone.
+    """
+    shown, until = [evidence], clock() + SHARE * deadline_s
+    for other in () if evidence.again is None else evidence.again():
+        shown.append(other)
+        if clock() >= until:
+            break
+    return tuple(shown)
 
 
 def overlap(readings: Sequence[frozenset[int]]) -> float:
@@ -153,9 +172,10 @@ class AgreeingDescriber:
         if evidence.refused is not None or evidence.again is None:
             return self._one.describe(evidence, context)
         began = time.perf_counter()
-        shown = (evidence, *evidence.again())
+        shown = several(evidence, context.deadline_s)
         if isinstance(self._one, ReadsMany):
-            told = self._one.describe_many(shown, deadline_s=context.deadline_s)
+            left = context.deadline_s - (time.perf_counter() - began)
+            told = self._one.describe_many(shown, deadline_s=left)
         else:
             told = [self._one.describe(each, context) for each in shown]
         straight = [unmirrored(d) if e.mirrored else d for d, e in zip(told, shown, strict=True)]

@@ -18,7 +18,7 @@ from typing import Final
 
 import numpy as np
 
-from mellm.engine.describe.agreement import MAJORITY, UNSTABLE, overlap
+from mellm.engine.describe.agreement import MAJORITY, UNSTABLE, overlap, several
 from mellm.engine.describe.au_templates import templates
 from mellm.engine.describe.base import DescribeContext, Recipe
 from mellm.engine.describe.local import NanoDescriber
@@ -196,8 +196,7 @@ class EnsembleDescriber:
         began = time.perf_counter()
         if evidence.refused is not None:
             return self._told((), None, evidence.refused, began)
-        again = evidence.again if self._several else None
-        shown = (evidence, *(again() if again is not None else ()))
+        shown = several(evidence, context.deadline_s) if self._several else (evidence,)
         left = context.deadline_s - (time.perf_counter() - began)
         seen = observe(shown, self._nano.read_many(shown, deadline_s=left), context, self._templates)
         found = judge(seen, self._weights)
@@ -246,5 +245,6 @@ class EnsembleDescriber:
 
 def _basis(emotion: Emotion) -> str:
     """What the probability rests on: it was calibrated, so it is a share of right readings."""
-    right = round(10 * emotion.scores[emotion.coarse])
-    return f"Of such readings about {right} in 10 were right on synthetic faces."
+    share = emotion.scores[emotion.coarse]
+    right = "more than 9" if share > 0.95 else f"about {round(10 * share)}"
+    return f"Of such readings {right} in 10 were right on synthetic faces."

@@ -37,8 +37,11 @@ def sentences(
     :param readings: how often the moment was read
     :param notes: sentences that follow
     """
-    clauses = [_clause(unit, readings) for unit in units]
+    alike = len({unit.readings for unit in units}) == 1
+    clauses = [_clause(unit, 1 if alike else readings) for unit in units]
     moved = clauses[0] if len(clauses) == 1 else f"{', '.join(clauses[:-1])} and {clauses[-1]}"
+    if alike and units[0].readings is not None and readings > 1:
+        moved += f", in {units[0].readings} of {readings} readings"
     largest = [_largest(table)] if table else []
     return " ".join((f"{moved[0].upper()}{moved[1:]}.", *largest, _suggestion(emotion), *notes))
 

@@ -187,7 +187,9 @@ class Server:
         if self._beating is not None:
             self._beating.cancel()
             await asyncio.gather(self._beating, return_exceptions=True)
-        await asyncio.to_thread(self.hub.journal.flush)
+        with contextlib.suppress(TimeoutError, JournalError):
+            async with asyncio.timeout(self.options.drain_s):
+                await asyncio.to_thread(self.hub.journal.flush)
         self.hub.flush()
         ending = Ending(wire.GOING_AWAY, "shutdown")
         for connection in list(self._connections):

@@ -15,15 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from mellm.engine.facs.names import UNITS
 from mellm.evaluation.dataset_runs.describing import key_of
 from mellm.evaluation.datasets import Clip
-from mellm.evaluation.datasets.emotions import KNOWN
+from mellm.evaluation.metrics.emotions import KNOWN
 from mellm.evaluation.metrics.errors import RowError
 from mellm.evaluation.metrics.extraction import extract_label, extract_units
 from mellm.evaluation.metrics.vqa import Row, Task, task_of
 from mellm.evaluation.protocols.composite import CLASSES
 from mellm.stream.errors import SourceNotFound
-from mellm.training.instruct.names import UNITS
 
 COARSE: Final = "What is the coarse expression class?"
 FINE: Final = "What is the fine-grained expression class?"

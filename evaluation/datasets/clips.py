@@ -101,7 +101,7 @@ class Clip:
 
     :param id: unique within the data set and the subject
     :param fps: frames per second, ``None`` where the release does not say
-    :param emotion: canonical word, see :mod:`mellm.evaluation.datasets.emotions`
+    :param emotion: canonical word, see :mod:`mellm.evaluation.metrics.emotions`
     :param coarse: ``negative``, ``positive``, ``surprise`` or ``None`` (others, mixed, unknown)
     :param kind: micro- or macro-expression
     :param video: recording that holds it; several clips share one in the sets of long videos

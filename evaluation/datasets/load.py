@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypeVar
 
-from mellm.evaluation.datasets import emotions, tables
+from mellm.evaluation.datasets import tables
 from mellm.evaluation.datasets.clips import Clip, Frames, Kind
 from mellm.evaluation.datasets.errors import DatasetError, SheetError
 from mellm.evaluation.datasets.folders import Tree
@@ -17,6 +17,7 @@ from mellm.evaluation.datasets.rows import Repair, Row
 from mellm.evaluation.datasets.sheets import Header, Sheet, blank, letter, read_workbook
 from mellm.evaluation.datasets.specs import SPECS, Place, Spec
 from mellm.evaluation.datasets.units import ActionUnits, Unit, parse_units
+from mellm.evaluation.metrics import emotions
 
 T = TypeVar("T")
 

@@ -12,8 +12,7 @@ from typing import Final
 
 import click
 
-from mellm.evaluation import marks
-from mellm.evaluation.metrics import compat, compat_answers
+from mellm.evaluation.metrics import compat, compat_answers, marks
 from mellm.evaluation.metrics.compat import Printed
 from mellm.evaluation.metrics.mme import Answer, Pair, mme_score
 from mellm.evaluation.metrics.recognition import recognition_score

@@ -11,8 +11,8 @@ from collections.abc import Collection, Mapping
 from functools import cache
 from typing import Final, Literal
 
-from mellm.evaluation.datasets.emotions import canonical
-from mellm.training.instruct.names import UNITS
+from mellm.engine.facs.names import UNITS
+from mellm.evaluation.metrics.emotions import canonical
 
 _WORD = re.compile(r"[^\W\d_]+")
 _NEGATED = re.compile(

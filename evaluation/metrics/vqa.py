@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, get_args
 
-from mellm.evaluation.datasets.emotions import KNOWN
 from mellm.evaluation.metrics.action_units import ActionUnitScore, action_unit_score
 from mellm.evaluation.metrics.counts import Plain, mean
+from mellm.evaluation.metrics.emotions import KNOWN
 from mellm.evaluation.metrics.errors import MetricsError
 from mellm.evaluation.metrics.extraction import extract_label, extract_units, extract_yes_no
 from mellm.evaluation.metrics.recognition import RecognitionScore, recognition_score

@@ -95,7 +95,7 @@ def robustness(
         tell(f"wrote {report.plot(found, plot)}")
     text = report.markdown(found)
     if page is not None:
-        from mellm.evaluation import marks
+        from mellm.evaluation.metrics import marks
 
         marks.put(page, text, BEGIN.format(what), END.format(what))
     click.echo(json.dumps([curve.as_dict() for curve in found]) if as_json else text)

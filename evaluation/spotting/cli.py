@@ -15,7 +15,7 @@ from mellm.evaluation.metrics.table import Table
 from mellm.evaluation.spotting import contenders, data, report, tune
 from mellm.evaluation.spotting.baselines import Form
 from mellm.evaluation.spotting.contenders import Contender, ModelContender, load_model
-from mellm.evaluation.spotting.page import ranged, two
+from mellm.evaluation.spotting.page import marked, publish, ranged, two, write
 from mellm.evaluation.spotting.report import Report
 from mellm.evaluation.spotting.rivals import PublishedDecoder
 from mellm.stream.errors import ModelCorrupt, ModelMissing, RunError
@@ -103,7 +103,7 @@ def spotting(
     if out:
         _writable(out)
     if page:
-        report.marked(page)
+        marked(page)
     found = {
         name: data.load_set(name, root, build=build, workers=workers, progress=_building) for name in chosen
     }
@@ -123,8 +123,8 @@ def spotting(
         *(PublishedDecoder("flow", form) for form in forms),
     ]
     made = report.evaluate(found, every, wanted=wanted, progress=lambda name, who: tell(f"{name}: {who}"))
-    written = report.write(made, out) if out else []
-    written += report.publish(made, page) if page else []
+    written = write(made, out) if out else []
+    written += publish(made, page) if page else []
     for path in written:
         tell(f"wrote {path}")
     _show(made, as_json)

@@ -1,18 +1,57 @@
-"""The report as a page of Markdown: what to read first comes first, long tables are folded away."""
+"""The report as files and as a page of Markdown: what to read first comes first, long tables are folded away."""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from mellm.evaluation.metrics import marks
 from mellm.evaluation.metrics.table import pipes
 from mellm.evaluation.spotting.measures import Distractor, Part, Recall
+from mellm.evaluation.spotting.report import Report
 from mellm.evaluation.spotting.stats import Estimate
+from mellm.stream import files
 
-if TYPE_CHECKING:
-    from mellm.evaluation.spotting.report import Report
+
+def write(report: Report, out: Path) -> list[Path]:
+    """``report.json``, ``report.md`` and the plots into a folder; returns what was written."""
+    from mellm.evaluation.spotting import plots
+
+    out.mkdir(parents=True, exist_ok=True)
+    pictures = plots.draw(report, out)
+    whole = {
+        out / "report.json": json.dumps(report.to_json(), indent=1) + "\n",
+        out / "report.md": markdown(report, [p.name for p in pictures]),
+    }
+    for path, text in whole.items():
+        files.write(path, text)
+    return [*whole, *pictures]
+
+
+BEGIN, END = "<!-- results: written by mellm eval spotting --page -->", marks.END
+
+
+def publish(report: Report, page: Path) -> list[Path]:
+    """Put the report between the marks of a page of Markdown, its plots into ``img/spotting`` beside the page.
+
+    :raises UsageError: the page is not there or has no marks
+    """
+    from mellm.evaluation.spotting import plots
+
+    marked(page)
+    pictures = page.parent / "img" / "spotting"
+    pictures.mkdir(parents=True, exist_ok=True)
+    drawn = plots.draw(report, pictures)
+    text = markdown(report, [str(p.relative_to(page.parent)) for p in drawn])
+    marks.put(page, text, BEGIN)
+    return [page, *drawn]
+
+
+def marked(page: Path) -> None:
+    """:raises UsageError: the page is not there or has no place for results"""
+    marks.marked(page, BEGIN)
 
 
 def markdown(report: Report, pictures: Iterable[str] = ()) -> str:

@@ -1,8 +1,7 @@
-"""All spotters on all sets: one object, and the files it is written to."""
+"""All spotters on all sets, as one object."""
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import platform
@@ -10,16 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
-from mellm.evaluation import marks
 from mellm.evaluation.metrics.spotting import SpottingScore
 from mellm.evaluation.spotting.contenders import Contender
 from mellm.evaluation.spotting.data import seen_s
 from mellm.evaluation.spotting.measures import Point, Result, best_within, result
-from mellm.evaluation.spotting.page import markdown
-from mellm.stream import files
 from mellm.training.spotter.records import Record
 
 FORMAT = "mellm-eval-spotting/1"
@@ -153,45 +148,6 @@ def equal(ours: Result, baseline: Result) -> Equal:
         (mine, ours.ratios.f1.value, best(baseline.curve, mine)),
         (its, best(ours.curve, its), baseline.ratios.f1.value),
     )
-
-
-def write(report: Report, out: Path) -> list[Path]:
-    """``report.json``, ``report.md`` and the plots into a folder; returns what was written."""
-    from mellm.evaluation.spotting import plots
-
-    out.mkdir(parents=True, exist_ok=True)
-    pictures = plots.draw(report, out)
-    whole = {
-        out / "report.json": json.dumps(report.to_json(), indent=1) + "\n",
-        out / "report.md": markdown(report, [p.name for p in pictures]),
-    }
-    for path, text in whole.items():
-        files.write(path, text)
-    return [*whole, *pictures]
-
-
-BEGIN, END = "<!-- results: written by mellm eval spotting --page -->", marks.END
-
-
-def publish(report: Report, page: Path) -> list[Path]:
-    """Put the report between the marks of a page of Markdown, its plots into ``img/spotting`` beside the page.
-
-    :raises UsageError: the page is not there or has no marks
-    """
-    from mellm.evaluation.spotting import plots
-
-    marked(page)
-    pictures = page.parent / "img" / "spotting"
-    pictures.mkdir(parents=True, exist_ok=True)
-    drawn = plots.draw(report, pictures)
-    text = markdown(report, [str(p.relative_to(page.parent)) for p in drawn])
-    marks.put(page, text, BEGIN)
-    return [page, *drawn]
-
-
-def marked(page: Path) -> None:
-    """:raises UsageError: the page is not there or has no place for results"""
-    marks.marked(page, BEGIN)
 
 
 def _plain(value: Any) -> Any:

@@ -24,8 +24,14 @@ logger = logging.getLogger(__name__)
 
 DAY_NS: Final = 86_400 * 1_000_000_000
 
-PIECE: Final = 500
-"""Events that go in one transaction: other events are written in between."""
+PIECE: Final = 200
+"""Events that go in the first transaction; :func:`piece` finds how many fit into the time."""
+
+PIECE_S: Final = 0.03
+"""For one transaction: other events are written in between."""
+
+CHECKPOINT_EVERY: Final = 16
+"""Transactions after which the write-ahead log is brought into the file, from another thread than the writer's."""
 
 STRETCH: Final = 20_000
 """Of the log, that is read for one piece where there is no index."""
@@ -129,6 +135,11 @@ def select(
     return rows, rows[-1].seq if len(rows) == most else end
 
 
+def piece(most: int, took_s: float) -> int:
+    """How many events to take next, when so many took so long."""
+    return max(100, min(2000, int(most * min(2.0, PIECE_S / max(took_s, 1e-4)))))
+
+
 def add_up(rows: Iterable[Row], before: Erased | None = None) -> Erased:
     """The sum of some rows and of those before them."""
     known = before or Erased()
@@ -187,11 +198,12 @@ def bury(
     db.execute("BEGIN IMMEDIATE")
     try:
         for stone in _stones(rows, before):
-            db.execute("DELETE FROM events WHERE seq BETWEEN ? AND ?", (stone.first, stone.last))
+            if stone.first < stone.last:
+                db.execute("DELETE FROM events WHERE seq >= ? AND seq < ?", (stone.first, stone.last))
             told = _told(stone, epoch, reason)
             db.execute(
-                "INSERT INTO events (seq, type, source, id, time, payload) VALUES (?, ?, ?, ?, ?, ?)",
-                (stone.last, told.type, told.source, told.id, told.time, wire.encode(told)),
+                "UPDATE events SET type = ?, id = ?, time = ?, score = NULL, payload = ?, consent = NULL WHERE seq = ?",
+                (told.type, told.id, told.time, wire.encode(told), stone.last),
             )
         db.execute("COMMIT")
     except BaseException:

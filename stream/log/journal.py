@@ -9,6 +9,7 @@ power, at the price of one flush to disk for each batch.
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 import threading
 import weakref
@@ -17,6 +18,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from time import monotonic_ns as time_ns
 from typing import IO, Any, Final
 
 from mellm.stream.closing import Closing
@@ -217,9 +219,12 @@ class Journal(Closing):
         gone = 0
         try:
             before = -1
-            while before != self._writer.forgotten:
-                before = self._writer.forgotten
-                gone += self._writer.call(lambda db: self._writer.forget(db, rule, now))
+            with self._much_changes() as checkpoint:
+                while before != self._writer.forgotten:
+                    before = self._writer.forgotten
+                    gone += self._writer.call(lambda db: self._writer.forget(db, rule, now))
+                    if gone:
+                        checkpoint()
             if self._writer.unwiped:
                 self._wipe(vacuum=False)
         except sqlite3.Error as error:
@@ -239,19 +244,28 @@ class Journal(Closing):
         with self._erasing:
             self.flush()
             upto, found, begun = self.last_seq, Erased(), False
-            stone: Stone | None = None
+            after, most, stone = 0, erasure.PIECE, None
             try:
                 if not dry_run:
                     self._writer.call(lambda db: erasure.intend(db, what, upto, reason))
-                for rows in self._selected(what, upto):
-                    if rows and not dry_run:
-                        stone = self._bury(rows, reason, stone)
-                        begun = True
-                    found = erasure.add_up(rows, found)
-                if not dry_run:
-                    self._writer.call(erasure.done)
-                    if begun or vacuum:
-                        found = replace(found, wiped=self._wipe(vacuum=vacuum))
+                with self._much_changes() as checkpoint:
+                    for number in itertools.count(1):
+                        with self._reading() as db:
+                            rows, after = erasure.select(db, what, after=after, upto=upto, most=most)
+                        found = erasure.add_up(rows, found)
+                        if rows and not dry_run:
+                            stone, took_s = self._bury(rows, reason, stone)
+                            begun = True
+                            most = erasure.piece(most, took_s)
+                        if begun and number % erasure.CHECKPOINT_EVERY == 0:
+                            checkpoint()
+                        if after >= upto:
+                            break
+                    if not dry_run:
+                        self._writer.call(erasure.done)
+                        checkpoint()
+                if begun or (vacuum and not dry_run):
+                    found = replace(found, wiped=self._wipe(vacuum=vacuum))
             except BaseException as error:
                 if not dry_run and not begun:
                     self._writer.call(erasure.done)  # nothing is gone, and nothing will be
@@ -260,15 +274,29 @@ class Journal(Closing):
                 raise
             return found
 
-    def _selected(self, what: Selection, upto: int) -> Iterator[list[Row]]:
-        after = 0
-        while after < upto:
-            with self._reading() as db:
-                rows, after = erasure.select(db, what, after=after, upto=upto)
-            yield rows
+    def _bury(self, rows: list[Row], reason: str, before: Stone | None) -> tuple[Stone | None, float]:
+        """The last tombstone, and how long the writer took."""
 
-    def _bury(self, rows: list[Row], reason: str, before: Stone | None) -> Stone | None:
-        return self._writer.call(lambda db: erasure.bury(db, self.epoch, rows, reason, before))
+        def bury(db: sqlite3.Connection) -> tuple[Stone | None, float]:
+            started = time_ns()
+            return erasure.bury(db, self.epoch, rows, reason, before), (time_ns() - started) / 1e9
+
+        return self._writer.call(bury)
+
+    @contextmanager
+    def _much_changes(self) -> Iterator[Callable[[], object]]:
+        """While much of the log changes the writer does not bring the write-ahead log into the file: that may take
+        seconds of a disk. Whoever has asked for the changes does, with what this yields, and the writer goes on."""
+        if self.path == MEMORY:
+            yield lambda: None
+            return
+        self._writer.call(lambda db: db.execute("PRAGMA wal_autocheckpoint=0"))
+        beside = tables.connect(self.path)
+        try:
+            yield lambda: beside.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        finally:
+            beside.close()
+            self._writer.call(lambda db: db.execute("PRAGMA wal_autocheckpoint=1000"))
 
     def _wipe(self, *, vacuum: bool) -> bool:
         """Whether erased bytes are gone from the files."""

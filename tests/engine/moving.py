@@ -53,6 +53,12 @@ def picture(t: float) -> U8:
     return np.asarray(cv2.cvtColor(gray, cv2.COLOR_GRAY2BGR), np.uint8)
 
 
+def grained(image: U8, number: int) -> U8:
+    """With a camera's grain, another in each picture: without it a still face is the same picture once more."""
+    grain = np.random.default_rng(number).integers(-2, 3, (*SIZE, 1))
+    return np.clip(image + grain, 0, 255).astype(np.uint8)
+
+
 def frames(fps: float = 30, seconds: float = SECONDS, source: str = "s", segment: int = 0) -> Iterator[Frame]:
     """The pictures as frames, over and over."""
     for i in range(round(seconds * fps)):
@@ -65,10 +71,7 @@ def video(path: Path, fps: int = 30, seconds: float = SECONDS) -> Path:
         stream = container.add_stream("libx264", rate=fps, options={"qp": "0", "preset": "ultrafast"})
         stream.width, stream.height, stream.pix_fmt = SIZE[1], SIZE[0], "yuv420p"
         for i in range(round(seconds * fps)):
-            grain = np.random.default_rng(i).integers(
-                -2, 3, (*SIZE, 1)
-            )  # a camera's; without it a still is a repeat
-            image = np.clip(picture(i / fps % SECONDS) + grain, 0, 255).astype(np.uint8)
+            image = grained(picture(i / fps % SECONDS), i)
             frame = av.VideoFrame.from_ndarray(image, format="bgr24")
             frame.pts, frame.time_base = i, Fraction(1, fps)
             container.mux(stream.encode(frame))

@@ -35,7 +35,9 @@ async def test_pushed_pictures_are_analysed_as_a_cameras() -> None:
                 await one.say(type="push.start", source="me", id="p")
                 accepted = (await one.hear("push.accepted"))["data"]
                 assert (accepted["ref"], accepted["pushed"]) == ("p", "me")
-                pictures = [jpeg(moving.picture(i / 30)) for i in range(round(moving.SECONDS * 30))]
+                pictures = [
+                    jpeg(moving.grained(moving.picture(i / 30), i)) for i in range(round(moving.SECONDS * 30))
+                ]
                 for number, picture in enumerate(pictures):
                     await one.socket.send(said.encode_push(picture, 10**15 + round(number * 1e9 / 30)))
                     await asyncio.sleep(1 / 60)

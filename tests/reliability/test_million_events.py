@@ -10,8 +10,11 @@ import asyncio
 import itertools
 import os
 import socket
+import sqlite3
 import threading
 import time
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +25,8 @@ from mellm.engine.server.process import systemd
 from mellm.stream.log.erasure import Selection
 from mellm.stream.log.hub import Hub
 from mellm.stream.log.journal import Journal, Record
-from mellm.stream.protocol.events import EXPRESSION_DESCRIBED, EXPRESSION_SPOTTED, SCORE, Filter
+from mellm.stream.protocol import wire
+from mellm.stream.protocol.events import EXPRESSION_DESCRIBED, EXPRESSION_SPOTTED, SCORE, Event, Filter
 from tests.reliability.figures import record
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1700)]
@@ -32,11 +36,28 @@ WATCHDOG_S = 20.0
 
 
 def fill(journal: Journal, count: int, *, sources: str) -> None:
+    """So many events, as the writer writes them, without the queue in between."""
     data = {"score": 0.5, "text": "The inner brows are raised. " * 8, "regions": [0.125] * 29, "consent": "r"}
-    for n in range(count):
-        source = sources[n % len(sources)]
-        journal.post(EXPRESSION_SPOTTED, source, {"id": f"{n:032x}", **data}, time=n, id=f"{n:032x}")
-    journal.flush()
+    event = Event(EXPRESSION_SPOTTED, "ID", 1, journal.epoch, "SOURCE", 0, {"id": "ID", **data})
+    before, middle, after = wire.encode(event).replace(b'"seq":1', b'"seq":SEQ').split(b'"ID"')
+    writer = journal._writer
+
+    def rows(first: int, last: int) -> Iterator[tuple[object, ...]]:
+        for seq in range(first, last):
+            source, id = sources[seq % len(sources)], uuid.uuid4().hex
+            told = middle.replace(b"SEQ", b"%d" % seq).replace(b"SOURCE", source.encode())
+            payload = before + f'"{id}"'.encode() + told + f'"{id}"'.encode() + after
+            yield seq, EXPRESSION_SPOTTED, source, id, seq, 0.5, payload, "r"
+
+    def write(db: sqlite3.Connection, first: int, last: int) -> None:
+        db.execute("BEGIN")
+        db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows(first, last))
+        db.execute("COMMIT")
+        writer.last = last - 1
+
+    end = journal.last_seq + count + 1
+    for first in range(journal.last_seq + 1, end, 10_000):
+        writer.call(lambda db, first=first: write(db, first, min(end, first + 10_000)))
 
 
 def percentile(values: list[float], q: float) -> float:
@@ -152,8 +173,6 @@ async def test_e1_half_of_a_million_events_are_erased_and_another_camera_does_no
 
 def test_e2_an_older_log_of_a_million_events_is_opened(tmp_path: Path) -> None:
     """Bringing it up to date happens before the server says that it is ready."""
-    import sqlite3
-
     count = int(os.environ.get("MELLM_EVENTS", "1000000"))
     path = tmp_path / "log.db"
     with Journal(path) as journal:

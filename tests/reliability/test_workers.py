@@ -7,11 +7,13 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import pytest
 
 from mellm.engine.analysis import live_source, telling
@@ -20,6 +22,8 @@ from mellm.engine.analysis.pipeline import SourcePipeline
 from mellm.engine.analysis.watchdog import Watchdog
 from mellm.engine.describe.scripted import ScriptedDescriber
 from mellm.engine.evidence.store import EvidenceStore
+from mellm.engine.governance.audit import AuditLog, verify
+from mellm.engine.server import previews as previews_module
 from mellm.engine.server.metrics import Metrics
 from mellm.engine.server.server import serve
 from mellm.engine.server.sinks import HubSink, worker_events
@@ -330,3 +334,53 @@ async def test_a_fault_in_retention_is_told_and_health_is_red_until_it_works(err
     told = [r.event.data for r in hub.journal.replay() if r.type == "server.worker"]
     assert [(d["worker"], d["state"]) for d in told] == [("retention", "failed"), ("retention", "recovered")]
     hub.journal.close()
+
+
+@pytest.mark.parametrize("error", [ValueError("odd"), cv2.error("odd"), MemoryError()])
+def test_a_fault_in_the_audit_log_is_told_and_its_lines_are_sealed(
+    tmp_path: Path, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seal, calls = AuditLog._try_to_seal, []
+
+    def fails_once(log: AuditLog) -> None:
+        calls.append(1)
+        if len(calls) == 1:
+            raise error
+        seal(log)
+
+    monkeypatch.setattr(AuditLog, "_try_to_seal", fails_once)
+    told: list[tuple[str, str]] = []
+    with Watchdog(tick_s=0.05) as watchdog:
+        watchdog.told = lambda name, state, why: told.append((name, state))
+        with AuditLog(tmp_path / "audit.jsonl", vitals=watchdog) as log:
+            end = time.monotonic() + 60
+            while len(told) < 2:
+                log("something.done", {})
+                assert time.monotonic() < end
+                time.sleep(0.05)
+    assert told == [("audit", "failed"), ("audit", "recovered")]
+    assert verify(tmp_path / "audit.jsonl").intact
+
+
+def test_a_preview_that_hangs_costs_neither_the_camera_nor_the_next_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(previews_module, "ABANDON_S", 3.0)
+    hang, told, made = Hang(), [], []
+    with Watchdog(tick_s=0.05) as watchdog, Journal() as journal:
+        hub = Hub(journal)
+        monkeypatch.setattr(hub, "wants_preview", lambda source: True)
+        hub.observe(lambda type, source, data: made.append(source))
+        watchdog.told = lambda name, state, why: told.append((name, state))
+        previews = previews_module.Previews(hub, ["a"], every_s=0.0, vitals=watchdog)
+        at_call(1, hang, previews, "_publish")
+        previews.start()
+        frame, end = frame_at(0.0), time.monotonic() + 60
+        frame = replace(frame, source="a", image=np.zeros((24, 32, 3), np.uint8))
+        while not made:
+            previews(frame)  # never waits
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        hang.over.set()
+        previews.stop()
+    assert told == [("previews", "failed"), ("previews", "recovered")]

@@ -29,8 +29,8 @@ from mellm.engine.describe.nano_graph import open_graph
 from mellm.engine.describe.profiles.nano import QUESTIONS
 from mellm.engine.map_recipe import of_live_map
 from mellm.stream.errors import ModelCorrupt, ModelMissing, UsageError
+from mellm.training.command import Command
 from mellm.training.mellm import onnx_graphs
-from mellm.training.tools.command import Command
 
 log = logging.getLogger(__name__)
 

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 
 from mellm.stream.errors import UsageError
+from mellm.training.command import Command
 from mellm.training.mellm import nano, store
 from mellm.training.mellm.architecture import NanoShape
-from mellm.training.tools.command import Command
 
 SHAPES: Mapping[str, NanoShape] = {
     "128 px, patch 16, 16 tokens": NanoShape(),

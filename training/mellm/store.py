@@ -25,9 +25,9 @@ from mellm.detectors.types import U8
 from mellm.engine.types import RegionMotion
 from mellm.stream.errors import UsageError
 from mellm.stream.files import replacing
+from mellm.training.command import Command
 from mellm.training.instruct.pairs import FIRST, Pair, Source, Truth, UnitTruth, people
 from mellm.training.synth.rig import SPLITS, Split
-from mellm.training.tools.command import Command
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ import click
 import cv2
 import numpy as np
 
-from mellm.engine.describe.agreement import combine, unmirrored
+from mellm.engine.describe.agreement import combine, several, unmirrored
 from mellm.engine.describe.au_templates import templates
 from mellm.engine.describe.base import DescribeContext
 from mellm.engine.describe.local import NanoDescriber
@@ -57,7 +57,7 @@ def observed(case: SpotCase, nano: NanoDescriber, rules: RulesDescriber) -> Obse
     """Read a spot with every describer."""
     evidence = case.evidence()
     context = DescribeContext(case.id, case.duration_ms, case.opinion, 1e9)
-    shown = (evidence, *(evidence.again() if evidence.again is not None else ()))
+    shown = several(evidence, 1e9)
     read = nano.read_many(shown)
     seen = observe(shown, read, context, templates())
     answers = {

@@ -16,9 +16,9 @@ import numpy as np
 from mellm.engine.describe import rules
 from mellm.engine.describe.au_templates import Templates
 from mellm.engine.evidence.motion_map import motion_floor
+from mellm.training.command import Command
 from mellm.training.rules.pairs import Sample
 from mellm.training.rules.pairs import load as load_pairs
-from mellm.training.tools.command import Command
 
 
 @dataclass(slots=True)

@@ -20,12 +20,12 @@ from scipy.optimize import minimize, nnls
 
 from mellm.detectors import regions
 from mellm.engine.describe.au_templates import FEATURES, FILE, Templates, explain, load
+from mellm.training.command import Command
 from mellm.training.rules.evaluate import Counts, evaluate_rules
 from mellm.training.rules.pairs import Sample
 from mellm.training.rules.pairs import load as load_pairs
 from mellm.training.rules.templates import SWAP, Template, templates
 from mellm.training.synth.rig import load_rig
-from mellm.training.tools.command import Command
 
 F64 = NDArray[np.float64]
 

@@ -25,6 +25,7 @@ from mellm.engine.evidence import motion_map
 from mellm.engine.facs import action_units as facs
 from mellm.engine.types import RegionMotion, Side
 from mellm.stream.errors import UsageError
+from mellm.training.command import Command
 from mellm.training.instruct.pairs import (
     JPEG_FOR_H264,
     LANDMARK_ERROR,
@@ -35,7 +36,6 @@ from mellm.training.instruct.pairs import (
 )
 from mellm.training.synth.clips import RenderedClip, draw_spec
 from mellm.training.synth.rig import SPLITS, Split, load_rig
-from mellm.training.tools.command import Command
 from mellm.training.tools.make_sample import landmarks as find_landmarks
 
 

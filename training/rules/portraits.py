@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from mellm.detectors.regions import eye_frame
 from mellm.detectors.types import F32, U8
 from mellm.stream.errors import UsageError
+from mellm.training.command import Command
 from mellm.training.instruct.pairs import SIDES
 from mellm.training.rules.pairs import Sample, measure_pair, save
 from mellm.training.synth.rig import load_rig
 from mellm.training.synth.script import draw_actions
 from mellm.training.synth.warper import Portrait, move
-from mellm.training.tools.command import Command
 from mellm.training.tools.make_sample import landmarks
 
 FACE_IOD = 90.0

@@ -29,6 +29,7 @@ from mellm.detectors.sensitivity import (
     SensitivityModel,
     Watch,
 )
+from mellm.detectors.spotting import SpottingOptions
 from mellm.detectors.stepmodel import StepModel
 from mellm.stream.errors import SourceEmpty
 from mellm.training.spotter import windows
@@ -192,7 +193,7 @@ def _all_judged(cases: Sequence[_Case], judge: Judge) -> list[Trial]:
 def fold_of(record: Record) -> str:
     """Part of the cross-validation of the coefficients; photographed people are spread over five."""
     fold = str(record.facts.get("fold", ""))
-    return fold or "ABCDE"[int.from_bytes(record.subject.encode()[-2:], "big") % 5]
+    return fold or f"photographs {int.from_bytes(record.subject.encode()[-2:], 'big') % 5}"
 
 
 def collect(
@@ -396,7 +397,8 @@ def false_alarms(
             best[k] = min(said.half(half).smallest(clean[half][k]) for half in HALVES)
         seconds += 0.02 * int(known.sum())
         judged_s += 0.02 * int((known & (best <= bar)).sum())
-        for found in spot(record, spotter_of(record)):
+        options = SpottingOptions(threshold=network.threshold)
+        for found in spot(record, spotter_of(record), options):
             count += 1
             onset = int(np.searchsorted(record.grid_s, found.interval.onset_s))
             before = max(0, onset - network.delay_steps)

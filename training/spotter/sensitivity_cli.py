@@ -67,7 +67,7 @@ def command(
         )
     judge = Judge(
         BatchedNetwork(step_model, step_model.path),
-        {name: BatchedNetwork(part, part.path) for name, part in parts.items()},
+        {name: BatchedNetwork(part, part.path, step_model.threshold) for name, part in parts.items()},
     )
     clean = _load(root, CLEAN, leave_out)
     still = [r for r in _load(root, STILL, ()) if "silent" in r.groups]
@@ -106,7 +106,7 @@ def command(
             "on_pixels": len(pixels),
         },
     }
-    report = _report(trials, checked, pixels, models)
+    report = _report(trials, checked, pixels, models, set(parts))
     measured = _alarms(alarms, clean)
     _show(report, measured)
     if out is not None:
@@ -129,9 +129,16 @@ def _load(root: Path, names: tuple[str, ...], leave_out: tuple[str, ...]) -> lis
 
 
 def _report(
-    trials: list[Trial], checked: list[Trial], pixels: list[Trial], models: dict[str, Any]
+    trials: list[Trial],
+    checked: list[Trial],
+    pixels: list[Trial],
+    models: dict[str, Any],
+    folds: set[str],
 ) -> dict[str, Any]:
-    """All tables, plain."""
+    """All tables, plain.
+
+    :param folds: those whose people were judged by a network of their own
+    """
 
     def said(trial: Trial) -> float | None:
         return float(models[trial.fold].half(trial.half).smallest(trial.context))
@@ -166,6 +173,9 @@ def _report(
         tables[half] = plain(sensitivity.reliability([t for t in checked if t.half == half], said))
     for group in sorted({t.group for t in checked}):
         tables[group] = plain(sensitivity.reliability([t for t in checked if t.group == group], said))
+    if folds:
+        own = [t for t in checked if t.fold not in folds]
+        tables["by the main network"] = plain(sensitivity.reliability(own, said))
     tables["before the onset"] = plain(sensitivity.reliability(checked, said_before))
     if pixels:
         tables["pixels"] = plain(sensitivity.reliability(pixels, near))
@@ -223,7 +233,13 @@ def _markdown(tables: dict[str, list[dict[str, Any]]], alarms: dict[str, Any]) -
         last = k == len(tables["all"]) - 1
         said = "**all**" if last else f"{row['said'][0]:g}–{row['said'][1]:g} %"
         lines.append(f"| {said} | {' | '.join(cell(tables[part][k]) for part in parts)} |")
-    for name in ("before the onset", "pixels", "signals_predicted", "pixels_predicted"):
+    for name in (
+        "by the main network",
+        "before the onset",
+        "pixels",
+        "signals_predicted",
+        "pixels_predicted",
+    ):
         if name in tables:
             lines += ["", f"{name}:", "", "| said | share found | people |", "|---|---|---|"]
             lines += [

@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 
 from mellm.detectors.regions import NAMES
 from mellm.stream.errors import UsageError
+from mellm.training.command import Command
 from mellm.training.synth.camera import draw_sensor
 from mellm.training.synth.events import Expression
 from mellm.training.synth.renderer import Renderer, Shot
 from mellm.training.synth.rig import PIVOT, SPLITS, Rig, Split, camera_for_face, load_rig
 from mellm.training.synth.script import PROFILES, Script, random_script
-from mellm.training.tools.command import Command
 
 U8: TypeAlias = NDArray[np.uint8]
 Compression: TypeAlias = Literal["h264", "jpeg", "none"]

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from mellm.stream.errors import ModelCorrupt, ModelMissing
 from mellm.stream.files import replacing
+from mellm.training.command import Command
 from mellm.training.synth.rig import BLENDSHAPES, EYEBALL, FACE, HEAD, IRIS, MOUTH
-from mellm.training.tools.command import Command
 
 F64 = NDArray[np.float64]
 Ints = NDArray[np.int64]

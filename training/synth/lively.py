@@ -7,7 +7,7 @@ cheeks and nose, beats of the brows from a sixth of a second on, squints, presse
 heads. None of this is truth. Micro-expressions lie on top, in talkers as often in the upper face as in the lower; so
 do expressions that come fast and stay, and small ones that are too slow to be called micro.
 
-Which sizes and rates: ``python -m mellm.training.synth.realism`` compares with recordings.
+Which sizes and rates: ``python -m mellm.training.tools.realism`` compares with recordings.
 """
 
 from __future__ import annotations

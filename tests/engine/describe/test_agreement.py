@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mellm.engine.describe import create
-from mellm.engine.describe.agreement import UNSTABLE, AgreeingDescriber, combine, overlap
+from mellm.engine.describe.agreement import UNSTABLE, AgreeingDescriber, combine, overlap, several
 from mellm.engine.describe.base import DescribeContext
 from mellm.engine.types import ActionUnit, Description, Emotion, Evidence
 
@@ -72,7 +72,7 @@ def test_words_of_a_reading_that_says_something_else_are_not_used():
 def test_without_words_that_fit_it_makes_its_own():
     told = combine([said(4, 7, 1), said(4, 7, 2), said(4, 7, 5)], evidence())
     assert [u.au for u in told.action_units] == [4, 7]
-    assert "AU4, in 3 of 3 readings" in told.text
+    assert "(AU4) and the lids tighten (AU7), in 3 of 3 readings." in told.text
     assert "AU1" not in told.text
 
 
@@ -110,3 +110,13 @@ def test_the_embedded_describers_read_several_times_unless_told_otherwise():
     assert isinstance(create("rules"), AgreeingDescriber)
     assert not isinstance(create("rules", several=False), AgreeingDescriber)
     assert create("rules").name == "rules"
+
+
+def test_a_slow_machine_makes_do_with_fewer_readings():
+    now = iter(range(100))
+    shown = several(
+        evidence(again=lambda: (evidence() for _ in range(7))), 6.0, clock=lambda: float(next(now))
+    )
+    assert len(shown) == 4
+    assert len(several(evidence(again=lambda: (evidence() for _ in range(7))), 1e9)) == 8
+    assert len(several(evidence(), 1e9)) == 1

@@ -32,7 +32,7 @@ def test_a_mirrored_mirror_is_the_face_again():
 def test_each_change_leaves_the_motion_what_it_is(pair):
     plain = evidence_builder("live")(pair)
     assert plain.again is not None
-    found = plain.again()
+    found = tuple(plain.again())
     assert len(found) == 7
     assert [e.mirrored for e in found] == [False] * 6 + [True]
     for evidence in found:
@@ -44,7 +44,7 @@ def test_each_change_leaves_the_motion_what_it_is(pair):
 
 def test_frames_that_are_not_known_are_left_out(pair):
     alone = FacePair(pair.onset_gray, pair.apex_gray, pair.landmarks, pair.onset, pair.apex, pair.iod)
-    assert len(readings.changed(alone, "live")) == 3
+    assert len(tuple(readings.changed(alone, "live"))) == 3
 
 
 def test_motion_above_the_ceiling_is_told_apart():

@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from mellm.evaluation import marks
-from mellm.evaluation.metrics import examples
+from mellm.evaluation.metrics import examples, marks
 from tests import REPO
 
 PAGE = REPO / "docs" / "why-numbers-differ.md"

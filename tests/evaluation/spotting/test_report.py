@@ -13,6 +13,7 @@ pytest.importorskip("torch", reason="extra `train` is not installed")
 pytest.importorskip("scipy", reason="extra `eval` is not installed")
 pytest.importorskip("matplotlib", reason="extra `eval` is not installed")
 
+from mellm.evaluation.spotting import page as as_page
 from mellm.evaluation.spotting import plots, report
 from mellm.evaluation.spotting.measures import Point, result
 from mellm.evaluation.spotting.stats import poisson_rate
@@ -72,7 +73,7 @@ def test_json_has_no_nan() -> None:
 
 
 def test_a_folder_of_report_and_plots(tmp_path: Path) -> None:
-    written = report.write(made(), tmp_path / "new" / "out")
+    written = as_page.write(made(), tmp_path / "new" / "out")
     names = {p.name for p in written}
     assert {
         "report.json",
@@ -88,13 +89,13 @@ def test_a_folder_of_report_and_plots(tmp_path: Path) -> None:
 def test_a_page_gets_its_results_between_the_marks(tmp_path: Path) -> None:
     page = tmp_path / "spotting.md"
     with pytest.raises(UsageError, match="no place for results"):
-        report.publish(made(), page)
-    page.write_text(f"# Before\n\n{report.BEGIN}\nstale\n{report.END}\n\nAfter\n")
+        as_page.publish(made(), page)
+    page.write_text(f"# Before\n\n{as_page.BEGIN}\nstale\n{as_page.END}\n\nAfter\n")
     for _ in range(2):  # again and again
-        report.publish(made(), page)
+        as_page.publish(made(), page)
     text = page.read_text()
     assert text.startswith("# Before\n")
-    assert text.endswith(f"{report.END}\n\nAfter\n")
+    assert text.endswith(f"{as_page.END}\n\nAfter\n")
     assert "stale" not in text
     assert text.count("### Scores") == 1
     assert "(img/spotting/precision-recall.png)" in text

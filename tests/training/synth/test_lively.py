@@ -21,9 +21,9 @@ from mellm.training.synth.lively import (
     trouble,
 )
 from mellm.training.synth.measurement import frame_times
-from mellm.training.synth.realism import SHORTEST, pooled, quiet, speeds, table
 from mellm.training.synth.rig import BLENDSHAPES
 from mellm.training.synth.simulator import SimOptions, simulate
+from mellm.training.tools.realism import SHORTEST, pooled, quiet, speeds, table
 
 
 @pytest.fixture(autouse=True)

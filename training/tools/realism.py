@@ -1,6 +1,6 @@
 """How fast simulated faces move beside recorded ones.
 
-``python -m mellm.training.synth.realism`` prints, for groups of regions and for the head, the speed that recordings
+``python -m mellm.training.tools.realism`` prints, for groups of regions and for the head, the speed that recordings
 show once they went through the product's chain (the set ``free``: no label is used), and the same of simulated clips;
 then what is left in quiet moments, which is mostly noise.
 """
@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mellm.detectors.regions import COUNT, NAMES
+from mellm.training.command import Command
 from mellm.training.spotter import sets
 from mellm.training.synth.lively import LivelyOptions
 from mellm.training.synth.simulator import SimOptions, simulate
-from mellm.training.tools.command import Command
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]

@@ -11,7 +11,7 @@ pytest.importorskip("torch", reason="extra `train` is not installed")
 
 from mellm.detectors.regions import COUNT, INDEX, NAMES
 from mellm.detectors.signals import FEATURES
-from mellm.training.synth import calibrate
+from mellm.training.tools import calibrate
 
 STEPS = 800
 HALF = FEATURES // 2

@@ -1,6 +1,6 @@
 """The picture of docs/synthetic-faces.md that shows what is laid on photographs.
 
-``python -m mellm.training.synth.composite_sheet`` draws one row for each set of action units: onset, apex, what changed
+``python -m mellm.training.tools.composite_sheet`` draws one row for each set of action units: onset, apex, what changed
 (eight times amplified), and the field that did it, on a public-domain portrait (NASA, from scikit-image) that no
 training uses.
 """

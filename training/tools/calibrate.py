@@ -1,6 +1,6 @@
 """How far the simulator is from what the product measures: gain and noise of each region, on the same scripts.
 
-``python -m mellm.training.synth.calibrate`` takes the rendered validation clips
+``python -m mellm.training.tools.calibrate`` takes the rendered validation clips
 (:mod:`mellm.training.spotter.sets`), which went through renderer, codec, face networks and optical flow, and
 simulates the very same scripts. They fit one factor of gain and one of noise for each region; the rendered test
 clips, other people and scripts, tell how well the simulator then agrees. Training draws its cameras wider and noisier
@@ -20,12 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mellm.detectors.regions import COUNT, NAMES
+from mellm.training.command import Command
 from mellm.training.spotter import sets
 from mellm.training.spotter.records import Record
 from mellm.training.synth.clips import RenderedClip, draw_spec
 from mellm.training.synth.measurement import Camera, draw, frame_times, measure
 from mellm.training.synth.simulator import draw_sites, face_motion, mean_centres, to_crop
-from mellm.training.tools.command import Command
 
 F64 = NDArray[np.float64]
 FLOW = 2 * COUNT
