@@ -29,6 +29,7 @@ from mellm.detectors.sensitivity import (
     SensitivityModel,
     Watch,
 )
+from mellm.detectors.spotting import SpottingOptions
 from mellm.detectors.stepmodel import StepModel
 from mellm.stream.errors import SourceEmpty
 from mellm.training.spotter import windows
@@ -396,7 +397,8 @@ def false_alarms(
             best[k] = min(said.half(half).smallest(clean[half][k]) for half in HALVES)
         seconds += 0.02 * int(known.sum())
         judged_s += 0.02 * int((known & (best <= bar)).sum())
-        for found in spot(record, spotter_of(record)):
+        options = SpottingOptions(threshold=network.threshold)
+        for found in spot(record, spotter_of(record), options):
             count += 1
             onset = int(np.searchsorted(record.grid_s, found.interval.onset_s))
             before = max(0, onset - network.delay_steps)

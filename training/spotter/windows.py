@@ -48,9 +48,10 @@ class BatchedNetwork:
 
     :param model: as the product loaded it
     :param path: its file
+    :param threshold: used instead of its own
     """
 
-    def __init__(self, model: StepModel, path: Path) -> None:
+    def __init__(self, model: StepModel, path: Path, threshold: float | None = None) -> None:
         import onnx
         import onnxruntime as ort
 
@@ -62,7 +63,8 @@ class BatchedNetwork:
         self._session = ort.InferenceSession(
             graph.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
-        self.delay_steps, self.threshold = model.delay_steps, model.threshold
+        self.delay_steps = model.delay_steps
+        self.threshold = model.threshold if threshold is None else threshold
         self._start = model.start()
 
     def start(self, rows: int) -> F32:
