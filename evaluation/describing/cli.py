@@ -18,7 +18,11 @@ _PATH = click.Path(path_type=Path)
 @click.command()
 @click.option("--set", "names", multiple=True, metavar="NAME", help="rendered, stills or clips [all].")
 @click.option(
-    "--describer", "kinds", multiple=True, metavar="NAME", help="rules, nano, openai [rules, nano]."
+    "--describer",
+    "kinds",
+    multiple=True,
+    metavar="NAME",
+    help="ensemble, rules, nano, openai [ensemble, rules, nano].",
 )
 @click.option("--base-url", help="Of the openai describer.")
 @click.option("--model", help="Of the openai describer.")
@@ -50,7 +54,7 @@ def describing(
 ) -> None:
     """Score describers against known units, on pairs that no describer was trained on."""
     asked: dict[str, readers.Reader] = {}
-    for kind in kinds or ("rules", "nano"):
+    for kind in kinds or ("ensemble", "rules", "nano"):
         if kind == "nano":
             asked |= {
                 "nano": readers.nano(folder),
@@ -58,6 +62,14 @@ def describing(
             }
         else:
             asked[kind] = readers.of_describer(create(kind, base_url=base_url, model=model, profile=profile))
+    looking = dict(asked)
+    asked |= {readers.PRIOR: readers.prior_only}
+    for name, reader in looking.items():
+        if "," not in name:
+            asked |= {
+                f"{name}, blank map": readers.blank(reader),
+                f"{name}, other maps": readers.shuffled(reader),
+            }
     results = {}
     for name in names or cases.SETS:
         examples = cases.load(name, pairs, clips=clips, signals=root / "rendered50", model=OnnxStepModel())
@@ -71,3 +83,9 @@ def describing(
     if page is not None:
         marks.put(page, report.table(results), report.BEGIN)
     click.echo(json.dumps(report.plain(results), indent=1) if as_json else report.table(results))
+    for name, reader in report.no_better_than_labels(results):
+        click.echo(
+            f"mellm: warning: on {name}, {reader} is not better than the most likely answer: "
+            "it has learnt the labels, not the faces",
+            err=True,
+        )

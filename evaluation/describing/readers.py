@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
+
+from mellm.detectors.types import U8
 from mellm.engine.describe.base import DescribeContext, Describer
 from mellm.engine.describe.rules import RulesDescriber
 from mellm.engine.facs import action_units as facs
 from mellm.engine.types import Description, Side
 from mellm.evaluation.describing.cases import Example
 from mellm.evaluation.describing.measures import Reading, named_units
+from mellm.training.synth.script import AU_SETS
 
 Reader: TypeAlias = Callable[[Sequence[Example]], list[Reading]]
 
@@ -84,3 +91,47 @@ def spotter(examples: Sequence[Example]) -> list[Reading]:
         emotion = facs.coarse_emotion((au, 1.0) for au in units)
         out.append(Reading(not units, units, None if emotion is None else emotion.coarse))
     return out
+
+
+PRIOR = "prior only"
+"""Name of the reader that never looks; who does not beat it has learnt the labels."""
+
+
+def prior_only(examples: Sequence[Example]) -> list[Reading]:
+    """Never looks: the commonest unit of what training pairs were drawn from, and the class it suggests."""
+    counted: Counter[int] = Counter()
+    for units, weight in AU_SETS:
+        for au in units:
+            counted[au] += weight
+    commonest = counted.most_common(1)[0][0]
+    emotion = facs.coarse_emotion([(commonest, 1.0)])
+    answer = Reading(False, {commonest: "both"}, None if emotion is None else emotion.coarse)
+    return [answer] * len(examples)
+
+
+def blank(reader: Reader) -> Reader:
+    """The same reader, shown a dark map of a face on which nothing moves in place of every pair."""
+
+    def read(examples: Sequence[Example]) -> list[Reading]:
+        return reader(
+            [_shown(e, np.zeros_like(e.pair.picture), np.zeros_like(e.pair.motion)) for e in examples]
+        )
+
+    return read
+
+
+def shuffled(reader: Reader, seed: int = 0) -> Reader:
+    """The same reader, shown the map and the motion of another pair of the set."""
+
+    def read(examples: Sequence[Example]) -> list[Reading]:
+        order = np.random.default_rng(seed).permutation(len(examples))
+        # a cycle through all of them: nobody is shown the own pair
+        other = {int(a): int(b) for a, b in zip(order, np.roll(order, 1), strict=True)}
+        pairs = [examples[other[k]].pair for k in range(len(examples))]
+        return reader([_shown(e, p.picture, p.motion) for e, p in zip(examples, pairs, strict=True)])
+
+    return read
+
+
+def _shown(example: Example, picture: U8, motion: NDArray[np.float32]) -> Example:
+    return replace(example, pair=replace(example.pair, picture=picture, motion=motion), opinion=None)

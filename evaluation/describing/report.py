@@ -8,7 +8,7 @@ from typing import Any
 
 from mellm.evaluation.describing.cases import Example
 from mellm.evaluation.describing.measures import Scores, balanced, score
-from mellm.evaluation.describing.readers import Reader
+from mellm.evaluation.describing.readers import PRIOR, Reader
 from mellm.evaluation.metrics.table import pipes
 from mellm.evaluation.spotting.stats import Estimate
 
@@ -56,3 +56,15 @@ def plain(results: Mapping[str, Mapping[str, Mapping[str, Scores]]]) -> dict[str
         }
         for name, readers in results.items()
     }
+
+
+def no_better_than_labels(results: Mapping[str, Mapping[str, Mapping[str, Scores]]]) -> list[tuple[str, str]]:
+    """Sets and readers whose unit F1 is not above that of the reader that never looks; controls are left out."""
+    return [
+        (name, reader)
+        for name, readers in results.items()
+        if PRIOR in readers
+        for reader, scores in readers.items()
+        if not reader.endswith(("blank map", "other maps", PRIOR))
+        and scores["gate"].f1.value <= readers[PRIOR]["gate"].f1.value
+    ]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -79,3 +81,48 @@ def test_results_go_between_the_marks(tmp_path: Path) -> None:
     assert page.read_text() == f"before\n{report.BEGIN}\n\nnew\n{marks.END}\nafter\n"
     with pytest.raises(UsageError, match="no place"):
         marks.put(tmp_path / "none.md", "new", report.BEGIN)
+
+
+def test_who_is_not_better_than_the_labels_is_told(tmp_path: Path) -> None:
+    store.save(tmp_path / "rendered-test" / "1.npz", PAIRS)
+    examples = cases.load("rendered", tmp_path, clips=tmp_path, signals=tmp_path)
+
+    def sees(some: Sequence[cases.Example]) -> list[readers.Reading]:
+        """Reads the unit off the motion: what is up is AU 4 or 12, by the person."""
+        return [
+            readers.Reading(
+                not e.pair.motion.any(), {4: "both"} if e.pair.id == "a1" else {12: "left"}, "negative"
+            )
+            for e in some
+        ]
+
+    def guesses(some: Sequence[cases.Example]) -> list[readers.Reading]:
+        return [readers.Reading(False, {4: "both"}, "negative") for _ in some]
+
+    asked = {
+        "sees": sees,
+        "sees, blank map": readers.blank(sees),
+        "guesses": guesses,
+        readers.PRIOR: readers.prior_only,
+    }
+    results = {"rendered": report.compare(examples, asked)}
+    scores = {name: s["gate"].f1.value for name, s in results["rendered"].items()}
+    assert scores["sees"] == 1 > scores[readers.PRIOR] == scores["guesses"] > scores["sees, blank map"] == 0
+    assert report.no_better_than_labels(results) == [("rendered", "guesses")]
+
+
+def test_other_maps_are_all_of_the_set_and_nobodys_own() -> None:
+    numbered = [replace(p, motion=np.full((31, 2), k, np.float32)) for k, p in enumerate(PAIRS)]
+    examples = [cases.Example(cases.case_of(p), p, {4: 0.9}) for p in numbered]
+    shown: list[cases.Example] = []
+
+    def looks(some: Sequence[cases.Example]) -> list[readers.Reading]:
+        shown.extend(some)
+        return [readers.Reading(True) for _ in some]
+
+    readers.shuffled(looks)(examples)
+    seen = [int(e.pair.motion[0, 0]) for e in shown]
+    assert sorted(seen) == [0, 1, 2, 3]
+    assert all(own != k for k, own in enumerate(seen))
+    assert [e.case for e in shown] == [e.case for e in examples]
+    assert {e.opinion for e in shown} == {None}
