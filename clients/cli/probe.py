@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from mellm.clients.cli.common import json_flag, opening_flags, source_options
-from mellm.stream.errors import ModelError
+from mellm.stream.errors import MissingExtra, ModelError
 
 
 def _types() -> str:
@@ -52,7 +52,7 @@ def probe(uri: str, seconds: float, fps: float | None, as_json: bool, **flags: A
         from mellm.detectors.analyzer import AnalyzerOptions, FaceAnalyzer
 
         looker = Looker(FaceAnalyzer(AnalyzerOptions()))
-    except ModelError as error:
+    except (MissingExtra, ModelError) as error:
         missing = str(error)
     options = SourceOptions(**source_options(flags))
     report = look(

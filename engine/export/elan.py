@@ -29,7 +29,10 @@ Exact: TypeAlias = Mapping[tuple[int, int, int], tuple[str, float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """One annotation; :param start, end: whole milliseconds on a player's clock of the recording."""
+    """One annotation
+    :param start: whole milliseconds on a player's clock of the recording.
+    :param end: as ``start``
+    """
 
     id: str
     start: int

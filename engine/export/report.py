@@ -343,6 +343,7 @@ def _quality(run: Run, source: str, summary: Mapping[str, Any]) -> list[tuple[st
         ("Frames skipped", _reasons(counts.get("frames_dropped")) or "none"),
         ("Gaps", _reasons(counts.get("gaps")) or "none"),
         ("Time stamps repaired", str(counts.get("repaired_stamps", 0))),
+        ("Time stamps guessed", str(counts.get("guessed_stamps", 0))),
         ("Frames with a face", share(int(counts.get("frames_with_face", 0)))),
         ("Faces not judged", _refused(refused) or "none"),
         ("Time with a usable face", f"{time.face_s:.1f} s"),

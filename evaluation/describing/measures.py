@@ -65,8 +65,11 @@ class Scores:
         units allow
     :param abstains: share of pairs without expression that are not described
     :param talk:
-        the same of speech, and of all above the floor; :param silent: share of expressions above the floor
-        that are not described; :param parsed, consistent: shares of answers
+        the same of speech, and of all above the floor
+    :param silent: share of expressions above the floor
+        that are not described
+    :param parsed: shares of answers
+    :param consistent: as ``parsed``
     :param moving: as ``talk``
     """
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 
-from mellm.stream.closing import Closing
 from mellm.stream.frames import Item, SourceInfo
 from mellm.stream.sources.base import EndReport
+from mellm.stream.sources.placed import PlacedSource
 
 
-class ScriptedSource(Closing):
+class ScriptedSource(PlacedSource):
     """Yields items, raises errors, waits for events, then ends.
 
     :param script: a :class:`~mellm.stream.frames.Frame` or :class:`~mellm.stream.frames.Gap` is returned, an exception
@@ -18,9 +18,9 @@ class ScriptedSource(Closing):
     """
 
     def __init__(self, info: SourceInfo, script: Iterable[Item | Exception | threading.Event]) -> None:
+        super().__init__()
         self._info = info
         self._script = iter(script)
-        self._end: EndReport | None = None
         self.closed = False
 
     @property
@@ -28,27 +28,16 @@ class ScriptedSource(Closing):
         """As given."""
         return self._info
 
-    @property
-    def end(self) -> EndReport | None:
-        """Without complaint, once the script is over."""
-        return self._end
-
-    @property
-    def pixel_format(self) -> str:
-        """Scripts hold finished pictures."""
-        return "bgr24"
-
-    def read(self) -> Item | None:
-        """The next step of the script, ``None`` behind its last."""
+    def _advance(self) -> None:
         for step in self._script:
             if isinstance(step, threading.Event):
                 step.wait()
             elif isinstance(step, Exception):
                 raise step
             else:
-                return step
+                self._ready.append(step)
+                return
         self._end = EndReport(False, "", None, 0, 0, 0, 0)
-        return None
 
     def close(self) -> None:
         """Note it."""

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,11 @@ EXTRAS = {
         *("safetensors", "peft", "accelerate", "datasets", "onnxscript"),
     ),
     "eval": ("scipy", "matplotlib", "openpyxl", "xlrd", "sacrebleu", "rouge_score", "nltk"),
+    "rrd": ("rerun",),
     "otel": ("opentelemetry",),
 }
+ELSEWHERE = {"gpu", "serve", "dev", "docs"}
+"""As `cpu`; in an environment of its own; for those who work on it."""
 
 TRY = """
 import contextlib, io, json, sys
@@ -65,7 +69,7 @@ def without(blocked: tuple[str, ...], *uses: list[str], cwd: Path) -> dict[tuple
         text=True,
         cwd=cwd,
         check=False,
-        timeout=PATIENCE_S,
+        timeout=3 * PATIENCE_S,
     )
     assert done.returncode == 0, done.stderr
     rows: list[Any] = [json.loads(line) for line in done.stdout.splitlines()]
@@ -87,10 +91,17 @@ NEEDS: dict[str, set[str]] = {
     "cpu": set(),
     "train": {"train spotter", "train nano", "eval spotting", "eval describing", "eval robustness"},
     "eval": {"eval spotting"},
+    "rrd": set(),
     "otel": set(),
 }
 
 
+def test_every_extra_is_tried() -> None:
+    declared = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert declared.keys() - ELSEWHERE == EXTRAS.keys()
+
+
+@pytest.mark.timeout(4 * PATIENCE_S)
 @pytest.mark.parametrize("extra", EXTRAS)
 def test_help_works_or_names_the_extra(extra: str, tmp_path: Path) -> None:
     questions = tmp_path / "vqa.jsonl"
@@ -105,6 +116,9 @@ def test_help_works_or_names_the_extra(extra: str, tmp_path: Path) -> None:
             ["dataset", "build", "--out", "data", "--count", "2"],
         ],
         "eval": [["eval", "metrics", "vqa", "--cases", str(questions)]],
+        "rrd": [
+            ["export", str(REPO / "tests" / "golden" / "run-format-1"), "--to", "rrd", "--out", "run.rrd"]
+        ],
         "otel": [["probe", "synthetic:?seconds=1", "--seconds", "0.2"]],
     }[extra]
     found = without(EXTRAS[extra], *uses, cwd=tmp_path)
@@ -127,6 +141,7 @@ def test_help_works_or_names_the_extra(extra: str, tmp_path: Path) -> None:
             assert "none.toml" in said or names_what_to_install(said, EXTRAS[extra]), (use, said)
 
 
+@pytest.mark.timeout(4 * PATIENCE_S)
 def test_the_base_alone_shows_all_verbs_and_works(tmp_path: Path) -> None:
     everything = tuple(sorted({name for names in EXTRAS.values() for name in names}))
     rows = [{"gt": "positive", "pred": "positive"}, {"gt": "negative", "pred": "positive"}]

@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 MINED = 0.3
 """Score from which a place on a recording without expressions is worth another look."""
 
+PIECE = 2000
+"""Steps that are looked at at once: the running level of a stretch takes memory with its square."""
+
 
 def _schedule(options: TrainOptions, i: int) -> float:
     """Learning rate at iteration ``i``: short warm-up, then half a cosine down to a hundredth."""
@@ -131,14 +134,14 @@ class Trainer:
         net = deepcopy(self.mean).eval()
         found = 0
         for k, stretch in enumerate(self.people):
-            x = torch.from_numpy(stretch.features.astype(np.float32)).to(self.device)
-            y = torch.sigmoid(net(x[None])[0])
-            score = (y[:, APEX] * y[:, ME]).sqrt().cpu().numpy()
-            at = np.flatnonzero(
-                (score[1:-1] > MINED) & (score[1:-1] > score[:-2]) & (score[1:-1] >= score[2:])
-            )
-            hard = tuple(int(i) + 1 - DELAY for i in at)
-            self.people[k] = replace(stretch, hard=hard)
+            hard: list[int] = []
+            for first in range(0, len(stretch.features), PIECE):
+                piece = stretch.features[first : first + PIECE].astype(np.float32)
+                y = torch.sigmoid(net(torch.from_numpy(piece).to(self.device)[None])[0])
+                score = (y[:, APEX] * y[:, ME]).sqrt().cpu().numpy()
+                peak = (score[1:-1] > MINED) & (score[1:-1] > score[:-2]) & (score[1:-1] >= score[2:])
+                hard += (np.flatnonzero(peak) + 1 - DELAY + first).tolist()
+            self.people[k] = replace(stretch, hard=tuple(hard))
             found += len(hard)
         log.info("%d places on people who do nothing of the kind look like an expression", found)
 

@@ -290,3 +290,8 @@ def load(path: Path) -> Record:
         raise ModelCorrupt(
             f"{path.name} is no record of signals: {error}", remedy="delete it and let it be measured again"
         ) from error
+
+
+def load_folder(folder: Path) -> list[Record]:
+    """All records of a folder, by name."""
+    return [load(path) for path in sorted(folder.glob("*.npz")) if not path.name.startswith(".")]

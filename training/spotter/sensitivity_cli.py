@@ -62,9 +62,7 @@ def command(
     for path in sorted(folds.glob("fold-*.onnx")) if folds else ():
         parts[path.stem.removeprefix("fold-")] = OnnxStepModel(path, with_sensitivity=False)
     if folds is not None and not parts:
-        raise ModelMissing(
-            f"no fold-*.onnx in {folds}", remedy="train them with `mellm train spotter --cross-validate`"
-        )
+        raise ModelMissing(f"no fold-*.onnx in {folds}", remedy="train them with `mellm train spotter`")
     judge = Judge(
         BatchedNetwork(step_model, step_model.path),
         {name: BatchedNetwork(part, part.path, step_model.threshold) for name, part in parts.items()},

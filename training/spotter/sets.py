@@ -307,13 +307,10 @@ def _make_video(clip: Clip, flow: Flow) -> Record:
     rng = np.random.default_rng([0x71DE, clip.seed])
     edges = [0.0, *who.cuts, float(traced.times_s[-1])]
     whole = max(itertools.pairwise(edges), key=lambda span: span[1] - span[0])
-    length = min(whole[1] - whole[0] - 0.1, LONGEST_S)
-    start = (
-        float(rng.uniform(whole[0] + 0.05, whole[1] - 0.05 - length))
-        if whole[0] or whole[1] > length
-        else 0.0
-    )
-    start = max(0.0, start)
+    length = min(whole[1] - whole[0], LONGEST_S)
+    start = whole[0] + float(rng.uniform(0, whole[1] - whole[0] - length))
+    if whole[0] > 0:  # not the frame of the cut itself
+        start, length = start + 0.1, length - 0.1
     made = composite.VideoClip(
         traced,
         seed=clip.seed,

@@ -158,7 +158,7 @@ def _through_h264(pictures: Iterable[U8], crf: int) -> Iterator[U8]:
             out.mux(stream.encode(frame))
         out.mux(stream.encode())
     store.seek(0)
-    with open_container(store) as back:
+    with av.open(store) as back:  # in memory: no file to be found
         for frame in back.decode(video=0):
             yield frame.to_ndarray(format="bgr24")
 

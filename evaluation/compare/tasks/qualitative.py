@@ -9,14 +9,14 @@ the answers.
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
+from mellm.engine.sections import Section, explain, read_toml
 from mellm.evaluation.compare import published as known
 from mellm.evaluation.compare.config import QualitativeTask
 from mellm.evaluation.compare.types import Answer, Answers, Published, Question, Row, Shot, Table, Technique
@@ -30,11 +30,7 @@ MAX_PICTURE: Final = 32 << 20
 Wordings = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Example(_Section):
+class Example(Section):
     """A solved example before the question."""
 
     prompt: str = Field(min_length=1)
@@ -42,7 +38,7 @@ class Example(_Section):
     images: tuple[Path, ...] = ()
 
 
-class Sample(_Section):
+class Sample(Section):
     """One question of a suite."""
 
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")
@@ -57,7 +53,7 @@ class Sample(_Section):
     shots: tuple[Example, ...] = ()
 
 
-class Suite(_Section):
+class Suite(Section):
     """A whole manifest."""
 
     title: str = Field(min_length=1)
@@ -163,19 +159,15 @@ def _wording(words: str) -> re.Pattern[str]:
 def read(folder: Path) -> Suite:
     """A suite, checked, its pictures all there.
 
+    :raises ConfigError: it cannot be read, or a key is wrong
     :raises MetricsError: see :class:`Qualitative`
     """
     path = folder / MANIFEST
+    data = read_toml(path, "suite")
     try:
-        suite = Suite.model_validate(tomllib.loads(path.read_text(encoding="utf-8-sig")))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise MetricsError(
-            f"{path} cannot be read ({error})", remedy="a suite is a folder with it"
-        ) from error
+        suite = Suite.model_validate(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise MetricsError(f"{path}, {where}: {first['msg']}", remedy="mend the manifest") from error
+        raise explain(error, Suite, path, data) from error
     ids = [sample.id for sample in suite.samples]
     if twice := sorted({id for id in ids if ids.count(id) > 1}):
         raise MetricsError(f"{path}: two samples are called {twice[0]!r}", remedy="give each its own id")

@@ -27,7 +27,7 @@ print(json.dumps([[item.value for item in found], sorted({"numpy", "torch", "pyd
     [
         ([], "e", ["export", "eval"]),
         (["eval"], "spot", ["spotting", "spotting-datasets"]),
-        (["train"], "", ["spotter", "nano", "mellm"]),
+        (["train"], "n", ["nano"]),
     ],
 )
 def test_names_are_completed_without_loading_anything(

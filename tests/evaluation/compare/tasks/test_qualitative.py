@@ -14,6 +14,7 @@ from mellm.evaluation.compare.tasks import load
 from mellm.evaluation.compare.tasks.qualitative import SHIPPED, Qualitative, read, share
 from mellm.evaluation.compare.types import Answer
 from mellm.evaluation.metrics.errors import MetricsError
+from mellm.stream.errors import ConfigError
 from tests.evaluation.compare.made import png
 
 SUBTASKS = {
@@ -129,13 +130,13 @@ def test_a_suite_of_ones_own(tmp_path: Path) -> None:
         (GOOD.replace("a.png", "b.png"), "no picture b.png"),
         (GOOD.replace("a.png", "../../secret.png"), "no picture"),
         (GOOD + GOOD.partition("\n")[2], "two samples are called 'a'"),
-        (GOOD + 'poinst = [["x"]]', "poinst"),
+        (GOOD + 'poinst = [["x"]]', r"samples\[1\]\.poinst.*did you mean 'points'"),
         (GOOD.replace('"p"', '""'), "prompt"),
-        ("title = ", "cannot be read"),
+        ("title = ", "is not TOML"),
     ],
 )
 def test_a_suite_that_is_wrong_is_told_with_its_place(tmp_path: Path, text: str, said: str) -> None:
-    with pytest.raises(MetricsError, match=said):
+    with pytest.raises((ConfigError, MetricsError), match=said):
         made(folder=suite(tmp_path / "mine", text))
 
 
