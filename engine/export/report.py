@@ -65,7 +65,7 @@ def to_html(
     shown = {e["id"] for e in rows if e["onset"]}
     return template.render(
         title=", ".join(_name(run, source) for source in run.sources) or run.path.name,
-        notice=f"{NOTICE} In short: {DISCLAIMER}.",
+        notice=f"{NOTICE} In short: {DISCLAIMER}",
         # our own files, and no run's: they are not escaped
         css=Markup((page / "report.css").read_text(encoding="utf-8")),
         script=Markup(script),
