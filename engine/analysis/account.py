@@ -44,14 +44,18 @@ def _notes(info: SourceInfo, counts: ChainCounts, end: EndReport | None) -> Iter
             f"{info.effective_fps or 0:.0f} a second"
         )
     if gaps := sum(counts.gaps.values()):
-        reasons = ", ".join(f"{GAPS.get(r, r)} {n} times" for r, n in sorted(counts.gaps.items()))
-        yield f"{gaps} gaps ({reasons}); nothing is searched across a gap"
+        reasons = ", ".join(f"{n} × {GAPS.get(r, r)}" for r, n in sorted(counts.gaps.items()))
+        yield f"{gaps} gap{'s' if gaps > 1 else ''} ({reasons}); nothing is searched across a gap"
     fps = info.measured_fps or info.declared_fps
     if (refused := sum(counts.faces_refused.values())) and fps:
         reasons = ", ".join(
-            f"{FLOORS.get(r, r)} {n / fps / 60:.1f}" for r, n in sorted(counts.faces_refused.items())
+            f"{FLOORS.get(r, r)}: {_long(n / fps)}" for r, n in sorted(counts.faces_refused.items())
         )
-        yield f"{refused / fps / 60:.1f} face-minutes were not judged (face or picture {reasons})"
+        yield f"a face was there and not judged for {_long(refused / fps)} ({reasons})"
+
+
+def _long(seconds: float) -> str:
+    return f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.1f} s"
 
 
 def warnings(counts: ChainCounts, end: EndReport | None) -> list[str]:

@@ -22,7 +22,7 @@ from mellm.engine.describe.agreement import MAJORITY, UNSTABLE, overlap, several
 from mellm.engine.describe.au_templates import templates
 from mellm.engine.describe.base import DescribeContext, Recipe
 from mellm.engine.describe.local import NanoDescriber
-from mellm.engine.describe.observation import CLASSES, F64, UNITS, Observation, observe
+from mellm.engine.describe.observation import CLASSES, F64, SIDES, UNITS, Observation, observe
 from mellm.engine.describe.rules import BOTH_SIDES, MAX_UNITS
 from mellm.engine.describe.sentences import sentences
 from mellm.engine.facs import action_units as facs
@@ -107,7 +107,10 @@ def judge(seen: Observation, w: Weights) -> Judgement:
     chosen = [i for i in np.argsort(-shares, kind="stable").tolist() if agreed[i]][:MAX_UNITS]
     units = tuple(
         ActionUnit(
-            UNITS[i], _side(seen.sides[i]), round(float(shares[i]), 4), int(votes[i]) if count > 1 else None
+            UNITS[i],
+            _side(seen.sides[i], seen.votes[i]),
+            round(float(shares[i]), 4),
+            int(votes[i]) if count > 1 else None,
         )
         for i in sorted(chosen)
     )
@@ -125,7 +128,10 @@ def judge(seen: Observation, w: Weights) -> Judgement:
     return Judgement(units, Emotion(coarse, scores), agreement, by_unit, None)
 
 
-def _side(amounts: F64) -> Side:
+def _side(amounts: F64, votes: F64) -> Side:
+    """The side that the embedded model sees most often, which errs less; without it, where the motion is."""
+    if votes.any():
+        return SIDES[int(np.argmax(votes))]
     left, right = float(amounts[0]), float(amounts[1])
     if min(left, right) >= BOTH_SIDES * max(left, right):
         return "both"

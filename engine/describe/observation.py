@@ -40,6 +40,7 @@ class Observation:
     :param nano: K×U log-odds, from the embedded model
     :param classes: K×3 probabilities of the embedded model, NaN where it abstained
     :param opinion: U log-odds by the spotter, NaN where it was not asked
+    :param votes: U×3, readings in which the embedded model names the unit on the left, the right, both sides
     :param sides: U×2, motion on the subject's left and right that the unit explains, 1/100 inter-ocular distance
     """
 
@@ -48,6 +49,11 @@ class Observation:
     classes: F64
     opinion: F64
     sides: F64
+    votes: F64
+
+
+SIDES: Final[tuple[Side, ...]] = ("left", "right", "both")
+"""Columns of :attr:`Observation.votes`."""
 
 
 def observe(
@@ -61,7 +67,7 @@ def observe(
     rules = np.full((len(shown), len(UNITS)), -REACH)
     nano = np.full((len(shown), len(UNITS)), logit(UNNAMED))
     classes = np.full((len(shown), len(CLASSES)), np.nan)
-    sides = np.zeros((len(UNITS), 2))
+    sides, votes = np.zeros((len(UNITS), 2)), np.zeros((len(UNITS), len(SIDES)))
     for k, (evidence, reading) in enumerate(zip(shown, read, strict=True)):
         motion = motion_vector(evidence.regions)
         for match in () if motion is None else explain(motion, known):
@@ -74,11 +80,13 @@ def observe(
         for unit in said.action_units:
             if unit.au in UNITS:
                 nano[k, UNITS.index(unit.au)] = logit(unit.score)
+                side = OTHER[unit.side] if evidence.mirrored else unit.side
+                votes[UNITS.index(unit.au), SIDES.index(side)] += 1
         if said.emotion is not None:
             classes[k] = [said.emotion.scores.get(c, 0.0) for c in CLASSES]
     asked = dict(context.unit_scores)
     opinion = np.array([logit(asked[au]) if au in asked else np.nan for au in UNITS])
-    return Observation(rules, nano, classes, opinion, sides)
+    return Observation(rules, nano, classes, opinion, sides, votes)
 
 
 def _amounts(match: Match, mirrored: bool) -> F64:

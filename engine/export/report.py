@@ -65,7 +65,7 @@ def to_html(
     shown = {e["id"] for e in rows if e["onset"]}
     return template.render(
         title=", ".join(_name(run, source) for source in run.sources) or run.path.name,
-        notice=f"{NOTICE} In short: {DISCLAIMER}.",
+        notice=f"{NOTICE} In short: {DISCLAIMER}",
         # our own files, and no run's: they are not escaped
         css=Markup((page / "report.css").read_text(encoding="utf-8")),
         script=Markup(script),
@@ -343,6 +343,7 @@ def _quality(run: Run, source: str, summary: Mapping[str, Any]) -> list[tuple[st
         ("Frames skipped", _reasons(counts.get("frames_dropped")) or "none"),
         ("Gaps", _reasons(counts.get("gaps")) or "none"),
         ("Time stamps repaired", str(counts.get("repaired_stamps", 0))),
+        ("Time stamps guessed", str(counts.get("guessed_stamps", 0))),
         ("Frames with a face", share(int(counts.get("frames_with_face", 0)))),
         ("Faces not judged", _refused(refused) or "none"),
         ("Time with a usable face", f"{time.face_s:.1f} s"),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mellm.engine.vllm.checkpoint import whole
 from mellm.stream.errors import ModelCorrupt, ModelMissing
 
 NANO = Path(__file__).parents[1] / "describe" / "models" / "nano"
@@ -56,7 +57,7 @@ def find(what: str) -> ServedModel:
                 "mellm-nano is not in this installation",
                 remedy="reinstall mellm-live, or give a model folder",
             )
-        return inspect(NANO, "mellm-nano")
+        return inspect(whole(NANO), "mellm-nano")
     folder = Path(what).expanduser()
     if not folder.is_dir():
         raise ModelMissing(

@@ -80,6 +80,7 @@ class AvSource(PlacedSource):
         self._options = options
         self._clock = clock
         self._trouble = target.trouble
+        self._read_errors = 0
         self._container = self._open()
         try:
             self._stream, remarks = self._video_stream()
@@ -101,7 +102,6 @@ class AvSource(PlacedSource):
         self._timeline = Timeline(info, mender, clock, first_segment)
         self._seen_first: facts.PictureFacts | None = None
         self._reformatter = VideoReformatter()  # a frame's own would be built anew for every frame
-        self._read_errors = 0
         self._bits: int | None = None
         self._resync_from: int | None = None
 
@@ -174,7 +174,7 @@ class AvSource(PlacedSource):
             return times.counted(self._stream, target.shown, name, options, target.fps)
         origin = facts.origin_ns(self._container) if target.kind == "file" or not target.live else None
         if target.kind == "file" and name not in DECODE_ORDER:
-            looked = list(islice(self._packets, _ORDER_LOOK))
+            looked = list(islice(iter(self._next_packet, None), _ORDER_LOOK))
             self._packets = chain(looked, self._packets)
             decoding = times.in_decode_order(self._stream, looked)
         else:

@@ -153,8 +153,8 @@ def capture_scale(container: InputContainer, stream: VideoStream, fps: float | N
     tags = {**container.metadata, **stream.metadata}
     for name in CAPTURE_TAGS:
         try:
-            captured = float(tags.get(name, ""))
-        except ValueError:
+            captured = float(Fraction(tags.get(name, "").strip()))
+        except (ValueError, ZeroDivisionError):
             continue
         if not fps or not 0 < captured <= 10_000:
             continue

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+import av
 
 from mellm.stream.clock import Clock
 from mellm.stream.errors import SourceTimeUnknown
@@ -185,16 +187,30 @@ def counted(
 
 
 def in_decode_order(stream: VideoStream, packets: Sequence[Packet[VideoStream]]) -> bool:
-    """Whether the codec puts pictures out of order and the stamps of its first packets never are.
+    """Whether the stamps of the first packets rise, and the pictures come out of the decoder in another order.
 
-    Such stamps are those of decoding, whatever the container calls them.
+    Such stamps are those of decoding, whatever the container calls them. Only where the codec may put pictures out of
+    order and the stamps do not are the packets decoded for this.
     """
     if not getattr(stream.codec_context, "has_b_frames", 0):
         return False
     stamps = [p.pts if p.pts is not None else p.dts for p in packets if p.size]
     known = [s for s in stamps if s is not None]
-    shown = any(p.pts is not None and p.dts is not None and p.pts != p.dts for p in packets if p.size)
-    return len(known) > 1 and known == sorted(known) and not shown
+    if len(known) < 2 or known != sorted(known):
+        return False
+    context: Any = av.CodecContext.create(stream.codec_context.name, "r")
+    context.extradata = stream.codec_context.extradata
+    last: int | None = None
+    try:
+        for packet in packets:
+            for frame in context.decode(packet if packet.size else None):
+                at = frame.pts
+                if at is not None and last is not None and at < last:
+                    return True
+                last = at if at is not None else last
+    except (av.FFmpegError, ValueError):
+        return False  # damaged: the reading says so
+    return False
 
 
 def nanoseconds(ticks: int, base: Fraction) -> int:

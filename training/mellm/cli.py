@@ -11,7 +11,8 @@ from typing import Any
 
 import click
 
-from mellm.stream.errors import ModelMissing
+from mellm.engine.describe.local import SHIPPED
+from mellm.stream.errors import ModelMissing, UsageError
 from mellm.training.instruct.pairs import FIRST
 from mellm.training.mellm import nano, store
 from mellm.training.mellm.architecture import NanoShape
@@ -61,8 +62,10 @@ def draw(options: nano.NanoOptions, rendered: int, stills: int, workers: int) ->
 @click.option("--patch", default=16, show_default=True)
 @click.option("--scale", default=2, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=None, help="Model folder.  [RUN/model]")
+@click.option("--install", is_flag=True, help="Replace the model that this installation ships.")
 def command(
     out: Path | None,
+    install: bool,
     rendered: int,
     stills: int,
     workers: int,
@@ -73,12 +76,16 @@ def command(
 ) -> None:
     """Train mellm-nano from nothing on drawn people and photographs brought to life."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s")
+    if install and out is not None:
+        raise UsageError(
+            f"{out} and the shipped model cannot both be written", remedy="give --out or --install"
+        )
     options = replace(nano.NanoOptions(**numbers), shape=NanoShape(side=side, patch=patch, scale=scale))
     draw(options, rendered, stills, workers)
     checkpoint = options.run / "checkpoint-model"
     nano.train(options, checkpoint)
     from mellm.training.mellm.export_onnx import export
 
-    folder = out or options.run / "model"
+    folder = out or (SHIPPED if install else options.run / "model")
     export(checkpoint, folder)
     click.echo(json.dumps({"model": str(folder)}))

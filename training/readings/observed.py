@@ -29,7 +29,7 @@ from mellm.training.readings.spots import Split, SpotCase, Truth, load_file
 
 log = logging.getLogger(__name__)
 
-FIELDS = ("rules", "nano", "classes", "opinion", "sides")
+FIELDS = ("rules", "nano", "classes", "opinion", "sides", "votes")
 SAYS = ("rules, once", "nano, once", "rules", "nano")
 """Describers whose answers are kept: from the plain reading alone, and from what all readings agree on."""
 

@@ -60,7 +60,10 @@ _PATH = click.Path(path_type=Path)
 @_option("workers", "Processes that draw and measure.")
 @_option("run", "Folder of simulated clips and checkpoint.", type=_PATH)
 @_option("measured", "Folder of measured clips.", type=_PATH)
-@_option("output", "The model.", type=_PATH)
+@click.option("--output", type=_PATH, help="The model.  [RUN/spotter.onnx]")
+@click.option(
+    "--install", is_flag=True, help="Replace the model that this installation ships, by a better one."
+)
 @click.option("--model-version", "version", help="Written into the model.")
 @click.option("--force", is_flag=True, help="Replace the model at OUTPUT even by a worse one.")
 def command(**values: Any) -> None:

@@ -67,7 +67,8 @@ class TrainOptions:
     :param mine: part of the iterations with filmed people after which a network looks for what it takes for an
         expression on recordings without any; a quarter of the crops of real people is taken there from then on
     :param run: folder of corpora and checkpoint
-    :param output: where the model goes
+    :param output: where the model goes, by default into the run folder
+    :param install: put it in the place of the shipped model instead
     :param device: ``auto`` takes a GPU where there is one
     :param threads: of torch
     :param workers: processes that
@@ -97,7 +98,8 @@ class TrainOptions:
     seed: int = 1
     run: Path = Path("runs/spotter")
     measured: Path = sets.ROOT
-    output: Path = MODELS / "spotter.onnx"
+    output: Path = None  # type: ignore[assignment]  # __post_init__ sets it
+    install: bool = False
     version: str = "0.3.0"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int = 1
@@ -109,6 +111,14 @@ class TrainOptions:
     sim: SimOptions = field(default_factory=SimOptions)
 
     def __post_init__(self) -> None:
+        if self.install and self.output not in (None, MODELS / "spotter.onnx"):
+            raise UsageError(
+                f"{self.output} and the shipped model cannot both be written",
+                remedy="give --output or --install",
+            )
+        if self.output is None:
+            folder = MODELS if self.install else self.run
+            object.__setattr__(self, "output", folder / "spotter.onnx")
         if min(self.clips, self.validation, self.iterations, self.batch, self.threads, self.workers) < 1:
             raise UsageError("clips, validation, iterations, batch, threads and workers are at least 1")
         longest = self.sim.duration_s - 1.0

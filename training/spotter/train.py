@@ -1,8 +1,9 @@
 """Train the spotter from nothing: draw, film, measure, fit, choose the threshold, export.
 
 ``mellm train spotter --help`` lists the options. A run folder holds the corpora and a checkpoint; the same
-command goes on where it was stopped. The shipped model is replaced in one rename, and only by one whose
-validation score is higher (``--force`` replaces it anyway).
+command goes on where it was stopped. The model goes into the run folder, with ``--install`` in the place of the shipped
+one; a model that is there already is replaced in one rename, and only by one whose validation score is higher
+(``--force`` replaces it anyway).
 """
 
 from __future__ import annotations
@@ -166,7 +167,7 @@ def train(options: TrainOptions, progress: Progress | None = None) -> TrainResul
     seconds = time.monotonic() - began
     old = None if options.force else _f1_of(options.output, scored)
     better = old is None or scores.f1 > old
-    target = options.output if better else options.run / options.output.name
+    target = options.output if better else options.run / f"worse-{options.output.name}"
     record = {
         "trained_on": "synthetic micro-expressions: simulated, rendered, and laid on real photographs and recordings; "
         "no micro-expression data set",

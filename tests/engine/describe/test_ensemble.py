@@ -18,7 +18,7 @@ from tests.engine.describe.test_rules import evidence, motion_of
 AU4, AU7, AU12 = (UNITS.index(au) for au in (4, 7, 12))
 
 
-def seen(rules: np.ndarray, nano: np.ndarray | None = None, opinion: np.ndarray | None = None) -> Observation:
+def seen(rules, nano=None, opinion=None, sides=None, votes=None) -> Observation:
     """Readings by the log-odds that each voice gives."""
     count = len(rules)
     return Observation(
@@ -26,7 +26,8 @@ def seen(rules: np.ndarray, nano: np.ndarray | None = None, opinion: np.ndarray 
         rules if nano is None else nano,
         np.full((count, 3), np.nan),
         np.full(len(UNITS), np.nan) if opinion is None else opinion,
-        np.ones((len(UNITS), 2)),
+        np.ones((len(UNITS), 2)) if sides is None else sides,
+        np.zeros((len(UNITS), 3)) if votes is None else votes,
     )
 
 
@@ -72,6 +73,18 @@ def test_the_spotter_has_a_say_and_its_silence_is_not_a_no():
         ("yes", np.full(len(UNITS), 4.0)), ("unasked", None), ("no", np.full(len(UNITS), -6.0))
     )}  # fmt: skip
     assert asked["yes"] > asked["unasked"] > asked["no"]
+
+
+def test_the_side_is_the_models_or_where_the_motion_is():
+    left = np.tile([3.0, 0.5], (len(UNITS), 1))
+    votes = np.zeros((len(UNITS), 3))
+    votes[AU12] = (1, 0, 7)
+    for told, side in (
+        (seen(rows((AU12,)), sides=left), "left"),
+        (seen(rows((AU12,)), sides=left, votes=votes), "both"),
+    ):
+        (unit,) = judge(told, weights()).units
+        assert unit.side == side
 
 
 def test_classes_are_a_distribution_whatever_is_known():

@@ -204,7 +204,53 @@ def cut_by_edit_list(tmp_path, kind):
     return Clip(path, [40 * (n - 6) for n in BRIGHT])
 
 
+def remuxed(source, target, change, **options):
+    with av.open(str(source)) as have, av.open(str(target), "w", **options) as out:
+        copy = out.add_stream_from_template(have.streams.video[0])
+        for packet in have.demux(video=0):
+            if packet.dts is not None and change(packet) is not False:
+                packet.stream = copy
+                out.mux(packet)
+
+
+def decode_stamps(tmp_path, kind):
+    """Stamps of decoding, as converters of AVI leave them in containers that could say better."""
+    write(tmp_path / "clip.avi", "avi")
+    path = tmp_path / f"clip.{kind}"
+
+    def change(packet):
+        packet.pts = packet.dts
+
+    remuxed(tmp_path / "clip.avi", path, change)
+    return Clip(path, [40 * n for n in BRIGHT])
+
+
+def wrapping(tmp_path, kind):
+    """The counter of 33 bits starts over in the middle of the clip."""
+    path = tmp_path / f"clip.{kind}"
+    return Clip(path, write(path, kind, start_ms=95_443_000))
+
+
+def cut_by_copy(tmp_path, kind):
+    """From the second key frame on, as editors cut without encoding; stamps are kept."""
+    whole = tmp_path / "whole.mp4"
+    write(whole, "mp4")
+    path = tmp_path / f"clip.{kind}"
+    seen = []
+
+    def change(packet):
+        if packet.is_keyframe:
+            seen.append(packet.pts)
+        return len(seen) >= 2
+
+    remuxed(whole, path, change, **({"format": "mpegts"} if kind == "ts" else {}))
+    return Clip(path, [40 * (n - 10) for n in BRIGHT])
+
+
 CELLS = [
+    *((decode_stamps, kind) for kind in ("mkv", "mov", "flv")),
+    *((wrapping, kind) for kind in ("ts", "mpg")),
+    *((cut_by_copy, kind) for kind in ("mp4", "mkv", "ts", "flv")),
     *((plain, kind) for kind in CONTAINERS),
     *((variable, kind) for kind in CONTAINERS),
     *((late, kind) for kind in KEEPS_START),

@@ -11,7 +11,17 @@ torch = pytest.importorskip("torch", reason="extra `train` is not installed")
 
 from mellm.detectors.regions import COUNT, INDEX  # noqa: E402
 from mellm.detectors.signals import FEATURES  # noqa: E402
-from mellm.detectors.stepmodel import APEX, AU0, MACRO, ME, OUTPUTS, SPOT_AUS, TO_OFFSET, TO_ONSET  # noqa: E402
+from mellm.detectors.stepmodel import (  # noqa: E402
+    APEX,
+    AU0,
+    MACRO,
+    ME,
+    OUTPUTS,
+    SHIPPED,
+    SPOT_AUS,
+    TO_OFFSET,
+    TO_ONSET,
+)
 from mellm.stream.errors import ModelOutputInvalid, UsageError  # noqa: E402
 from mellm.training.spotter import dataset, evaluate  # noqa: E402
 from mellm.training.spotter import train as training  # noqa: E402
@@ -198,3 +208,11 @@ def test_options_that_cannot_be_obeyed_are_refused() -> None:
         TrainOptions(clips=0)
     with pytest.raises(UsageError, match="crop_s"):
         TrainOptions(crop_s=60.0)
+
+
+def test_the_model_goes_into_the_run_folder_unless_it_is_to_be_installed(tmp_path: Path) -> None:
+    assert TrainOptions(run=tmp_path).output == tmp_path / "spotter.onnx"
+    assert TrainOptions(run=tmp_path, output=tmp_path / "mine.onnx").output == tmp_path / "mine.onnx"
+    assert TrainOptions(run=tmp_path, install=True).output.resolve() == SHIPPED.resolve()
+    with pytest.raises(UsageError, match="--output or --install"):
+        TrainOptions(install=True, output=tmp_path / "mine.onnx")
