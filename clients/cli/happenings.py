@@ -36,7 +36,8 @@ def _said(kind: str, data: Mapping[str, Any], t_ns: int | None) -> str:
             facts += [str(data["codec"])] if data.get("codec") else []
             facts += [f"{data['declared_fps']:g} fps"] if data.get("declared_fps") else []
             facts += [f"turned by {data['rotation']}°"] if data.get("rotation") else []
-            return f"{' '.join(facts)}  {data['uri']}"
+            notes = "".join(f"\n  note: {' '.join(str(each).split())}" for each in data.get("remarks") or ())
+            return f"{' '.join(facts)}  {data['uri']}{notes}"
         case "source.gap":
             start, end = int(data["from_ns"]) / 1e6, int(data["to_ns"]) / 1e6
             lost = f", {data['frames']} frames lost" if data.get("frames") else ""

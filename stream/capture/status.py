@@ -69,6 +69,8 @@ class SourceStatus:
                 "width": self.info.width,
                 "height": self.info.height,
                 "rotation": self.info.rotation,
+                "flipped": self.info.flipped,
+                "remarks": list(self.info.remarks),
                 "codec": self.info.codec,
                 "declared_fps": self.info.declared_fps,
                 "segment": self.segment,

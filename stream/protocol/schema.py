@@ -93,6 +93,8 @@ _STATUS: dict[str, Schema] = {
     "width": COUNT,
     "height": COUNT,
     "rotation": _of("integer", "degrees, applied already"),
+    "flipped": _of("boolean", "a flip that the recording asks for was applied"),
+    "remarks": _of("array", "what a person should know about the source", items=TEXT),
     "codec": TEXT_OR_NOT,
     "declared_fps": _of(["number", "null"]),
     "segment": COUNT,
