@@ -292,8 +292,15 @@ class Journal(Closing):
             return
         self._writer.call(lambda db: db.execute("PRAGMA wal_autocheckpoint=0"))
         beside = tables.connect(self.path)
+        passive = "PRAGMA wal_checkpoint(PASSIVE)"
+
+        def checkpoint() -> None:
+            beside.execute(passive).fetchone()
+            # what was written meanwhile is little; without it the write-ahead log would never begin anew, and grow
+            self._writer.call(lambda db: db.execute(passive).fetchone())
+
         try:
-            yield lambda: beside.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            yield checkpoint
         finally:
             beside.close()
             self._writer.call(lambda db: db.execute("PRAGMA wal_autocheckpoint=1000"))

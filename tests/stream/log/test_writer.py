@@ -226,6 +226,28 @@ def test_others_are_written_between_the_pieces_of_an_erasure(
         assert sum(r.source == "a" for r in left) == len(pieces) > 1
 
 
+def test_the_write_ahead_log_stays_small_while_much_is_erased(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bury, sizes = erasure.bury, []
+    monkeypatch.setattr(erasure, "CHECKPOINT_EVERY", 2)
+    monkeypatch.setattr(erasure, "piece", lambda most, took_s: 100)
+    with Journal(tmp_path / "log.db") as journal:
+        for n in range(6000):
+            spot(journal, "ab"[n % 2], n, text="x" * 800)
+        journal.flush()
+
+        def watched(*args: Any) -> Any:
+            sizes.append((tmp_path / "log.db-wal").stat().st_size)
+            spot(journal, "b", 10_000 + len(sizes))
+            return bury(*args)
+
+        monkeypatch.setattr("mellm.stream.log.erasure.bury", watched)
+        assert journal.erase(Selection(source="a"), reason="purge").events == 3000
+    assert len(sizes) > 20
+    assert max(sizes) < 8e6
+
+
 CUT = """
 import os, signal, sys
 from mellm.stream.log import erasure
