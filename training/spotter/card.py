@@ -16,8 +16,8 @@ HEAD = """# Model card: {name}
   simulated, rendered, or laid on photographs and recordings of people; no micro-expression data set was used.
   Spotters trained *on* such sets reach low scores there; expect much less than the numbers below.
 - **Faces that talk**: what the face does by itself hides expressions. Of those smaller than the motion of their half of
-  the face few are found, of those under a quarter of it none; most false alarms come from a closing lip. Numbers
-  are in docs/results/spotting.md.
+  the face few are found, of those under a quarter of it none; the false alarms left are
+  blinks and brows that stress a word. Numbers are in docs/results/spotting.md.
 - **Brief acted faces** are called micro-expressions.
 - **Small motion**: expressions whose strongest region moves by less than 1/100 of the distance between the eyes are
   mostly missed; under 0.4/100 all of them.
