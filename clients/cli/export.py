@@ -59,7 +59,7 @@ def export(
     """
     from mellm.engine.export import formats
 
-    chosen = load(run, source, markers, tiers)
+    chosen = load(run, source, markers, tiers, pictures=to in ("html", "rrd"))
     if to == "rrd":
         _to_rrd(chosen, out)
         return
@@ -111,7 +111,9 @@ def _reading() -> Iterator[Callable[[float], None]]:
         yield lambda seconds: status.update(f"reading faces at {clock(1000 * seconds)}")
 
 
-def load(run: Path, source: str | None, markers: Path | None, tiers: Sequence[str] = ()) -> Run:
+def load(
+    run: Path, source: str | None, markers: Path | None, tiers: Sequence[str] = (), *, pictures: bool = True
+) -> Run:
     """The run that the flags name, with the markers; what is odd about them is said on standard error."""
     from mellm.engine.export.corrections import read_markers
     from mellm.engine.results.run_reader import problems, read_run
@@ -120,7 +122,7 @@ def load(run: Path, source: str | None, markers: Path | None, tiers: Sequence[st
     if markers is not None:
         found = found.with_markers(read_markers(markers, reading(found, source, tiers)))
     chosen = found if source is None else found.only(source)
-    for problem in problems(chosen):
+    for problem in problems(chosen, pictures=pictures):
         click.echo(f"mellm: warning: {problem}", err=True)
     return chosen
 

@@ -168,12 +168,15 @@ def open_recording(run: Run, source: str, path: Path | None = None) -> Source:
     return open_source(where, id=source, live=False, fps=chosen.get("fps"), options=options)
 
 
-def problems(run: Run) -> list[str]:
-    """What an export should say about markers and the recordings themselves, a sentence each."""
+def problems(run: Run, *, pictures: bool = True) -> list[str]:
+    """What an export should say about markers and the recordings themselves, a sentence each.
+
+    :param pictures: the export shows pictures of the recording
+    """
     found = []
     for source in run.sources:
         path = recording(run, source)
-        if not path.exists():
+        if pictures and not path.exists():
             found.append(f"{path}: the recording is not there any more: no pictures of faces, no video")
         end = duration_ms(run, source)
         outside = [m for m in run.markers if m.source in (None, source) and not 0 <= m.t_ms <= end]
