@@ -161,7 +161,8 @@ def analysis(
                 own,
                 result,
                 keep_evidence=keep_evidence and out is not None,
-                deadline_s=max(settings.describer.deadline_s, settings.describer.timeout_s),
+                # offline nobody waits: a slow machine gets the readings that a fast one gets
+                deadline_s=max(60.0, settings.describer.deadline_s, settings.describer.timeout_s),
                 capacity=settings.describer.capacity,
                 workers=settings.describer.workers,
                 progress=progress,

@@ -208,7 +208,7 @@ def test_the_page_shows_what_happens_as_text_and_loads_nothing_from_elsewhere(tm
             assert page.js(INSIDE) > 2, "the landmarks of the face, since there is no preview"
             text = page.js("document.body.textContent")
             assert "AU4 brow lowerer, both" in text, text
-            assert "too little motion" in text
+            assert "the motion is too small to tell from noise" in text
             assert "being described" in text
             assert "1.7 %" in text
             assert "must not decide about people" in text

@@ -24,7 +24,7 @@ EXTRAS = {
     "rrd": ("rerun",),
     "otel": ("opentelemetry",),
 }
-ELSEWHERE = {"gpu", "serve", "dev", "docs"}
+ELSEWHERE = {"gpu", "vllm", "dev", "docs"}
 """As `cpu`; in an environment of its own; for those who work on it."""
 
 TRY = """
@@ -77,9 +77,11 @@ def without(blocked: tuple[str, ...], *uses: list[str], cwd: Path) -> dict[tuple
 
 
 def names_what_to_install(said: str, blocked: tuple[str, ...]) -> bool:
-    """One line, about a package that is absent, and an extra that brings it."""
+    """One line after the warnings, about a package that is absent, and an extra that brings it."""
     found = re.fullmatch(
-        r"mellm: error: .*?(?:needs? (\w+)\b|ONNX Runtime).* — .*mellm-live\[([a-z,]+)\].*\n", said
+        r"(?:mellm: warning: .*\n)*"
+        r"mellm: error: .*?(?:needs? (\w+)[\w-]*|ONNX Runtime).* — .*mellm-live\[([a-z,]+)\].*\n",
+        said,
     )
     if found is None:
         return False

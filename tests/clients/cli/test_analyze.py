@@ -24,6 +24,7 @@ FIELDS = (
         "apex_frame",
         "offset_frame",
         "score",
+        "sensitivity",
         "quality",
         "regions",
         "notice",
@@ -58,8 +59,10 @@ def test_the_expression_is_found_and_told_as_promised(analysed):
         hit[f"{name}_ms"] for name in ("onset", "apex", "offset")
     ]
     description = hit["description"]
-    assert set(description) == {"text", "action_units", "emotion", "model", "profile", "latency_ms"}
-    assert all(set(unit) == {"au", "side", "score"} for unit in description["action_units"])
+    known = {"text", "action_units", "emotion", "model", "profile", "latency_ms", "readings", "agreement"}
+    assert set(description) == known
+    assert description["readings"] > 1
+    assert all(set(unit) == {"au", "side", "score", "readings"} for unit in description["action_units"])
     assert set(description["emotion"]["scores"]) == {"negative", "positive", "surprise"}
     assert (folder / hit["evidence"]).read_bytes().startswith(b"\x89PNG")
 
@@ -201,7 +204,8 @@ def test_the_embedded_default_uses_no_network_and_stores_no_frames(cut, models, 
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, cwd=REPO)
     assert done.returncode == 0, done.stderr
     assert "AU" in done.stdout
-    assert {file.name for file in out.rglob("*")} == {"events.jsonl", "expressions.jsonl", "run.json"}
+    kept = {"events.jsonl", "expressions.jsonl", "run.json", "scores/cut.jsonl"}
+    assert {str(file.relative_to(out)) for file in out.rglob("*") if file.is_file()} == kept
 
 
 def test_results_for_people(analysed, cut, tmp_path, capsys):
