@@ -69,7 +69,8 @@ _PATH = click.Path(path_type=Path)
 def command(**values: Any) -> None:
     """Train the micro-expression spotter. A stopped run goes on with the same command.
 
-    As it stands it takes two cores less than 45 minutes; a GPU is used where there is one.
+    As it stands it takes about an hour and a half of processor time, measuring included (reckoned from its parts); a
+    GPU is used where there is one.
     """
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s")
     stages: dict[str, int] = {}

@@ -46,7 +46,7 @@ MEASURED = {"rendered": "train-rendered", "stills": "train-stills", "rough": "tr
 
 @dataclass(frozen=True, slots=True)
 class TrainOptions:
-    """A training run. The defaults are the recipe that two cores finish in under an hour.
+    """A training run. The defaults are the shipped recipe.
 
     :param clips: simulated clips of 12 s for training
     :param validation: and for choosing the threshold
