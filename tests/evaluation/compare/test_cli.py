@@ -204,7 +204,7 @@ def test_a_run_that_is_ended_goes_on_where_it_stopped(tmp_path, number, monkeypa
             assert code == -signal.SIGKILL
         else:
             assert code == 130
-            assert "the same command goes on" in err
+            assert "the same command continues" in err
             line = json.loads((out / "history.jsonl").read_text())
             assert line["interrupted"]
             rows = [json.loads(row) for row in (out / "answers.jsonl").read_text().splitlines()]
