@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -50,16 +51,16 @@ def _journals_are_closed(  # set up after it, so that it looks last
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[None]:
     """A journal that a test opened ends with it, and so does its writer's thread."""
-    opened: list[Journal] = []
+    opened: weakref.WeakSet[Journal] = weakref.WeakSet()  # one that nobody holds ends by itself
     init = Journal.__init__
 
     def noted(self: Journal, *arguments: Any, **settings: Any) -> None:
         init(self, *arguments, **settings)
-        opened.append(self)
+        opened.add(self)
 
     monkeypatch.setattr(Journal, "__init__", noted)
     yield
-    for each in opened:
+    for each in list(opened):
         each.close()
 
 

@@ -103,7 +103,9 @@ class TestAnalyze:
         assert _threads() == before
 
     def test_names_are_those_of_the_command_line(self, recording: Path) -> None:
-        with pytest.raises(ConfigError, match=r"there is no describer 'nobody'; there are nano, rules"):
+        with pytest.raises(
+            ConfigError, match=r"there is no describer 'nobody'; there are ensemble, nano, rules"
+        ):
             mellm.analyze(recording, describer="nobody")
         with pytest.raises(ModelMissing, match=r"none\.onnx"):
             list(mellm.analyze(recording, describer="rules", spotter="none.onnx"))
@@ -212,12 +214,12 @@ class TestOwnModels:
     @pytest.mark.parametrize(
         ("flags", "said"),
         [
-            (["--model", "/some/folder"], "--describer nano:FOLDER"),
+            (["--describer", "nano", "--model", "/some/folder"], "--describer nano:FOLDER"),
             (
                 ["--describer", "rules", "--base-url", "http://h/v1"],
                 "--base-url does not apply to the describer rules",
             ),
-            (["--profile", "nano"], "--profile does not apply to the describer nano"),
+            (["--describer", "nano", "--profile", "nano"], "--profile does not apply to the describer nano"),
             (["--describer", "rules", "--fallback", "rules"], "--fallback rules does not apply"),
             (["--no-faces"], "--no-faces is about the report"),
             (["--markers", "m.csv"], "--markers is about the report"),

@@ -163,7 +163,7 @@ def test_the_command_writes_beside_the_network_and_what_it_wrote_is_loaded(tmp_p
         "--root",
         tmp_path / "sets",
         "--rounds",
-        2,
+        5,
         "--out",
         tmp_path / "t.json",
     ]

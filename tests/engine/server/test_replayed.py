@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import mellm
 from mellm.clients.cli import run as command
 from mellm.engine.export.replay import events
 from mellm.engine.results.run_reader import read_run
 from mellm.engine.server.replayed import replayed
-from tests import REPO
+from tests import PATIENCE_S, REPO
 
 FORMAT_1 = REPO / "tests" / "golden" / "run-format-1"
 
@@ -28,8 +29,11 @@ async def test_a_client_gets_the_events_of_the_run() -> None:
 
 
 async def test_stopping_does_not_wait_for_the_end() -> None:
-    async with asyncio.timeout(30), replayed(read_run(FORMAT_1), speed=0.001):
-        await asyncio.sleep(0)
+    before = set(threading.enumerate())
+    async with asyncio.timeout(PATIENCE_S), replayed(read_run(FORMAT_1), speed=0.001) as server:
+        assert server.url.startswith("ws://")
+    left = {thread for thread in threading.enumerate() if not thread.name.startswith("asyncio_")}
+    assert left <= before, "who plays the run at a thousandth of its pace was ended"
 
 
 def test_flags_that_do_not_apply(capsys) -> None:  # type: ignore[no-untyped-def]

@@ -8,9 +8,9 @@ import pytest
 from mellm.detectors.regions import COUNT, INDEX
 from mellm.detectors.signals import FEATURES
 from mellm.training.synth import measurement
-from mellm.training.synth.calibrate import ideal
 from mellm.training.synth.rig import load_rig
 from mellm.training.synth.simulator import SimOptions, face_motion, simulate
+from mellm.training.tools.calibrate import ideal
 
 
 @pytest.fixture(autouse=True)
