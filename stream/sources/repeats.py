@@ -2,8 +2,10 @@
 
 After compression a repeat is hardly ever equal to the last bit, and a face at rest hardly changes. So a picture counts
 as repeated where it changes by less than a tenth of what the last pictures that were none did, and a few such in a row
-are a movement that has ended. Share of repeats found against the share counted by
-hand on the first 250 frames of five recordings, 2026-11-29: .192 (.203), .088 (.182), .008 (.024), .000 (.000), .004 (.0).
+are a movement that has ended.
+
+Share of repeats found (counted by hand) on the first 250 frames of five recordings of people, 2026-11-29: .192 (.203),
+.088 (.182), .008 (.024), .000 (.000), .004 (.000).
 """
 
 from __future__ import annotations
