@@ -19,7 +19,8 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from mellm.detectors.regions import COUNT, NAMES
+from mellm.detectors.regions import COUNT
+from mellm.detectors.sensitivity import HALVES, REGIONS_OF
 from mellm.detectors.signals import FEATURES, PER_BASELINE
 from mellm.training.spotter.dataset import WEIGHT, targets
 from mellm.training.spotter.records import Record
@@ -38,15 +39,8 @@ LENGTH = 60
 LEAD_S = 0.06
 """Where an expression begins in its steps."""
 
-UPPER = np.array(
-    [name.startswith(("brow", "glabella", "upper_lid", "lower_lid", "forehead")) for name in NAMES]
-)
-LOWER = np.array(
-    [
-        name.startswith(("cheek", "nasolabial", "nose_wing", "upper_lip", "lip_corner", "lower_lip", "chin"))
-        for name in NAMES
-    ]
-)
+UPPER, LOWER = (np.isin(np.arange(COUNT), REGIONS_OF[half]) for half in HALVES)
+"""Which regions belong to a half: the same that the product judges."""
 
 SEEN = (0.12, 0.4)
 """Expression over own motion of its half of the face, from which it starts to count in the loss, and counts fully."""
