@@ -15,4 +15,4 @@ export PATH=$bin MELLM_SHARED=/nonexistent
 for program in chromium google-chrome node ffmpeg; do
   if command -v "$program" >/dev/null; then echo "$program is not hidden: mend tests/bare.sh" >&2; exit 1; fi
 done
-"$@"
+env "$@" # so that VARIABLE=value may stand before the command, as in the Makefile
