@@ -71,10 +71,11 @@ class LiveEngine:
             deadline_s=deadline_s,
             vitals=vitals,
         )
-        self.sources: dict[str, LiveSource] = {}
-        for r in runners:
-            teller = Teller(r.id, sink, self._prepare, self._queue.submit, self._lost, vitals)
-            self.sources[r.id] = LiveSource(r, make_pipeline, sink, teller, vitals, on_frame, on_loaded)
+        self._vitals = vitals
+        self._make_pipeline = make_pipeline
+        self._on_frame = on_frame
+        self._on_loaded = on_loaded
+        self.sources: dict[str, LiveSource] = {r.id: self._source(r) for r in runners}
 
     def start(self) -> None:
         """Start all sources. They may be down; they are tried again."""
@@ -82,6 +83,25 @@ class LiveEngine:
             self._own.start()
         for source in self.sources.values():
             source.start()
+
+    def _source(self, runner: SourceRunner) -> LiveSource:
+        teller = Teller(runner.id, self._sink, self._prepare, self._queue.submit, self._lost, self._vitals)
+        return LiveSource(
+            runner, self._make_pipeline, self._sink, teller, self._vitals, self._on_frame, self._on_loaded
+        )
+
+    def follow(self, runner: SourceRunner) -> None:
+        """Follow one more source from now on. From the owner's thread."""
+        source = self._source(runner)
+        self.sources = {**self.sources, runner.id: source}
+        source.start()
+
+    def leave(self, source: str, wait_s: float = 2.0) -> None:
+        """Follow this source no longer; what was found there is still described. From the owner's thread."""
+        gone = self.sources.get(source)
+        self.sources = {id: each for id, each in self.sources.items() if id != source}
+        if gone is not None:
+            gone.stop(wait_s)
 
     def resume(self, jobs: Sequence[Job]) -> None:
         """Describe what a process before this one left open; its ``expression.spotted`` is in the journal."""
@@ -125,7 +145,9 @@ class LiveEngine:
     def _prepare(self, spotted: Spotted) -> Job:
         """The job, safe from a crash before anybody hears of the expression."""
         expression = spotted.expression
-        context = DescribeContext(expression.id, spotted.duration_ms, expression.aus)
+        context = DescribeContext(
+            expression.id, spotted.duration_ms, expression.aus, source=expression.source
+        )
         job = Job(next(self._numbers), expression, spotted.evidence, context)
         if self._spool is not None:
             self._spool.put(job)

@@ -81,12 +81,14 @@ class Server:
         inlets: Mapping[str, PushInlet] = EMPTY,
         withdrawal: Withdraws = nothing_to_withdraw,
         sweep: Callable[[], None] | None = None,
+        facts: Callable[[], Mapping[str, float]] = dict,
         pages: Path | None = None,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self.options = options
         self._inlets = inlets
         self._withdrawal = withdrawal
+        self._more_facts = facts
         self._sweep = sweep or self._forget_old_events
         self._watchdog = watchdog
         self.hub = hub
@@ -411,6 +413,7 @@ class Server:
             "lossy_overflow": self.hub.lossy_overflow,
             "evidence_bytes": self.evidence.bytes,
             "ready": float(self._unready() is None),
+            **self._more_facts(),
         }
 
 
@@ -426,6 +429,7 @@ def serve(
     inlets: Mapping[str, PushInlet] = EMPTY,
     withdrawal: Withdraws = nothing_to_withdraw,
     sweep: Callable[[], None] | None = None,
+    facts: Callable[[], Mapping[str, float]] = dict,
     pages: Path | None = None,
 ) -> Server:
     """A server to enter with ``async with``.
@@ -434,6 +438,7 @@ def serve(
     :param audit: is told who does what; by default one log line each
     :param withdrawal: carries out ``consent.withdraw``
     :param pages: folder of the dashboard; without it ``/`` shows a few facts
+    :param facts: numbers beside ours for ``/metrics``, by name
     :param sweep: called every minute, from a thread; by default the journal forgets what is too old
     """
     return Server(
@@ -447,6 +452,7 @@ def serve(
         inlets=inlets,
         withdrawal=withdrawal,
         sweep=sweep,
+        facts=facts,
         pages=pages,
     )
 
