@@ -6,11 +6,12 @@ Media time decides what is found; wall time only tells how late it was told.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from mellm.engine.analysis.describe_queue import DescribeQueue, Job, QueueStats
 from mellm.engine.analysis.live_source import INTERNAL, LiveSource, SourceCounts
+from mellm.engine.analysis.overload import Overload
 from mellm.engine.analysis.pipeline import SourcePipeline, Spotted
 from mellm.engine.analysis.spool import Spool
 from mellm.engine.analysis.telling import Sink, Teller
@@ -38,6 +39,8 @@ class LiveEngine:
     :param watchdog: watches the workers; without one the engine has its own
     :param on_frame: sees each frame before it is analysed, on its source's thread
     :param on_loaded: called on a source's thread when its networks have been loaded
+    :param priorities: source → how important it is; 0 where it is not named, and of equals the first ones are kept
+        when a machine cannot carry all
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class LiveEngine:
         watchdog: Watchdog | None = None,
         on_frame: Callable[[Frame], None] | None = None,
         on_loaded: Callable[[], None] = lambda: None,
+        priorities: Mapping[str, int] | None = None,
     ) -> None:
         self._sink = sink
         self._spool = spool
@@ -72,9 +76,12 @@ class LiveEngine:
             vitals=vitals,
         )
         self.sources: dict[str, LiveSource] = {}
+        overload = Overload({r.id: (priorities or {}).get(r.id, 0) for r in runners})
         for r in runners:
             teller = Teller(r.id, sink, self._prepare, self._queue.submit, self._lost, vitals)
-            self.sources[r.id] = LiveSource(r, make_pipeline, sink, teller, vitals, on_frame, on_loaded)
+            self.sources[r.id] = LiveSource(
+                r, make_pipeline, sink, teller, vitals, on_frame, on_loaded, overload
+            )
 
     def start(self) -> None:
         """Start all sources. They may be down; they are tried again."""

@@ -170,4 +170,5 @@ def live_engine(
         watchdog=watchdog,
         on_frame=on_frame,
         on_loaded=on_loaded,
+        priorities={source.id: source.priority for source in sources},
     )
