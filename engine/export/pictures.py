@@ -22,6 +22,7 @@ from mellm.engine.results.run_reader import Run, open_recording, recording
 from mellm.stream.errors import MellmError
 from mellm.stream.frames import Frame
 from mellm.stream.protocol.events import FACE_APPEARED
+from mellm.stream.sources.decoding import decode
 
 logger = logging.getLogger(__name__)
 
@@ -46,15 +47,7 @@ class Analyzer(Protocol):
 
 def evidence(run: Run, record: ExpressionRecord) -> U8 | None:
     """The motion map of an expression, H×W×3 uint8 BGR; ``None`` where the run kept none."""
-    name = record.evidence
-    if not name:
-        return None
-    path = (run.path / name).resolve()
-    # a run folder may come from somebody else: nothing outside of it is shown
-    if not path.is_relative_to(run.path.resolve()) or not path.is_file():
-        return None
-    picture = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
-    return None if picture is None else np.asarray(picture, np.uint8)
+    return decode(run.motion_map(record) or b"")
 
 
 def motion_map(run: Run, record: ExpressionRecord) -> str | None:
