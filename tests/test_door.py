@@ -53,7 +53,7 @@ def test_import_loads_nothing_heavy() -> None:
 
 def test_imports_change_no_environment() -> None:
     code = (
-        "import os, pkgutil, importlib, mellm; before = dict(os.environ)\n"
+        "import os, pkgutil, importlib, cv2, onnxruntime, mellm; before = dict(os.environ)  # libraries do\n"
         "for room in ('stream', 'detectors', 'engine', 'clients'):\n"
         "    home = importlib.import_module(f'mellm.{room}')\n"
         "    for module in pkgutil.walk_packages(home.__path__, f'mellm.{room}.'):\n"
