@@ -76,7 +76,7 @@ def redescribe(
     :raises RunError: there is no run, it is of an older format, or it cannot be written
     :raises UsageError: the run's motion maps are of another recipe than the describer reads
     """
-    run = read_run(path)
+    run = read_run(path, corrected=False)
     if run.state.get("format") != FORMAT:
         raise RunError(
             f"{path} holds a run of format {run.state.get('format')!r}, this version changes {FORMAT} only",

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from mellm.engine.evidence.store import EvidenceStore
+from mellm.engine.results import corrections
+from mellm.engine.results.corrections import NONE, Corrections
 from mellm.engine.results.run_folder import EVENTS, EXPRESSIONS, RUN, evidence_name, line
 from mellm.engine.results.score_series import forget, path_of
 from mellm.stream.errors import RunError
@@ -196,8 +198,12 @@ def erase_run(
         known = {*state["sources"], *(r["source"] for r in (*events, *expressions))}
         whole = {s for s in known if what.source in (None, s)} if what.expression is None else set()
         touched = {r["source"] for r in expressions if r["id"] in gone_ids}
+        decided = _decided(folder)
+        left = decided.without(ids=gone_ids | {what.expression or ""}, sources=whole)
+        if whole >= set(state["sources"]):
+            left = NONE  # an added expression need not name the only recording
         names = {f"{source}.{suffix}" for source in touched for suffix in MADE_OF_ONE}
-        names |= set(MADE) if touched else set()
+        names |= set(MADE) if touched or left != decided else set()
         files = [folder / name for name in sorted(names) if (folder / name).is_file()]
         files += [path for source in sorted(whole) if (path := path_of(folder, source)).is_file()]
         files += [
@@ -216,6 +222,7 @@ def erase_run(
             path_of(folder, source): forget(path_of(folder, source), of) for source, of in spans.items()
         }
         lines = len(events) + len(expressions) - len(kept[EVENTS]) - len(kept[EXPRESSIONS])
+        lines += len(decided.items) - len(left.items)
         fresh = {source for source in whole if state["sources"].get(source, {}).get("state") != "erased"}
         gone = ErasureReport(lines, tuple(sorted(gone_ids)), len(files), sources=frozenset(fresh))
         if dry_run or not (lines or files or fresh):
@@ -228,6 +235,8 @@ def erase_run(
         for name, records in kept.items():
             _replace(folder / name, b"".join(map(line, records)))
             state.setdefault("sizes", {})[name] = (folder / name).stat().st_size
+        if left != decided:
+            _replace(folder / corrections.FILE, json.dumps(left.to_json(), ensure_ascii=False).encode())
         for source in whole:
             state["sources"][source] = {"state": "erased"}
         for summary in state["sources"].values():
@@ -263,6 +272,11 @@ def _films(
             if (shown or source in whole) and path.is_relative_to(folder.resolve()) and path.is_file():
                 found.append(folder / each["file"])
     return found
+
+
+def _decided(folder: Path) -> Corrections:
+    path = folder / corrections.FILE
+    return corrections.read(path) if path.is_file() else NONE
 
 
 def _concerns(what: Selection, state: Mapping[str, Any], folder: Path) -> bool:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mellm.engine.results import corrections
+from mellm.engine.results.corrections import NONE, Corrections
 from mellm.engine.results.expressions import ExpressionRecord, FieldInvalid
 from mellm.engine.results.run_folder import EVENTS, EXPRESSIONS, READ, RUN
 from mellm.stream.errors import ProtocolError, RunError, UsageError
@@ -60,6 +62,8 @@ class Run:
     :param expressions: lines of ``expressions.jsonl``, in the order of the file
     :param events: lines of ``events.jsonl``, in the order of the file
     :param markers: of the run and of the user, in order of time
+    :param rejected: expressions that a person rejected; they are not among ``expressions``
+    :param corrections: what was decided by people, with who and when; see :mod:`mellm.engine.results.corrections`
     """
 
     path: Path
@@ -67,6 +71,8 @@ class Run:
     expressions: tuple[ExpressionRecord, ...]
     events: tuple[Event, ...] = ()
     markers: tuple[Marker, ...] = ()
+    rejected: tuple[ExpressionRecord, ...] = ()
+    corrections: Corrections = NONE
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -86,6 +92,7 @@ class Run:
             state={**self.state, "sources": {source: self.state["sources"][source]}},
             expressions=tuple(r for r in self.expressions if r.source == source),
             events=tuple(e for e in self.events if e.source == source),
+            rejected=tuple(r for r in self.rejected if r.source == source),
             markers=tuple(m for m in self.markers if m.source in (None, source)),
         )
 
@@ -100,11 +107,12 @@ class Run:
         return replace(self, markers=tuple(every))
 
 
-def read_run(path: Path) -> Run:
+def read_run(path: Path, *, corrected: bool = True) -> Run:
     """Read a run folder. A last line that a killed run left half written is passed over.
 
     Runs of an older format are read as if this version had written them.
 
+    :param corrected: with the corrections that were applied to it; otherwise as the engine left it
     :raises RunError: there is no run, it is of a format that is not known, or it is damaged
     """
     run = path / RUN
@@ -128,7 +136,23 @@ def read_run(path: Path) -> Run:
     markers = tuple(
         Marker(media_ms(e), str(e.data.get("label", "")), e.source) for e in events if e.type == MARKER
     )
-    return Run(path, state, expressions, events).with_markers(markers)
+    found = Run(path, state, expressions, events).with_markers(markers)
+    if corrected and (path / corrections.FILE).is_file():
+        return with_corrections(found, corrections.read(path / corrections.FILE))
+    return found
+
+
+def with_corrections(run: Run, decided: Corrections) -> Run:
+    """The run as these corrections leave it.
+
+    :raises RunError: they are about expressions or recordings that it does not have
+    """
+    rates = {}
+    for source, summary in run.state["sources"].items():
+        info = summary.get("source") or {}
+        rates[source] = float(info.get("measured_fps") or info.get("declared_fps") or 0.0)
+    expressions, rejected = corrections.apply(run.expressions, decided, rates)
+    return replace(run, expressions=expressions, rejected=rejected, corrections=decided)
 
 
 def media_ns(event: Event) -> int:
