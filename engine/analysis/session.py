@@ -51,6 +51,13 @@ FRAMES: Final = 60
 SAVE_EVERY_S: Final = 30.0
 """So much of ``run.json`` may be missing if the process dies."""
 
+SETTLED_NS: Final = 700_000_000
+"""An expression that began so long ago has ended, and is decided."""
+
+SETTLE_S: Final = 5.0
+SILENT_S: Final = 1.0
+"""No scores for so long: the source has stopped, or shows no face."""
+
 JOIN_S: Final = 30.0
 """For what waits to be written when a session ends."""
 
@@ -111,6 +118,8 @@ class SessionRecorder:
         self._lock = threading.Lock()
         self._lost = self._unfilmed = 0
         self._closing = False
+        self._seen_ns = begun.origin_ns
+        self._scored_ns: int | None = None
         self._film = VideoWriter(run.path, begun.source) if video else None
         # the worker's own from here on
         self._series = run.series(begun.source)
@@ -151,6 +160,7 @@ class SessionRecorder:
     def output(self, output: Output | Gap) -> None:
         """What the pipeline found, every score included."""
         if isinstance(output, Scored):
+            self._scored_ns = output.score.t_ns
             self._post(lambda: self._score(output))
         elif isinstance(output, Spotted):
             self._post(lambda: self._pictures(output))
@@ -164,6 +174,7 @@ class SessionRecorder:
 
     def frame(self, frame: Frame) -> None:
         """A picture as the pipeline sees it."""
+        self._seen_ns = frame.pts_ns
         if self._film is None or self._closing or frame.pts_ns < self._begun.origin_ns:
             return
         try:
@@ -182,7 +193,7 @@ class SessionRecorder:
         providers: Mapping[str, str] | None = None,
         patience_s: float = 10.0,
     ) -> int:
-        """End the session: wait for descriptions that are under way, then write what is left and ``run.json``.
+        """End the session: wait for what is not decided yet, and for descriptions; then write what is left.
 
         :param info: facts of the source as it was opened last
         :param totals: its counts at this moment
@@ -191,6 +202,7 @@ class SessionRecorder:
         :raises MellmError: the folder could not be written; what is in it stays
         """
         self._info, self._totals = info or self._info, totals
+        self._settle(min(SETTLE_S, patience_s))
         until = time.monotonic() + patience_s
         while time.monotonic() < until and self.problem is None:
             self._drained(until)
@@ -215,6 +227,16 @@ class SessionRecorder:
         if self.problem is not None:
             raise self.problem
         return self._counts["spotted"]
+
+    def _settle(self, patience_s: float) -> None:
+        """Wait until what began before this moment is decided: the spotter looks ahead. Not where no scores come."""
+        target, seen = self._seen_ns + SETTLED_NS, self._scored_ns
+        until = time.monotonic() + patience_s
+        heard = time.monotonic()
+        while seen is not None and seen < target and time.monotonic() < min(until, heard + SILENT_S):
+            time.sleep(0.02)
+            if self._scored_ns != seen:
+                seen, heard = self._scored_ns, time.monotonic()
 
     def _drained(self, until: float) -> None:
         done = threading.Event()
