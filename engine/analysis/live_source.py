@@ -247,13 +247,13 @@ class LiveSource:
             self.failure = error  # somebody waits for it: it is not tried again
             logger.error("%s: %s", self._runner.id, error)
             return self._end()
-        turn.beat(LOADING_S)
+        turn.heartbeat(LOADING_S)
         self._on_loaded()
-        turn.beat()
+        turn.heartbeat()
         with self._lock:
             self._chain = chain
         while not turn.over:
-            turn.beat()
+            turn.heartbeat()
             item = self._runner.get(0.25)
             if item is not None:
                 self._one(turn, chain, item)
@@ -261,7 +261,7 @@ class LiveSource:
                 break
             self._stats()
         for output in chain.finish():
-            turn.beat()
+            turn.heartbeat()
             self._take(output, turn)
         self.failure = self._runner.failure
         self._end()
@@ -286,7 +286,7 @@ class LiveSource:
                 self._tap.frame(item)
         outputs = chain.push(item)
         with self._lock:
-            turn.beat()  # if it took too long, another thread has given this frame up
+            turn.heartbeat()  # if it took too long, another thread has given this frame up
             self._hand = None
         for output in outputs:
             self._take(output, turn)

@@ -124,7 +124,7 @@ class Teller:
     def _put(self, item: _Item, turn: Turn | None) -> None:
         with self._changed:
             while turn is not None and len(self._items) >= BOUND and self._worker.alive:
-                turn.beat()
+                turn.heartbeat()
                 self._changed.wait(0.5)
             self._items.append(item)
             self._changed.notify_all()
@@ -134,7 +134,7 @@ class Teller:
             with self._changed:
                 turn.rest()
                 self._changed.wait_for(lambda: self._items or turn.over)
-                turn.beat()
+                turn.heartbeat()
                 if not self._items:
                     return
                 item = self._hand = self._items.popleft()
@@ -145,7 +145,7 @@ class Teller:
             else:
                 self._sink.publish(item.kind, self._source, item.data, item.t_ns)
             with self._changed:
-                turn.beat()  # before the hand is emptied: it may be another thread's by now
+                turn.heartbeat()  # before the hand is emptied: it may be another thread's by now
                 self._hand = None
             turn.worked()
 
@@ -158,11 +158,11 @@ class Teller:
             logger.exception("%s: no picture of %s", self._source, expression.id)
         events = events_of(spotted)
         job = self._prepare(spotted)
-        turn.beat()  # the disk may have taken too long: then somebody else has told its end
+        turn.heartbeat()  # the disk may have taken too long: then somebody else has told its end
         for event in events:
             self._sink.publish(event.type, self._source, event.data, event.t_ns)
         self._told = True
-        turn.beat()
+        turn.heartbeat()
         self._submit(job)
 
     def _pictures(self, spotted: Spotted) -> Iterator[tuple[EvidenceKind, bytes]]:

@@ -171,7 +171,7 @@ class App:
         if audited is not None:
             audit = stack.enter_context(AuditLog(audited, vitals=watchdog))
         hub = Hub(journal)
-        watchdog.told = worker_events(hub)
+        watchdog.on_change = worker_events(hub)
         hub.observe(StateLog())
         if (spans := tracing.from_environment()) is not None:
             hub.observe(spans)
