@@ -256,7 +256,7 @@ class SessionRecorder:
 
     def _work(self, turn: Turn) -> None:
         while True:
-            turn.beat()
+            turn.heartbeat()
             try:
                 work = self._waiting.get(timeout=0.25)
             except queue.Empty:
@@ -273,7 +273,7 @@ class SessionRecorder:
         film = self._film
         assert film is not None
         while True:
-            turn.beat()
+            turn.heartbeat()
             try:
                 frame = self._frames.get(timeout=0.25)
             except queue.Empty:
