@@ -123,7 +123,7 @@ def _same_recipe(run: Run, describer: Describer) -> None:
 
 def _evidence(run: Run, record: ExpressionRecord) -> Evidence | None:
     """What the run has kept of an expression."""
-    shown = decode(run.motion_map(record) or b"")
+    shown = decode(run.picture(record.evidence) or b"")
     if shown is None:
         return None
     table = tuple(

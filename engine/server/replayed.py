@@ -55,7 +55,7 @@ def _play(run: Run, speed: float, hub: Hub, evidence: EvidenceStore, stop: threa
         if stop.is_set():
             return
         record = kept.get(event.id) if event.type == EXPRESSION_SPOTTED else None
-        if record and (picture := run.motion_map(record)):
+        if record and (picture := run.picture(record.evidence)):
             evidence.put(event.id, picture, "motion")
         data = {name: value for name, value in event.data.items() if name not in ("t_ns", "t_ms")}
         timed = media_ns(event) if "t_ns" in event.data else None
