@@ -90,7 +90,8 @@ def describe(
     """
     units = [(u.au, u.side) for u in reading.units]
     shares = answers.emotion(units)
-    told = coarse or (max(shares, key=lambda name: shares[name]) if shares else None)
+    likeliest = max(shares.items(), key=lambda share: share[1])[0] if shares else None
+    told = coarse or likeliest
     if not units or told is None:
         return None
     lines = [
