@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from mellm.clients.cli.common import (
+    consent_flag,
     event_line,
     json_flag,
     opening_flags,
@@ -27,20 +28,25 @@ from mellm.clients.cli.terminal import Screen
 @click.option(
     "--open", "in_browser", is_flag=True, help="Show picture, scores and expressions in the browser instead."
 )
+@consent_flag
 @json_flag
 @opening_flags
 @settings_flags
-def watch(uri: str, fps: float | None, in_browser: bool, as_json: bool, **flags: Any) -> int:
+def watch(
+    uri: str, fps: float | None, in_browser: bool, consent: str | None, as_json: bool, **flags: Any
+) -> int:
     """Follow SOURCE: a webcam (0, /dev/video0), rtsp://, http(s):// MJPEG, a file, an image folder, synthetic:.
 
     Prints each expression when it is described, and what happens to the source. Files are played at their own rate.
     With --open, a page on this machine shows it, with the picture, until Ctrl-C. Ctrl-C stops.
     """
-    source = {"id": "watch", "uri": uri, "fps": fps, **source_options(flags)}
+    source = {"id": "watch", "uri": uri, "fps": fps, "consent": consent, **source_options(flags)}
     if in_browser:
         return _open(source, as_json, flags)
     from mellm.clients.cli.live import quietly
     from mellm.engine.analysis.pipeline_factory import live_engine
+    from mellm.engine.governance.consent import of_analysis
+    from mellm.engine.governance.purpose import Purpose
     from mellm.engine.server.process import heap
     from mellm.engine.server.process.allocator import tune_malloc
     from mellm.stream.capture.runner import RunnerOptions
@@ -48,6 +54,7 @@ def watch(uri: str, fps: float | None, in_browser: bool, as_json: bool, **flags:
 
     tune_malloc()
     settings = settings_from(flags, {"sources": [source]}, purpose="self-use")
+    of_analysis(settings, consent, Purpose.SELF_USE)
     screen = Screen(enabled=False if as_json else None)
     printer = Printer(as_json, screen)
     # somebody is sitting there: an address that does not work is told at once, not tried for ever
@@ -73,12 +80,16 @@ def _open(source: dict[str, Any], as_json: bool, flags: dict[str, Any]) -> int:
     import webbrowser
 
     from mellm.clients.cli.serve import follow
+    from mellm.engine.governance.consent import of_analysis
+    from mellm.engine.governance.purpose import Purpose
 
     if as_json:
         raise click.UsageError("--json and --open cannot both be met: choose one")
     given = {"sources": [{**source, "preview": True}], "server.journal": ":memory:", "server.port": 0}
     given |= {"server.host": "127.0.0.1"}
-    return follow(settings_from(flags, given, purpose="self-use"), webbrowser.open)
+    settings = settings_from(flags, given, purpose="self-use")
+    of_analysis(settings, source["consent"], Purpose.SELF_USE)
+    return follow(settings.model_copy(update={"purpose": settings.purpose or "self-use"}), webbrowser.open)
 
 
 class Printer:
