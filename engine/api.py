@@ -20,6 +20,7 @@ from mellm.engine.analysis.describe_queue import DescribeQueue, Job
 from mellm.engine.analysis.offline import Progress, RunResult, Silent
 from mellm.engine.analysis.pipeline import Output, Spotted
 from mellm.engine.analysis.pipeline_factory import PipelineFactory, describer_facts, describer_of
+from mellm.engine.analysis.run_settings import run_settings
 from mellm.engine.config import Settings, load, validated
 from mellm.engine.describe.base import DescribeContext, Describer
 from mellm.engine.governance import consent as gate
@@ -148,18 +149,9 @@ def analysis(
         if out is None:
             run: RunFolder | Unkept = Unkept()
         else:
-            decides = {
-                "purpose": settings.purpose or str(PURPOSE),
-                "describer": own.name,
-                "profile": own.profile,
-                "spotting": settings.spotting.model_dump(),
-                "max_faces": settings.faces.max_faces,
-                "fps": fps,
-                **_asked(opening),
-                "evidence": keep_evidence,
-            }
-            if agreed is not None:
-                decides["consent"] = agreed
+            decides = run_settings(
+                settings, own, evidence=keep_evidence, fps=fps, consent=agreed, more=_asked(opening)
+            )
             said = replace(about or About(), purpose=settings.purpose)
             facts = {**versions(), **factory.facts(), **describer_facts(settings, describer)}
             run = RunFolder.create(out, decides, facts, said)

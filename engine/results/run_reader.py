@@ -166,8 +166,43 @@ def media_ms(event: Event) -> float:
     return _ms(media_ns(event))
 
 
+def is_live(run: Run, source: str) -> bool:
+    """Whether it was a camera or the like: no recording of it lies anywhere, unless its session kept one."""
+    return bool(run.state["sources"][source].get("live"))
+
+
+@dataclass(frozen=True, slots=True)
+class Film:
+    """A video file of a recording.
+
+    :param path: where it is, or was
+    :param from_ms: media time of what it shows at its beginning
+    :param to_ms: media time of its end
+    :param scale: seconds of the file for one second of media time
+    """
+
+    path: Path
+    from_ms: float
+    to_ms: float
+    scale: float = 1.0
+
+
+def films(run: Run, source: str) -> list[Film]:
+    """The video of a source, in order of time: the file that was analysed, or those that a session kept."""
+    if not is_live(run, source):
+        return [Film(recording(run, source), 0.0, duration_ms(run, source), time_scale(run, source))]
+    return [
+        Film(run.path / str(each["file"]), float(each["from_ms"]), float(each["to_ms"]))
+        for each in run.state["sources"][source].get("video") or ()
+    ]
+
+
 def recording(run: Run, source: str) -> Path:
-    """The file that was analysed, as ``run.json`` names it; relative paths from here, then from the run folder."""
+    """The file that was analysed, as ``run.json`` names it; relative paths from here, then from the run folder. Of a
+    live source the first file that its session kept."""
+    if is_live(run, source):
+        kept = films(run, source)
+        return kept[0].path if kept else run.path / "video" / f"{source}.mp4"
     named = find(str(run.state["sources"][source].get("path", "")))
     beside = run.path / named.name
     return beside if not named.exists() and beside.exists() else named
@@ -200,7 +235,10 @@ def problems(run: Run, *, pictures: bool = True) -> list[str]:
     found = []
     for source in run.sources:
         path = recording(run, source)
-        if pictures and not path.exists():
+        if pictures and is_live(run, source):
+            if not films(run, source):
+                found.append(f"{source}: a live session without a video: `--record` keeps one")
+        elif pictures and not path.exists():
             found.append(f"{path}: the recording is not there any more: no pictures of faces, no video")
         end = duration_ms(run, source)
         outside = [m for m in run.markers if m.source in (None, source) and not 0 <= m.t_ms <= end]

@@ -158,7 +158,7 @@ def table(found: Sequence[Observed], w: Weights) -> str:
         some = [o for o in found if kind in ("all", o.kind)]
         right, false = [o for o in some if o.truth], [o for o in some if not o.truth]
         for name in (*some[0].says, "spotter", "ensemble"):
-            told = {o.id: _told(o, name, w) for o in some}
+            told = {o.id: _units_of(o, name, w) for o in some}
             sets = np.array([[float(au in told[o.id]) for au in UNITS] for o in right])
             f1 = micro_f1(sets, np.stack([truth(o) for o in right])) if right else float("nan")
             said = [sum(bool(told[o.id]) for o in part) for part in (right, false)]
@@ -168,7 +168,7 @@ def table(found: Sequence[Observed], w: Weights) -> str:
     return "\n".join(lines)
 
 
-def _told(o: Observed, name: str, w: Weights) -> set[int]:
+def _units_of(o: Observed, name: str, w: Weights) -> set[int]:
     if name == "spotter":
         return {au for au, z in zip(UNITS, o.seen.opinion, strict=True) if z >= 0}
     if o.refused is not None:
