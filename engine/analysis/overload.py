@@ -95,11 +95,22 @@ class Service:
 FULL: Final = Service()
 
 
-def degraded(before: Service, after: Service, fps: float) -> dict[str, Any]:
-    """The ``data`` of a ``source.degraded``.
+@dataclass(frozen=True, slots=True)
+class ServiceChanged:
+    """Less of a source is analysed from a moment on, or more.
 
     :param fps: frames a second that arrive
     """
+
+    before: Service
+    after: Service
+    fps: float
+    t_ns: int
+
+
+def degraded(changed: ServiceChanged) -> dict[str, Any]:
+    """The ``data`` of a ``source.degraded``."""
+    before, after, fps = changed.before, changed.after, changed.fps
     reason = "overload" if _rank(after) > _rank(before) else "recovered"
     message = f"{before.words(fps)} → {after.words(fps)}"
     if reason == "overload":
@@ -140,6 +151,7 @@ class Load:
 @dataclass(slots=True)
 class _Source:
     priority: tuple[int, int]
+    here: bool = False
     service: Service = FULL
     load: Load = Load(0.0)
     seen: deque[tuple[float, float]] = field(default_factory=deque)  # moments and lags, of TREND_S
@@ -172,10 +184,15 @@ class Overload:
         self._set_aside_at: float | None = None
         self._changed_at = 0.0
 
-    def service(self, source: str) -> Service:
-        """What of a source is analysed now."""
+    def begins(self, source: str) -> None:
+        """It is analysed from now on, all of it at first."""
         with self._lock:
-            return self._sources[source].service
+            self._sources[source] = _Source(self._sources[source].priority, here=True)
+
+    def ended(self, source: str) -> None:
+        """It is not analysed any more, so nobody waits for its calm. Safe to call twice."""
+        with self._lock:
+            self._sources[source].here = False
 
     def look(self, source: str, load: Load, now_s: float) -> Service:
         """How it goes now; a source that was set aside says nothing about itself, and is asked all the same.
@@ -196,12 +213,6 @@ class Overload:
                     self._rest(it, now_s)
             self._raise(now_s)
             return it.service
-
-    def ended(self, source: str) -> None:
-        """It will not be asked for any more, so nobody waits for its calm."""
-        with self._lock:
-            self._sources[source].service = replace(FULL, on=False)
-            self._sources[source].load = Load(0.0, fps=-1.0)
 
     def _is_late(self, it: _Source, now_s: float) -> bool:
         it.seen.append((now_s, it.load.lag_s))
@@ -281,7 +292,7 @@ class Overload:
         for each in on:
             if each.service.gaps:
                 return each, replace(each.service, gaps=False)
-        aside = [each for each in self._sources.values() if not each.service.on and each.load.fps >= 0]
+        aside = [each for each in self._sources.values() if each.here and not each.service.on]
         if aside:
             # a whole source more is much: whoever goes on must have had it easy for long, and have room for it
             room = max((each.load.busy for each in on), default=0.0) * (len(on) + 1) <= ROOM * len(on)
@@ -299,4 +310,4 @@ class Overload:
         return None
 
     def _on(self) -> list[_Source]:
-        return [each for each in self._sources.values() if each.service.on]
+        return [each for each in self._sources.values() if each.here and each.service.on]

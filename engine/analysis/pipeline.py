@@ -24,6 +24,7 @@ from mellm.detectors.spotting import Score, Spot, TrackSpotter
 from mellm.detectors.stillness import Still, StillPicture
 from mellm.detectors.types import U8, Expression, Face, Quality
 from mellm.detectors.windows import STEP_NS
+from mellm.engine.analysis.overload import ServiceChanged
 from mellm.engine.results.expressions import expression_id
 from mellm.engine.types import Evidence
 from mellm.stream.errors import InternalError, MellmError, ModelOutputInvalid
@@ -102,7 +103,7 @@ class PictureChanged:
     t_ns: int
 
 
-Output: TypeAlias = FaceAppeared | FaceLost | PictureChanged | Scored | Spotted
+Output: TypeAlias = FaceAppeared | FaceLost | PictureChanged | Scored | ServiceChanged | Spotted
 
 
 @dataclass(slots=True)

@@ -21,6 +21,7 @@ SOURCE_GAP: Final = "source.gap"
 SOURCE_DEGRADED: Final = "source.degraded"
 SOURCE_ENDED: Final = "source.ended"
 SOURCE_PICTURE: Final = "source.picture"
+SOURCE_SESSION: Final = "source.session"
 FACE_APPEARED: Final = "face.appeared"
 FACE_LOST: Final = "face.lost"
 EXPRESSION_SPOTTED: Final = "expression.spotted"
@@ -43,6 +44,7 @@ RELIABLE: Final = frozenset(
         SOURCE_DEGRADED,
         SOURCE_ENDED,
         SOURCE_PICTURE,
+        SOURCE_SESSION,
         FACE_APPEARED,
         FACE_LOST,
         EXPRESSION_SPOTTED,

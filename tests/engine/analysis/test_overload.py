@@ -17,9 +17,10 @@ from mellm.engine.analysis.overload import (
     Load,
     Overload,
     Service,
-    degraded,
+    ServiceChanged,
 )
 from mellm.engine.analysis.pipeline import Spotted
+from mellm.engine.analysis.wire_events import events_of
 from mellm.stream.capture.buffer import MediaBuffer
 from mellm.stream.capture.intake import Intake
 from mellm.stream.frames import Frame, Gap, Item
@@ -55,6 +56,7 @@ class Camera:
         self.intake = Intake(self.name, self.buffer)
         self.service = FULL
         self.free_at = self.looked_at = self.worked = 0.0
+        self.overload.begins(self.name)
         self.feed = iter(self.frames)
         self.coming = next(self.feed, None)
 
@@ -292,7 +294,9 @@ def test_a_backlog_that_shrinks_is_no_overload() -> None:
     ],
 )
 def test_each_step_is_told_with_its_remedy(before: Service, after: Service, reason: str, words: str) -> None:
-    data = degraded(before, after, 200.0)
+    (told,) = events_of(ServiceChanged(before, after, 200.0, 1))
+    assert (told.type, told.t_ns) == ("source.degraded", 1)
+    data = told.data
     assert words in data["message"]
     assert ("mellm bench --plan" in data["message"]) == (reason == "overload")
     assert data["reason"] == reason
@@ -311,11 +315,16 @@ def test_each_step_is_told_with_its_remedy(before: Service, after: Service, reas
 
 
 def test_equal_priorities_keep_the_first_sources() -> None:
-    overload = Overload({"first": 0, "second": 0})
+    overload = Overload({"first": 0, "second": 0, "not begun": 0})
+    for name in ("first", "second"):
+        overload.begins(name)
     now, load = 0.0, Load(0.0, 30, 1.0, 0.5)
-    while overload.service("second").on and overload.service("first").on:
+    kept = {"first": True, "second": True}
+    while all(kept.values()):
         now += LOOK_S
         load = replace(load, lag_s=load.lag_s + 0.01)
-        for name in ("first", "second"):
-            overload.look(name, load, now)
-    assert overload.service("first").on
+        kept = {name: overload.look(name, load, now).on for name in kept}
+        assert now < 60
+    assert kept["first"]
+    overload.begins("second")  # a session of it begins anew
+    assert overload.look("second", Load(0.0), now) == FULL

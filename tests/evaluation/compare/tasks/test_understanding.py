@@ -10,7 +10,7 @@ import cv2
 import pytest
 
 from mellm.clients.cli.demo import SAMPLE
-from mellm.evaluation.compare.config import RulesContestant, UnderstandingTask
+from mellm.evaluation.compare.config import RulesSystem, UnderstandingTask
 from mellm.evaluation.compare.embedded import make
 from mellm.evaluation.compare.tasks import load
 from mellm.evaluation.compare.tasks.understanding import Understanding
@@ -54,9 +54,9 @@ def test_clips_are_asked_with_their_map_and_scored(root: Path) -> None:
     assert "Region table" in question.prompt
     assert question.truth == "units 4; negative (disgust)"
 
-    contestant = make(RulesContestant(kind="rules"))
-    by_rules = asyncio.run(contestant.ask(question))
-    asyncio.run(contestant.close())
+    system = make(RulesSystem(kind="rules"))
+    by_rules = asyncio.run(system.ask(question))
+    asyncio.run(system.close())
     silent = Answer("n", task.name, question.id, "failed", reason="timeout")
     (table,) = task.score({"rules": {question.id: by_rules}, "nobody": {question.id: silent}})
     assert by_rules.state == "answered", by_rules
