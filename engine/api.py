@@ -20,6 +20,7 @@ from mellm.engine.analysis.describe_queue import DescribeQueue, Job
 from mellm.engine.analysis.offline import Progress, RunResult, Silent
 from mellm.engine.analysis.pipeline import Output, Spotted
 from mellm.engine.analysis.pipeline_factory import PipelineFactory, describer_of
+from mellm.engine.analysis.run_settings import run_settings
 from mellm.engine.config import Settings, load, validated
 from mellm.engine.describe.base import DescribeContext, Describer
 from mellm.engine.governance import purpose as privacy
@@ -136,21 +137,9 @@ def analysis(
         if out is None:
             run: RunFolder | Unkept = Unkept()
         else:
-            decides = {
-                "purpose": settings.purpose,
-                "describer": own.name,
-                "profile": own.profile,
-                "spotting": settings.spotting.model_dump(),
-                "max_faces": settings.faces.max_faces,
-                "fps": fps,
-                **_asked(opening),
-                "evidence": keep_evidence,
-            }
-            if consent is not None:
-                try:
-                    decides["consent"] = privacy.reference(consent)
-                except ValueError as error:
-                    raise UsageError(f"--consent: {error}") from None
+            decides = run_settings(
+                settings, own, evidence=keep_evidence, fps=fps, consent=consent, more=_asked(opening)
+            )
             run = RunFolder.create(out, decides, {**versions(), **factory.facts()})
         try:
             result = RunResult(run.path)

@@ -12,7 +12,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from mellm.detectors.sensitivity import JudgedTime
 from mellm.detectors.windows import STEP_NS
 from mellm.engine.analysis.pipeline import (
     CHAIN_DROPS,
+    ChainCounts,
     FaceAppeared,
     FaceLost,
     Output,
@@ -32,7 +33,7 @@ from mellm.engine.analysis.telling import Sink, Teller
 from mellm.engine.analysis.wire_events import events_of
 from mellm.stream.capture.runner import SourceRunner, SourceStatus
 from mellm.stream.errors import MellmError
-from mellm.stream.frames import Frame, Gap, Item
+from mellm.stream.frames import Frame, Gap, Item, SourceInfo
 from mellm.stream.protocol.events import STATS
 from mellm.stream.worker import Turn, Vitals, Worker
 
@@ -56,6 +57,18 @@ LATENCIES_KEPT: Final = 6000
 INTERNAL: Final = "internal"
 
 
+class Tap(Protocol):
+    """Sees what a source's pipeline takes and makes, on the source's thread; must not block."""
+
+    def frame(self, frame: Frame) -> None:
+        """A frame, before it is analysed."""
+        ...
+
+    def output(self, source: str, output: Output | Gap) -> None:
+        """What was found, every score included."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class SourceCounts:
     """``captured == analysed + sum(dropped) + waiting`` at every moment between two frames."""
@@ -77,6 +90,7 @@ class LiveSource:
     :param sink: gets what may be late or lost; everything else goes through ``teller``
     :param on_frame: sees each frame before it is analysed, on this source's thread
     :param on_loaded: called there when the networks have been loaded
+    :param tap: sees frames and outputs
     :ivar failure: why it has ended for good, if it was an error
     """
 
@@ -89,7 +103,10 @@ class LiveSource:
         vitals: Vitals,
         on_frame: Callable[[Frame], None] | None = None,
         on_loaded: Callable[[], None] = lambda: None,
+        tap: Tap | None = None,
     ) -> None:
+        self._tap = tap
+        self._gone: list[ChainCounts] = []  # of chains that have died
         self._runner = runner
         self._make_chain = make_pipeline
         self._sink = sink
@@ -139,6 +156,16 @@ class LiveSource:
         self._teller.stop(max(0.1, until - time.monotonic()))
 
     @property
+    def started(self) -> bool:
+        """Whether it was ever started."""
+        return self._worker.started
+
+    @property
+    def resting(self) -> bool:
+        """Whether it was started and has come to an end."""
+        return self._ran_out
+
+    @property
     def finished(self) -> bool:
         """Whether nothing more will come, and everything was told."""
         return self._ran_out and self._teller.idle
@@ -168,6 +195,34 @@ class LiveSource:
             score_p95_ms=float(np.percentile(late, 95)),
         )
 
+    @property
+    def info(self) -> SourceInfo | None:
+        """Facts of the source as it was opened last."""
+        return self._runner.info
+
+    @property
+    def providers(self) -> dict[str, str]:
+        """Network → execution provider in use; empty before the networks are loaded."""
+        chain = self._chain
+        return {} if chain is None else chain.providers
+
+    def totals(self) -> dict[str, Any]:
+        """Counts as ``run.json`` has them; they only grow."""
+        seen = self.counts()
+        with self._lock:
+            chains = [*self._gone, *([] if self._chain is None else [self._chain.counts])]
+        refused: Counter[str] = sum((c.faces_refused for c in chains), Counter())
+        return {
+            "captured": seen.captured,
+            "analysed": seen.analysed,
+            "frames_dropped": seen.dropped,
+            "gaps": dict(sum((c.gaps for c in chains), Counter())),
+            "repaired_stamps": self._runner.counts().repaired,
+            "frames_with_face": sum(c.frames_with_face for c in chains),
+            "faces_refused": dict(refused),
+            "tracks": sum(c.tracks for c in chains),
+        }
+
     # -- the runner's threads -------------------------------------------------------------------------
 
     def _status(self, status: SourceStatus) -> None:
@@ -192,13 +247,13 @@ class LiveSource:
             self.failure = error  # somebody waits for it: it is not tried again
             logger.error("%s: %s", self._runner.id, error)
             return self._end()
-        turn.beat(LOADING_S)
+        turn.heartbeat(LOADING_S)
         self._on_loaded()
-        turn.beat()
+        turn.heartbeat()
         with self._lock:
             self._chain = chain
         while not turn.over:
-            turn.beat()
+            turn.heartbeat()
             item = self._runner.get(0.25)
             if item is not None:
                 self._one(turn, chain, item)
@@ -206,7 +261,7 @@ class LiveSource:
                 break
             self._stats()
         for output in chain.finish():
-            turn.beat()
+            turn.heartbeat()
             self._take(output, turn)
         self.failure = self._runner.failure
         self._end()
@@ -222,11 +277,16 @@ class LiveSource:
             self._hand = item, _settled(chain).total()
         if isinstance(item, Gap):
             self._say(item, turn)
-        elif self._on_frame is not None:
-            self._on_frame(item)
+            if self._tap is not None:
+                self._tap.output(self._runner.id, item)
+        else:
+            if self._on_frame is not None:
+                self._on_frame(item)
+            if self._tap is not None:
+                self._tap.frame(item)
         outputs = chain.push(item)
         with self._lock:
-            turn.beat()  # if it took too long, another thread has given this frame up
+            turn.heartbeat()  # if it took too long, another thread has given this frame up
             self._hand = None
         for output in outputs:
             self._take(output, turn)
@@ -243,6 +303,7 @@ class LiveSource:
             if chain is not None:
                 settled = _settled(chain)
                 self._past.update(settled)
+                self._gone.append(chain.counts)
                 if hand is not None and isinstance(hand[0], Frame) and settled.total() == hand[1]:
                     self._past[INTERNAL] += 1
         for track, t_ns in self._faces.items():
@@ -254,6 +315,8 @@ class LiveSource:
         self._stats(last=True)
 
     def _take(self, output: Output, turn: Turn) -> None:
+        if self._tap is not None:
+            self._tap.output(self._runner.id, output)
         if isinstance(output, Spotted):
             self._spotted += 1
             self._teller.spotted(output, turn)

@@ -13,7 +13,7 @@ from mellm.detectors.signals import FacePair
 from mellm.detectors.spotters import open_spotter
 from mellm.detectors.spotting import OnnxStepModel, Spotter, SpottingOptions, StepModel
 from mellm.detectors.weights import store as weights
-from mellm.engine.analysis.live import LiveEngine, Sink
+from mellm.engine.analysis.live import LiveEngine, Sink, Tap
 from mellm.engine.analysis.pipeline import SourcePipeline
 from mellm.engine.analysis.spool import Spool
 from mellm.engine.analysis.watchdog import Watchdog
@@ -126,6 +126,7 @@ def live_engine(
     on_frame: Callable[[Frame], None] | None = None,
     inlets: Mapping[str, PushInlet] | None = None,
     on_loaded: Callable[[], None] = lambda: None,
+    tap: Tap | None = None,
 ) -> LiveEngine:
     """A live engine for these sources, not started.
 
@@ -135,6 +136,7 @@ def live_engine(
     :param on_frame: sees each frame, see :class:`mellm.engine.analysis.live.LiveEngine`
     :param inlets: where clients' pictures arrive, for sources whose address is ``push:``
     :param on_loaded: called on a source's thread when its networks have been loaded
+    :param tap: sees frames and outputs, see :class:`mellm.engine.analysis.live.LiveEngine`
     """
     describer = describer_of(settings)
     factory = PipelineFactory(settings, describer.recipe)
@@ -170,4 +172,6 @@ def live_engine(
         watchdog=watchdog,
         on_frame=on_frame,
         on_loaded=on_loaded,
+        tap=tap,
+        remake=lambda name: runner(next(source for source in sources if source.id == name)),
     )

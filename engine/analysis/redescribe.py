@@ -68,15 +68,15 @@ def redescribe(
     which: Which = "undescribed",
     *,
     deadline_s: float = 60.0,
-    told: Callable[[ExpressionRecord], None] = lambda record: None,
+    on_record: Callable[[ExpressionRecord], None] = lambda record: None,
 ) -> Redescribed:
     """Ask again, and write the run's files anew, each complete or not at all.
 
-    :param told: called with each record that has a new end
+    :param on_record: called with each record that has a new end
     :raises RunError: there is no run, it is of an older format, or it cannot be written
     :raises UsageError: the run's motion maps are of another recipe than the describer reads
     """
-    run = read_run(path)
+    run = read_run(path, corrected=False)
     if run.state.get("format") != FORMAT:
         raise RunError(
             f"{path} holds a run of format {run.state.get('format')!r}, this version changes {FORMAT} only",
@@ -106,9 +106,9 @@ def redescribe(
         result.ends[state] += 1
         ended = record.ended(Outcome(state, answer.abstained, answer), record.evidence)
         changed[record.id] = replace(
-            ended, extra={**record.extra, EARLIER: [*_earlier(record), _said(record)]}
+            ended, extra={**record.extra, EARLIER: [*_earlier(record), _earlier_answer(record)]}
         )
-        told(changed[record.id])
+        on_record(changed[record.id])
     if changed:
         _write(run, changed)
     return result
@@ -154,7 +154,7 @@ def _earlier(record: ExpressionRecord) -> list[Any]:
     return list(before) if isinstance(before, list) else []
 
 
-def _said(record: ExpressionRecord) -> dict[str, Any]:
+def _earlier_answer(record: ExpressionRecord) -> dict[str, Any]:
     said = None if record.description is None else description_json(record.description)
     return {"state": record.state, "reason": record.reason, "description": said}
 

@@ -43,7 +43,7 @@ def events_of(output: Output | Gap) -> tuple[WireEvent, ...]:
             record = ExpressionRecord.of(expression, evidence.regions)
             return (WireEvent(EXPRESSION_SPOTTED, record.offset_ns, record.event_data()),)
         case FaceAppeared(track=track, t_ns=t_ns, box=box):
-            return (WireEvent(FACE_APPEARED, t_ns, {"track": track, "box": _box(box)}),)
+            return (WireEvent(FACE_APPEARED, t_ns, {"track": track, "box": box_of(box)}),)
         case FaceLost(track=track, t_ns=t_ns):
             return (WireEvent(FACE_LOST, t_ns, {"track": track}),)
         case PictureChanged(still=still, t_ns=t_ns):
@@ -72,10 +72,11 @@ def _score(scored: Scored) -> dict[str, Any]:
         "apex": round(score.apex, 3),
         "macro": round(score.macro, 3),
         "sensitivity": sensitivity_json(score.sensitivity),
-        "box": _box(scored.face.box),
+        "box": box_of(scored.face.box),
         "landmarks": np.rint(scored.face.landmarks).astype(int).tolist(),
     }
 
 
-def _box(box: tuple[float, float, float, float]) -> list[float]:
+def box_of(box: tuple[float, float, float, float]) -> list[float]:
+    """x, y, width, height as events have them: pixels to a tenth."""
     return [round(value, 1) for value in box]

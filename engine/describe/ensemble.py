@@ -261,7 +261,7 @@ class EnsembleDescriber:
         """
         began = time.perf_counter()
         if evidence.refused is not None:
-            return self._told((), None, evidence.refused, began)
+            return self._description((), None, evidence.refused, began)
         shown = several(evidence, context.deadline_s) if self._several else (evidence,)
         left = context.deadline_s - (time.perf_counter() - began)
         seen = observe(shown, self._nano.read_many(shown, deadline_s=left), context, self._templates)
@@ -276,7 +276,7 @@ class EnsembleDescriber:
                 readings=count,
                 notes=basis(found.emotion, self._weights),
             )
-        return self._told(
+        return self._description(
             found.units,
             found.emotion,
             found.reason,
@@ -289,7 +289,7 @@ class EnsembleDescriber:
     def close(self) -> None:
         """Nothing to release: the sessions are the process's."""
 
-    def _told(
+    def _description(
         self,
         units: Sequence[ActionUnit],
         emotion: Emotion | None,

@@ -61,17 +61,38 @@ def withheld(
     return found
 
 
+def on_page(settings: Settings) -> frozenset[str]:
+    """Sources that start when the person on camera has answered yes on the page, each time anew."""
+    asked = settings.server.consent_text is not None
+    return frozenset(source.id for source in settings.sources if asked and source.consent is None)
+
+
+def recorded(settings: Settings, waiting: frozenset[str] = frozenset()) -> None:
+    """Hold a wish to keep the video against the consents.
+
+    :param waiting: see :func:`on_page`
+    :raises ConsentMissing: somebody before a source has not agreed to it
+    """
+    for source in settings.sources:
+        if source.consent is None and source.id not in waiting:
+            raise ConsentMissing(
+                f"--record keeps the video of {source.id!r}, and there is no consent to that",
+                remedy=f"give its reference with --consent {source.id}=REF, or ask on the page with --consent-text",
+            )
+
+
 def gate(settings: Settings, declaration: Declaration, journal: Journal) -> dict[str, ConsentMissing]:
-    """Sources of these settings that must not start, and why.
+    """Sources of these settings that must not start, and why; those of :func:`on_page` wait for their yes.
 
     :raises ConsentMissing: if none may start for want of a reference: that is a mistake in the call
     """
+    waiting = on_page(settings)
     found = withheld(
-        settings.sources,
+        [source for source in settings.sources if source.id not in waiting],
         needed=required(declaration, settings.consent_required),
         withdrawn=lambda source, consent: was_withdrawn(journal, source, consent),
     )
-    if len(found) == len(settings.sources):
+    if found and len(found) == len(settings.sources):
         for error in found.values():
             if not isinstance(error, ConsentWithdrawn):
                 raise error

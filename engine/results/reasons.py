@@ -16,6 +16,7 @@ STATES: Final[Mapping[str, str]] = {
 """Terminal states in words."""
 
 REASONS: Final[Mapping[str, str]] = {
+    "not_coded": "a person added it without units or class",
     "motion_floor": "the motion is too small to tell from noise",
     MOTION_LARGE: "the motion is larger than a micro-expression",
     "no_unit": "no action unit was recognised",

@@ -59,7 +59,7 @@ def candidates(chosen: Path | None, environment: Mapping[str, str]) -> list[Path
     return list(dict.fromkeys(found))
 
 
-def look(python: Path) -> VllmEnvironment:
+def inspect_python(python: Path) -> VllmEnvironment:
     """Ask an interpreter which vLLM it has, without importing it (that would take ten seconds)."""
     try:
         asked = subprocess.run(
@@ -77,7 +77,7 @@ def find(chosen: Path | None = None) -> VllmEnvironment:
     """The first candidate that has vLLM, else the first one, with ``build=None``."""
     possible = candidates(chosen, os.environ)
     for python in possible:
-        if python.is_file() and (seen := look(python)).build is not None:
+        if python.is_file() and (seen := inspect_python(python)).build is not None:
             return seen
     return VllmEnvironment(possible[0], None)
 

@@ -67,7 +67,7 @@ def evaluate(
         coded = [c for c in some if c.action_units.numbers]
         if coded:
             true = [c.action_units.numbers for c in coded]
-            said = [_said(c, rows[key_of(c)]) for c in coded]
+            said = [_predicted_units(c, rows[key_of(c)]) for c in coded]
             units[name] = action_unit_score(true, said)
             people = [subject[key_of(c)] for c in coded]
             prior_units[name] = action_unit_score(
@@ -86,7 +86,7 @@ def evaluate(
     return Understanding(units, known, unanswered, vqa, told, prior_units, prior_vqa)
 
 
-def _said(clip: Clip, row: Mapping[str, Any]) -> frozenset[int] | None:
+def _predicted_units(clip: Clip, row: Mapping[str, Any]) -> frozenset[int] | None:
     if row["state"] != "described":
         return None
     return frozenset(u["au"] for u in row["units"]) - clip.action_units.possible_numbers

@@ -11,8 +11,9 @@ from mellm.detectors.stepmodel import OnnxStepModel
 from mellm.engine.describe import create
 from mellm.engine.describe.ensemble import load as load_weights
 from mellm.engine.describe.ensemble import weights
-from mellm.evaluation.describing import cases, on_spots, readers, report, stability
+from mellm.evaluation.describing import cases, on_spots, report, stability, systems
 from mellm.evaluation.metrics import marks
+from mellm.evaluation.metrics.priors import PRIOR
 from mellm.training.readings.changed import FOLDER
 from mellm.training.readings.observed import load as load_observed
 
@@ -79,29 +80,29 @@ def describing(
     if spots is not None or stability_of is not None:
         _kept(spots, stability_of, weights_file, diagram, page, as_json)
         return
-    asked: dict[str, readers.Reader] = {}
+    asked: dict[str, systems.System] = {}
     for kind in kinds or ("ensemble", "rules", "nano"):
         if kind == "nano":
             asked |= {
-                "nano": readers.nano(folder),
-                "nano, unconstrained": readers.nano(folder, constrained=False),
+                "nano": systems.nano(folder),
+                "nano, unconstrained": systems.nano(folder, constrained=False),
             }
         else:
-            asked[kind] = readers.of_describer(create(kind, base_url=base_url, model=model, profile=profile))
+            asked[kind] = systems.of_describer(create(kind, base_url=base_url, model=model, profile=profile))
     looking = dict(asked)
-    asked |= {readers.PRIOR: readers.prior_only}
-    for name, reader in looking.items():
+    asked |= {PRIOR: systems.prior_only}
+    for name, system in looking.items():
         if "," not in name:
             asked |= {
-                f"{name}, blank map": readers.blank(reader),
-                f"{name}, other maps": readers.shuffled(reader),
+                f"{name}, blank map": systems.blank(system),
+                f"{name}, other maps": systems.shuffled(system),
             }
     results = {}
     for name in names or cases.SETS:
         examples = cases.load(name, pairs, clips=clips, signals=root / "rendered50", model=OnnxStepModel())
         told = name == "clips" and not kinds
         more = (
-            {"rules, with the spotter": readers.rules_with_opinion, "spotter": readers.spotter}
+            {"rules, with the spotter": systems.rules_with_opinion, "spotter": systems.spotter}
             if told
             else {}
         )
@@ -109,9 +110,9 @@ def describing(
     if page is not None:
         marks.put(page, report.table(results), report.BEGIN)
     click.echo(json.dumps(report.plain(results), indent=1) if as_json else report.table(results))
-    for name, reader in report.no_better_than_labels(results):
+    for name, system in report.no_better_than_labels(results):
         click.echo(
-            f"mellm: warning: on {name}, {reader} is not better than the most likely answer: "
+            f"mellm: warning: on {name}, {system} is not better than the most likely answer: "
             "it has learnt the labels, not the faces",
             err=True,
         )

@@ -19,8 +19,9 @@ from mellm.engine.describe.observation import UNITS
 from mellm.engine.facs import action_units as facs
 from mellm.engine.types import Coarse
 from mellm.evaluation import plotting
-from mellm.evaluation.describing.readers import PRIOR, SURE, prior_answer
+from mellm.evaluation.describing.systems import SURE, prior_answer
 from mellm.evaluation.metrics.bootstrap import intervals
+from mellm.evaluation.metrics.priors import PRIOR
 from mellm.evaluation.metrics.table import pipes
 from mellm.evaluation.spotting.stats import Estimate, share
 from mellm.training.instruct import labels
@@ -28,7 +29,7 @@ from mellm.training.readings.fit import calibration_error
 from mellm.training.readings.observed import SAYS, Observed
 
 BEGIN: Final = "<!-- results: written by mellm eval describing --spots --page -->"
-READERS: Final = ("ensemble", *SAYS, "spotter", PRIOR)
+SYSTEMS: Final = ("ensemble", *SAYS, "spotter", PRIOR)
 
 SETS: Final[Mapping[str, tuple[str, ...]]] = {
     "drawn people": ("rendered",),
@@ -60,7 +61,7 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Of one reader on one set.
+    """Of one system on one set.
 
     :param f1: units of right spots, pooled; silence names no unit
     :param against: its F1 less that of the ensemble, people drawn again; ``None`` for the ensemble
@@ -83,7 +84,7 @@ class Row:
 
 
 def told(o: Observed, name: str, w: Weights) -> Told:
-    """What a reader says of a spot."""
+    """What a system says of a spot."""
     units: frozenset[int]
     coarse: Coarse | None
     if name == PRIOR:
@@ -118,20 +119,20 @@ def f1(some: Sequence[Told]) -> float:
 
 
 def rows(found: Sequence[Observed], w: Weights) -> dict[str, dict[str, Row]]:
-    """Set → reader → scores."""
+    """Set → system → scores."""
     out: dict[str, dict[str, Row]] = {}
     for name, kinds in {**SETS, ALL: EVERY}.items():
         some = [o for o in found if o.kind in kinds]
         if any(o.own and o.truth for o in some):
-            out[name] = {reader: _row(some, reader, w) for reader in READERS}
+            out[name] = {system: _row(some, system, w) for system in SYSTEMS}
     return out
 
 
-def _row(some: Sequence[Observed], reader: str, w: Weights) -> Row:
+def _row(some: Sequence[Observed], system: str, w: Weights) -> Row:
     own = [o for o in some if o.own]
-    said = [told(o, reader, w) for o in own]
+    said = [told(o, system, w) for o in own]
     right, false = [t for t in said if t.truth is not None], [t for t in said if t.truth is None]
-    lower = [told(o, reader, w) for o in some if o.truth is None]
+    lower = [told(o, system, w) for o in some if o.truth is None]
     best = [told(o, "ensemble", w) for o in own if o.truth is not None]
     people: dict[str, list[tuple[Told, Told]]] = {}
     for mine, other in zip(right, best, strict=True):
@@ -146,7 +147,7 @@ def _row(some: Sequence[Observed], reader: str, w: Weights) -> Row:
     truth = [t.label for t in right if t.label is not None]
     return Row(
         Estimate(value["f1"], *range_["f1"]),
-        None if reader == "ensemble" else Estimate(value["against"], *range_["against"]),
+        None if system == "ensemble" else Estimate(value["against"], *range_["against"]),
         labels.uf1(truth, [t.coarse for t in right if t.label is not None]),
         labels.ceiling([(t.truth, t.label) for t in right if t.truth is not None and t.label is not None]),
         *(share(sum(bool(t.units) for t in part), len(part)) for part in (right, false, lower)),
@@ -155,13 +156,13 @@ def _row(some: Sequence[Observed], reader: str, w: Weights) -> Row:
 
 
 def table(results: Mapping[str, Mapping[str, Row]]) -> str:
-    """Markdown: one row a set and reader."""
-    heads = ("set (right spots, people)", "reader", "unit F1 [95 %]", "less than the ensemble's by")
+    """Markdown: one row a set and system."""
+    heads = ("set (right spots, people)", "system", "unit F1 [95 %]", "less than the ensemble's by")
     heads += ("coarse UF1 (share of the ceiling)", "right spots described")
     heads += ("false alarms described, own threshold", "… and at a lower one")
     lines = []
-    for name, readers in results.items():
-        for reader, r in readers.items():
+    for name, systems in results.items():
+        for system, r in systems.items():
             against = (
                 ""
                 if r.against is None
@@ -170,7 +171,7 @@ def table(results: Mapping[str, Mapping[str, Row]]) -> str:
             coarse = f"{r.coarse:.2f} ({r.coarse / r.ceiling:.0%})" if r.ceiling else "–"
             lines.append(
                 (
-                    f"{name} ({r.right}, {r.people})", reader, _value(r.f1), against, coarse,
+                    f"{name} ({r.right}, {r.people})", system, _value(r.f1), against, coarse,
                     _share(r.described), _share(r.false_described), _share(r.lower_described),
                 )
             )  # fmt: skip
@@ -293,6 +294,6 @@ def diagram(found: Calibration, path: Path) -> Path:
 def plain(results: Mapping[str, Mapping[str, Row]], found: Calibration) -> dict[str, Any]:
     """As JSON data."""
     return {
-        "sets": {name: {r: asdict(row) for r, row in readers.items()} for name, readers in results.items()},
+        "sets": {name: {r: asdict(row) for r, row in systems.items()} for name, systems in results.items()},
         "calibration": asdict(found),
     }

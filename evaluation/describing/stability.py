@@ -23,7 +23,7 @@ from mellm.training.readings.changed import CHANGES
 from mellm.training.readings.observed import Observed
 
 BEGIN: Final = "<!-- results: written by mellm eval describing --stability --page -->"
-READERS: Final = ("ensemble", "rules", "nano", "rules, once", "nano, once")
+SYSTEMS: Final = ("ensemble", "rules", "nano", "rules, once", "nano, once")
 
 SETS: Final[Mapping[str, tuple[str, ...]]] = {
     "drawn people": ("rendered",),
@@ -89,9 +89,9 @@ def moments(found: Sequence[Observed]) -> list[Moment]:
     return out
 
 
-def steadiness(some: Sequence[Moment], reader: str, w: Weights) -> Steadiness:
+def steadiness(some: Sequence[Moment], system: str, w: Weights) -> Steadiness:
     """How still a describer's readings hold."""
-    said = [(m, [told(o, reader, w) for o in m.versions.values()]) for m in some if len(m.versions) > 1]
+    said = [(m, [told(o, system, w) for o in m.versions.values()]) for m in some if len(m.versions) > 1]
     spoken = [(m, all_) for m, all_ in said if any(t.units for t in all_)]
     people: dict[str, list[list[Told]]] = {}
     for m, all_ in spoken:
@@ -122,7 +122,7 @@ def results(found: Sequence[Observed], w: Weights) -> dict[str, dict[str, Steadi
     """Set → describer → how still it holds."""
     every = moments(found)
     return {
-        name: {reader: steadiness([m for m in every if m.kind in kinds], reader, w) for reader in READERS}
+        name: {system: steadiness([m for m in every if m.kind in kinds], system, w) for system in SYSTEMS}
         for name, kinds in SETS.items()
         if any(m.kind in kinds for m in every)
     }
@@ -134,18 +134,18 @@ def table(scores: Mapping[str, Mapping[str, Steadiness]]) -> str:
     lines = [
         (
             name,
-            reader,
+            system,
             f"{s.units.value:.2f} [{s.units.low:.2f}, {s.units.high:.2f}]",
             f"{s.flips.value:.1%} [{s.flips.low:.1%}, {s.flips.high:.1%}]",
             f"{s.silenced:.0%}",
             str(s.moments),
         )
-        for name, readers in scores.items()
-        for reader, s in readers.items()
+        for name, systems in scores.items()
+        for system, s in systems.items()
     ]
     return pipes(heads, lines)
 
 
 def plain(scores: Mapping[str, Mapping[str, Steadiness]]) -> dict[str, Any]:
     """As JSON data."""
-    return {name: {r: asdict(s) for r, s in readers.items()} for name, readers in scores.items()}
+    return {name: {r: asdict(s) for r, s in systems.items()} for name, systems in scores.items()}

@@ -15,8 +15,8 @@ from mellm.evaluation.metrics.vqa import Row, VqaScore, task_of
 
 Truth = TypeVar("Truth", bound=Hashable)
 
-PRIOR: Final = "never looking"
-"""Its row in tables."""
+PRIOR: Final = "prior only"
+"""Its row in tables; who does not beat it has learnt the labels."""
 
 
 def likeliest(
@@ -69,6 +69,6 @@ def no_better(name: str, mine: Mapping[str, float], prior: Mapping[str, float]) 
     if not at:
         return None
     return (
-        f"{name} is not better than {PRIOR} at {', '.join(at)}: what it says there can be had from the labels of other "
-        "people"
+        f"{name} is not better than {PRIOR}, which never looks, at {', '.join(at)}: "
+        "it has learnt the labels there, not the faces"
     )

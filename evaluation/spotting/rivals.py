@@ -171,7 +171,7 @@ def _interval(curve: Curve, peak: int, score: float, k: int) -> Interval:
 
 
 class PublishedDecoder:
-    """A rival in one of its forms; see :class:`mellm.evaluation.spotting.contenders.Contender`.
+    """A rival in one of its forms; see :class:`mellm.evaluation.spotting.systems.System`.
 
     :param model_of: record → the network whose score is read, for ``score``; it must not know the person
     :param seen: record → whether it may know the person all the same
@@ -206,7 +206,7 @@ class PublishedDecoder:
         return LEVELS
 
     def spots(self, record: Record, level: float | None = None) -> list[Published]:
-        """See :class:`mellm.evaluation.spotting.contenders.Contender`."""
+        """See :class:`mellm.evaluation.spotting.systems.System`."""
         if id(record) not in self._curves:
             made = (
                 flow_curves(record)

@@ -211,7 +211,7 @@ class SourceRunner:
             self._reading.abandoned.set()
         attempt = 0
         while not self._stop.is_set():
-            turn.beat()
+            turn.heartbeat()
             reading = self._launch()
             self._watch(reading, turn)
             if self._stop.is_set():
@@ -268,7 +268,7 @@ class SourceRunner:
         """Return when the reader is done or was abandoned, with the reason in ``reading.error``."""
         while not self._clock.wait(reading.done, _TICK_S):
             if reading.online_ns is None:
-                turn.beat()
+                turn.heartbeat()
             else:
                 turn.worked()
             if self._stop.is_set():

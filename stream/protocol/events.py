@@ -20,6 +20,7 @@ SOURCE_RECONNECTING: Final = "source.reconnecting"
 SOURCE_GAP: Final = "source.gap"
 SOURCE_ENDED: Final = "source.ended"
 SOURCE_PICTURE: Final = "source.picture"
+SOURCE_SESSION: Final = "source.session"
 FACE_APPEARED: Final = "face.appeared"
 FACE_LOST: Final = "face.lost"
 EXPRESSION_SPOTTED: Final = "expression.spotted"
@@ -41,6 +42,7 @@ RELIABLE: Final = frozenset(
         SOURCE_GAP,
         SOURCE_ENDED,
         SOURCE_PICTURE,
+        SOURCE_SESSION,
         FACE_APPEARED,
         FACE_LOST,
         EXPRESSION_SPOTTED,

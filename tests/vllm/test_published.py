@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,13 @@ class Served:
     evidences: list[Evidence]
 
     def messages(self, number: int) -> list[dict[str, Any]]:
-        return profiles.get(self.of.profile).messages(self.evidences[number], CONTEXT)
+        """As the profile asks. Pictures have a size that no processor changes: two libraries resize differently."""
+        shown = self.evidences[number]
+        if self.of.token_px:
+            side = self.of.token_px
+            size = (10 * side, 11 * side)
+            shown = replace(shown, motion_map=np.asarray(cv2.resize(shown.motion_map, size), np.uint8))
+        return profiles.get(self.of.profile).messages(shown, CONTEXT)
 
     def ask(self, messages: list[dict[str, Any]], **changes: Any) -> dict[str, Any]:
         sent = {
@@ -119,6 +126,10 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         yield Served(of, folder, one, evidences)
     finally:
         one.server.stop()
+        if os.environ.get("MELLM_VLLM_LOG"):
+            Path(os.environ["MELLM_VLLM_LOG"]).with_suffix(f".{of.family}").write_bytes(
+                (root / "log").read_bytes()
+            )
 
 
 def _words(messages: list[dict[str, Any]]) -> list[str]:

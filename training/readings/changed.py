@@ -83,7 +83,7 @@ def versions(clip: Filmed) -> Iterator[Filmed]:
     for name, change in CHANGES.items():
         spec = replace(clip.spec, name=f"{clip.spec.name}~{name}", change=name)
         film = Film(codec="h264", quality=change.crf)
-        shown = (change.pictures(p) for p in pictures)
+        shown = map(change.pictures, pictures)
 
         def sent(p: Iterator[U8], name: str = spec.name, crf: int = change.crf) -> Iterator[Frame]:
             return streamed(p, clip.stamps_ns, name, crf)

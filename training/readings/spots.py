@@ -161,7 +161,7 @@ def replay(watched: Watched, model: StepModel, threshold: float | None = None) -
 
     :param threshold: the spotter's own if not given
     """
-    found: list[tuple[Spot, FacePair]] = []
+    found: list[tuple[Spot, float, FacePair]] = []
     for tape in watched.tapes:
         memory = _Memory(tape.kept)
         spotter = Spotter(model, SpottingOptions(threshold=threshold))
@@ -176,16 +176,17 @@ def replay(watched: Watched, model: StepModel, threshold: float | None = None) -
             except LookupError:
                 continue
             if times[0] < times[1] < times[2]:
-                found.append((spot, memory.pair(spot.onset_ns, spot.apex_ns, PAIR_WIDTH)))
-    right = matched([(s.onset_ns / 1e9, s.offset_ns / 1e9) for s, _ in found], watched.truths)
+                pair = memory.pair(spot.onset_ns, spot.apex_ns, PAIR_WIDTH)
+                found.append((spot, (times[2] - times[0]) / 1e6, pair))
+    right = matched([(s.onset_ns / 1e9, s.offset_ns / 1e9) for s, _, _ in found], watched.truths)
     spec = watched.spec
     return [
         SpotCase(
             f"{spec.name}@{pair.apex.pts_ns / 1e9:.3f}", spec.subject, spec.kind,
             watched.truths[right[i]] if i in right else None,
-            spot.score, (spot.offset_ns - spot.onset_ns) / 1e6, spot.aus, pair,
+            spot.score, duration_ms, spot.aus, pair,
         )
-        for i, (spot, pair) in enumerate(found)
+        for i, (spot, duration_ms, pair) in enumerate(found)
     ]  # fmt: skip
 
 

@@ -23,7 +23,8 @@ def test_questions_get_the_likeliest_answer_of_their_words_then_of_their_kind():
 
 def test_who_answers_the_commonest_is_no_better_and_who_looks_is():
     rows = [
-        Row("What is the coarse expression class?", truth, None) for truth in ("negative", "negative", "positive")
+        Row("What is the coarse expression class?", truth, None)
+        for truth in ("negative", "negative", "positive")
     ]
     people = ["a", "b", "c"]
     prior = figures(vqa_score(answered(rows, people)))

@@ -137,7 +137,7 @@ def ask(
     *,
     max_tokens: int,
     batch: int = 8,
-    told: Callable[[int, int], None] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> list[str]:
     """Greedy answers to the questions of the records."""
     was = model.training
@@ -158,8 +158,8 @@ def ask(
         )
         start = inputs["input_ids"].shape[1]
         answers += tokenizer.batch_decode(said[:, start:], skip_special_tokens=True)
-        if told:
-            told(len(answers), len(records))
+        if on_progress:
+            on_progress(len(answers), len(records))
     model.train(was)
     return answers
 
