@@ -40,7 +40,8 @@ class Understanding:
         """A sentence for each data set on which the describer is not better than never looking."""
         told = []
         for name in dict.fromkeys((*self.units, *self.vqa)):
-            mine, prior = {}, {}
+            mine: dict[str, float] = {}
+            prior: dict[str, float] = {}
             for scores, into in ((self.units, mine), (self.prior_units, prior)):
                 if name in scores:
                     into["units macro F1"] = scores[name].macro_f1

@@ -150,17 +150,26 @@ def _row(some: Sequence[Observed], system: str, w: Weights) -> Row:
         None if system == "ensemble" else Estimate(value["against"], *range_["against"]),
         labels.uf1(truth, [t.coarse for t in right if t.label is not None]),
         labels.ceiling([(t.truth, t.label) for t in right if t.truth is not None and t.label is not None]),
-        *(share(sum(bool(t.units) for t in part), len(part)) for part in (right, false, lower)),
+        _described(right), _described(false), _described(lower),
         len(right), len(false), len(people),
     )  # fmt: skip
 
 
+def _described(part: Sequence[Told]) -> Estimate:
+    return share(sum(bool(t.units) for t in part), len(part))
+
+
 def table(results: Mapping[str, Mapping[str, Row]]) -> str:
     """Markdown: one row a set and system."""
-    heads = ("set (right spots, people)", "system", "unit F1 [95 %]", "less than the ensemble's by")
+    heads: tuple[str, ...] = (
+        "set (right spots, people)",
+        "system",
+        "unit F1 [95 %]",
+        "less than the ensemble's by",
+    )
     heads += ("coarse UF1 (share of the ceiling)", "right spots described")
     heads += ("false alarms described, own threshold", "… and at a lower one")
-    lines = []
+    lines: list[tuple[str, ...]] = []
     for name, systems in results.items():
         for system, r in systems.items():
             against = (
@@ -221,7 +230,9 @@ def calibration(found: Sequence[Observed], w: Weights) -> Calibration:
         right = o.truth is not None and o.truth.coarse == j.emotion.coarse
         classes.append((j.emotion.scores[j.emotion.coarse], float(right)))
     return Calibration(
-        *(_ece(points) for points in (units, named, classes)),
+        _ece(units),
+        _ece(named),
+        _ece(classes),
         len(named),
         {"units": bins(units), "classes": bins(classes)},
     )

@@ -77,11 +77,11 @@ def moments(found: Sequence[Observed]) -> list[Moment]:
     out = []
     for clip, spots in clips.items():
         groups: list[list[tuple[str, float, Observed]]] = []
-        for change, at, o in sorted(spots, key=lambda s: s[1]):
-            if groups and at - groups[-1][0][1] <= NEAR_S and change not in {c for c, _, _ in groups[-1]}:
-                groups[-1].append((change, at, o))
+        for change, when, o in sorted(spots, key=lambda s: s[1]):
+            if groups and when - groups[-1][0][1] <= NEAR_S and change not in {c for c, _, _ in groups[-1]}:
+                groups[-1].append((change, when, o))
             else:
-                groups.append([(change, at, o)])
+                groups.append([(change, when, o)])
         for group in groups:
             first = group[0][2]
             right = any(o.truth is not None for _, _, o in group)

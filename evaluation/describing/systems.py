@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -95,11 +95,11 @@ def spotter(examples: Sequence[Example]) -> list[Reading]:
 
 def prior_answer() -> tuple[int, Coarse | None]:
     """The commonest unit of what training pairs were drawn from, and the class it suggests."""
-    counted: Counter[int] = Counter()
+    counted: defaultdict[int, float] = defaultdict(float)
     for units, weight in AU_SETS:
         for au in units:
             counted[au] += weight
-    commonest = counted.most_common(1)[0][0]
+    commonest = max(counted, key=counted.__getitem__)
     emotion = facs.coarse_emotion([(commonest, 1.0)])
     return commonest, None if emotion is None else emotion.coarse
 

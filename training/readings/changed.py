@@ -109,10 +109,11 @@ def streamed(pictures: Iterable[U8], stamps_ns: Iterable[int], name: str, crf: i
         out.mux(stream.encode())
     store.seek(0)
     first: float | None = None
-    with av.open(store, format="mpegts") as back:  # in memory: no file to be found
+    with av.open(store, "r", format="mpegts") as back:  # in memory: no file to be found
         for k, frame in enumerate(back.decode(video=0)):
             first = frame.time if first is None else first
-            yield Frame(name, 0, k, round((frame.time - first) * 1e9), 0, frame.to_ndarray(format="bgr24"))
+            image = np.asarray(frame.to_ndarray(format="bgr24"), np.uint8)
+            yield Frame(name, 0, k, round((frame.time - first) * 1e9), 0, image)
 
 
 def chosen(kind: Kind, count: int) -> list[ClipSpec]:

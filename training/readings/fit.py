@@ -27,7 +27,6 @@ from mellm.engine.describe.agreement import overlap
 from mellm.engine.describe.ensemble import (
     FILE,
     SIGNS,
-    UNITS,
     VOICES,
     Gate,
     Judgement,
@@ -39,7 +38,7 @@ from mellm.engine.describe.ensemble import (
     unit_logits,
 )
 from mellm.engine.describe.local import SHIPPED as NANO
-from mellm.engine.describe.observation import CLASSES, F64, logit
+from mellm.engine.describe.observation import CLASSES, F64, UNITS, logit
 from mellm.stream.errors import MellmError, UsageError
 from mellm.stream.files import write as write_file
 from mellm.training.readings.clips import Split
@@ -188,7 +187,7 @@ def fit(found: Sequence[Observed]) -> tuple[Weights, dict[str, Any]]:
     apart = list(left_out(right, lambda some: _units_only(some)))
     shares = np.stack([sigmoid(unit_logits(o.seen, w).mean(0)) for o, w in apart])
     there = np.stack([truth(o) for o, _ in apart])
-    scores = {float(t): micro_f1(shares >= t, there) for t in THRESHOLDS}
+    scores = {float(t): micro_f1((shares >= t).astype(np.float64), there) for t in THRESHOLDS}
     threshold = max(scores, key=lambda t: (scores[t], -abs(t - 0.5)))
     judged = [(o, judge(o.seen, w)) for o, w in left_out(asked, lambda some: fitted(some, threshold))]
     level = gate_threshold(judged)

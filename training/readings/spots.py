@@ -219,7 +219,8 @@ def save(path: Path, watched: Watched) -> None:
         "seconds": watched.seconds, "tapes": len(watched.tapes),
     }  # fmt: skip
     with replacing(path) as part:
-        np.savez(part, told=np.array(json.dumps(told)), **arrays)
+        arrays["told"] = np.array(json.dumps(told))
+        np.savez(part, **arrays)  # type: ignore[arg-type]  # numpy's stub takes any name for a flag
 
 
 def load_file(path: Path) -> Watched:
