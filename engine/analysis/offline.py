@@ -361,7 +361,7 @@ def _take(output: Output, number: int, queue: DescribeQueue, writer: _Writer, se
     if not isinstance(output, Spotted):
         return number
     expression = output.expression
-    context = DescribeContext(expression.id, output.duration_ms, expression.aus)
+    context = DescribeContext(expression.id, output.duration_ms, expression.aus, score=expression.score)
     queue.submit(Job(number, expression, output.evidence, context))
     return number + 1
 
