@@ -18,6 +18,7 @@ class DescribeContext:
     :param duration_ms: onset to offset
     :param unit_scores: action unit → probability from the spotter network, without sides; may be empty
     :param deadline_s: seconds that are left for an answer
+    :param score: the spotter's; ``None`` where nothing was spotted
     :param source: id of its camera or recording
     """
 
@@ -25,6 +26,7 @@ class DescribeContext:
     duration_ms: float = 0.0
     unit_scores: tuple[tuple[int, float], ...] = ()
     deadline_s: float = 10.0
+    score: float | None = None
     source: str = ""
 
 

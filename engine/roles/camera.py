@@ -127,7 +127,7 @@ class CameraNode:
             self._orphans.add(orphans)
             orphans.add_done_callback(self._orphans.discard)
         source = next(source for source in parts.sources if source.id == camera)
-        parts.engine.follow(runner(source, first_segment=epoch * SEGMENTS))
+        parts.engine.follow(runner(source, first_segment=epoch * SEGMENTS), source.priority)
 
     async def lose(self, camera: str) -> None:
         """See :class:`~mellm.engine.roles.leases.Follows`."""

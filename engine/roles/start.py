@@ -93,6 +93,10 @@ async def running(settings: Settings, *, pages: Path | None = None) -> AsyncIter
     role = settings.bus.role
     if role in ("camera", "all") and not settings.sources:
         raise UsageError("no source: nothing to follow", remedy="give --source ID=URI")
+    if settings.server.runs is not None or settings.server.record:
+        raise UsageError(
+            "sessions are kept on one machine only", remedy="leave out --runs and --record, or --bus"
+        )
     async with AsyncExitStack() as stack:
         bus = await stack.enter_async_context(connected(settings))
         shown: Running | None = None

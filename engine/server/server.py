@@ -39,6 +39,7 @@ from mellm.engine.server.expression_reader import ExpressionReader
 from mellm.engine.server.http import Answer, Pages, forbidden, to_response, unauthorised
 from mellm.engine.server.metrics import Metrics
 from mellm.engine.server.options import ServerOptions, tls_context
+from mellm.engine.server.run_control import NoRuns, Runs
 from mellm.engine.server.static import StaticPages
 from mellm.stream.errors import JournalError, UsageError
 from mellm.stream.log.hub import Hub
@@ -84,8 +85,11 @@ class Server:
         facts: Callable[[], Mapping[str, float]] = dict,
         pages: Path | None = None,
         clock_ns: Callable[[], int] = time.time_ns,
+        runs: Runs | None = None,
+        may_push: Callable[[str], bool] = lambda source: True,
     ) -> None:
         self.options = options
+        self._runs: Runs = NoRuns() if runs is None else runs
         self._inlets = inlets
         self._withdrawal = withdrawal
         self._more_facts = facts
@@ -118,7 +122,7 @@ class Server:
             created=self._created,
             authenticate=self._authenticator.check,
             sources=self.catalog.ids,
-            pushable=lambda: frozenset(inlets),
+            pushable=lambda: frozenset(filter(may_push, inlets)),
             messages_per_s=options.messages_per_s,
             burst=max(1, int(2 * options.messages_per_s)),
         )
@@ -316,6 +320,7 @@ class Server:
                 inlets=self._inlets,
                 withdrawal=self._withdrawal,
                 audit=self._audit,
+                runs=self._runs,
             )
             self._connections.add(connection)
             self._empty.clear()
@@ -383,6 +388,7 @@ class Server:
             "models": self.catalog.models(),
             "evidence": [each for each in SHOWN if each == "motion" or self.evidence.keeps_faces],
             "replay": {"epoch": journal.epoch, "from_seq": journal.first_seq, "to_seq": journal.last_seq},
+            **({} if (sessions := self._runs.facts()) is None else {"sessions": sessions}),
         }
 
     def _about(self) -> dict[str, str]:
@@ -431,6 +437,8 @@ def serve(
     sweep: Callable[[], None] | None = None,
     facts: Callable[[], Mapping[str, float]] = dict,
     pages: Path | None = None,
+    runs: Runs | None = None,
+    may_push: Callable[[str], bool] = lambda source: True,
 ) -> Server:
     """A server to enter with ``async with``.
 
@@ -440,6 +448,8 @@ def serve(
     :param pages: folder of the dashboard; without it ``/`` shows a few facts
     :param facts: numbers beside ours for ``/metrics``, by name
     :param sweep: called every minute, from a thread; by default the journal forgets what is too old
+    :param runs: sessions that clients may begin and save
+    :param may_push: whether pictures of a source may be sent now
     """
     return Server(
         options,
@@ -454,6 +464,8 @@ def serve(
         sweep=sweep,
         facts=facts,
         pages=pages,
+        runs=runs,
+        may_push=may_push,
     )
 
 

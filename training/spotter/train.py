@@ -221,7 +221,7 @@ def _members(
             trainer.path = options.run / f"checkpoint-{fold}.pt"
         if not trainer.resume():
             trainer.resume(common.path)
-        trainer.fit(partial(_told, progress, fold) if progress else None)
+        trainer.fit(partial(_report_progress, progress, fold) if progress else None)
         members.append(trainer.result())
         if fold:
             target = options.run / "folds" / f"fold-{fold}.onnx"
@@ -229,7 +229,7 @@ def _members(
     return Ensemble(members).eval()
 
 
-def _told(progress: Progress, fold: str, _: str, done: int, total: int) -> None:
+def _report_progress(progress: Progress, fold: str, _: str, done: int, total: int) -> None:
     progress(f"train without fold {fold}" if fold else "train with everybody", done, total)
 
 
