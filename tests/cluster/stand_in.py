@@ -75,6 +75,7 @@ class StandInPipeline:
 
     def __init__(self, source: str, every: int, kilobytes: int) -> None:
         self.counts = ChainCounts()
+        self.providers: dict[str, str] = {}
         self._source = source
         self._every = every
         self._shown = evidence(kilobytes)
@@ -92,6 +93,9 @@ class StandInPipeline:
 
     def finish(self) -> list[Output]:
         return []
+
+    def limit_faces(self, faces: int | None) -> None:
+        pass
 
     def rate(self) -> float:
         return float(FPS)
