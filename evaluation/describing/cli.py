@@ -83,9 +83,9 @@ def describing(
     if page is not None:
         marks.put(page, report.table(results), report.BEGIN)
     click.echo(json.dumps(report.plain(results), indent=1) if as_json else report.table(results))
-    for name, system in report.no_better_than_labels(results):
+    for name, who in report.no_better_than_labels(results):
         click.echo(
-            f"mellm: warning: on {name}, {system} is not better than the most likely answer: "
+            f"mellm: warning: on {name}, {who} is not better than the most likely answer: "
             "it has learnt the labels, not the faces",
             err=True,
         )

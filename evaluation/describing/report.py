@@ -28,9 +28,11 @@ def compare(examples: Sequence[Example], systems: Mapping[str, System]) -> dict[
 
 def table(results: Mapping[str, Mapping[str, Mapping[str, Scores]]]) -> str:
     """Markdown: one row a set and system. The motion floor only matters where nothing is to be described."""
-    heads = ("set", "system", "unit F1", "precision / recall", "sides", "coarse UF1 (ceiling, share)")
-    heads += ("abstains, no expression; floor gate off", "… above the floor", "silent, expression")
-    heads += ("parsed / consistent", "pairs")
+    heads = [
+        *("set", "system", "unit F1", "precision / recall", "sides", "coarse UF1 (ceiling, share)"),
+        *("abstains, no expression; floor gate off", "… above the floor", "silent, expression"),
+        *("parsed / consistent", "pairs"),
+    ]
     rows = []
     for name, systems in results.items():
         for system, scores in systems.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -99,11 +99,11 @@ PRIOR = "prior only"
 
 def prior_only(examples: Sequence[Example]) -> list[Reading]:
     """Never looks: the commonest unit of what training pairs were drawn from, and the class it suggests."""
-    counted: Counter[int] = Counter()
+    counted: defaultdict[int, float] = defaultdict(float)
     for units, weight in AU_SETS:
         for au in units:
             counted[au] += weight
-    commonest = counted.most_common(1)[0][0]
+    commonest = max(counted, key=counted.__getitem__)
     emotion = facs.coarse_emotion([(commonest, 1.0)])
     answer = Reading(False, {commonest: "both"}, None if emotion is None else emotion.coarse)
     return [answer] * len(examples)

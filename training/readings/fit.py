@@ -23,7 +23,6 @@ from scipy.optimize import minimize
 from mellm.detectors.stepmodel import SHIPPED as SPOTTER
 from mellm.engine.describe.ensemble import (
     FILE,
-    UNITS,
     VOICES,
     Weights,
     class_shares,
@@ -32,7 +31,7 @@ from mellm.engine.describe.ensemble import (
     unit_logits,
 )
 from mellm.engine.describe.local import SHIPPED as NANO
-from mellm.engine.describe.observation import CLASSES, F64, logit
+from mellm.engine.describe.observation import CLASSES, F64, UNITS, logit
 from mellm.stream.errors import MellmError, UsageError
 from mellm.training.readings.observed import Observed, load
 from mellm.training.readings.spots import Split
@@ -116,7 +115,7 @@ def fit(found: Sequence[Observed]) -> tuple[Weights, dict[str, Any]]:
             if person(o) == one:
                 apart[i] = sigmoid(voices(o) @ p[:-1] + p[-1])
     there = np.stack([truth(o) for o in right])
-    scores = {float(t): micro_f1(apart >= t, there) for t in THRESHOLDS}
+    scores = {float(t): micro_f1((apart >= t).astype(np.float64), there) for t in THRESHOLDS}
     threshold = max(scores, key=lambda t: (scores[t], -abs(t - 0.5)))
     p = fit_units(right)
     w = Weights(p[:-1], float(p[-1]), UNASKED, threshold, np.array([0.5, 0.5]), AGREES_AT)

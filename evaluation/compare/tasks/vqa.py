@@ -207,7 +207,8 @@ def _line(path: Path, number: int, text: str, media: _Media | None) -> Line:
         raise RowError(f"no question ({error})", file=str(path), line=number) from error
     if not question:
         raise RowError("the question is empty", file=str(path), line=number)
-    labels = (int(span[0]), int(span[1])) if all(isinstance(x, int) for x in span) else None
+    onset, offset = span
+    labels = (onset, offset) if isinstance(onset, int) and isinstance(offset, int) else None
     return Line(
         str(said.get("id", number)),
         question,
