@@ -16,10 +16,10 @@ from mellm.engine.export.report import CLASSES, MARKS
 from mellm.engine.governance.purpose import NOTICE
 from mellm.engine.results import run_reader as runs
 from mellm.engine.results.expressions import DISCLAIMER, ExpressionRecord
+from mellm.engine.results.run_folder import RUNS
 from mellm.engine.study.compare import DRAWS, Comparison, Condition, label
 from mellm.engine.study.plan import Plan
 from mellm.engine.study.tables import Recording
-from mellm.engine.study.work import RUNS
 from mellm.stream.clock import clock
 
 WIDTH, BAND, TOP = 1000, 8, 44

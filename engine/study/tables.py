@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from mellm.engine.export import tables
-from mellm.engine.results.run_folder import RUN
+from mellm.engine.results.run_folder import RUN, RUNS
 from mellm.engine.results.run_reader import Run, read_run
 from mellm.engine.study.plan import Entry, Plan
-from mellm.engine.study.work import RUNS, run_of
+from mellm.engine.study.work import run_of
 from mellm.stream.errors import MellmError
 
 FIRST: Final = ("recording", "subject", "session", "condition", "consent", "notes")

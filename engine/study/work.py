@@ -20,14 +20,12 @@ from mellm.engine import api
 from mellm.engine.analysis.offline import Progress
 from mellm.engine.config import Settings
 from mellm.engine.results.about import KEY, About
-from mellm.engine.results.run_folder import RUN
+from mellm.engine.results.run_folder import RUN, RUNS, STUDY
 from mellm.engine.study.plan import Entry
 from mellm.stream.errors import MellmError, RunError
 from mellm.stream.files import replacing
 from mellm.stream.sources import SourceOptions
 
-RUNS: Final = "runs"
-STUDY: Final = "study.json"
 FORMAT: Final = "mellm-study/1"
 
 
