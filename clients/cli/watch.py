@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from mellm.clients.cli.common import (
+    consent_flag,
     counted,
     event_line,
     json_flag,
@@ -35,9 +36,7 @@ from mellm.clients.cli.terminal import Screen
     help="Keep the session in this run folder, as `mellm analyze` does.",
 )
 @click.option("--record", is_flag=True, help="With --out, keep the video too; needs --consent.")
-@click.option(
-    "--consent", metavar="REF", help="Reference to the consent of whoever is seen; stands in run.json."
-)
+@consent_flag
 @json_flag
 @opening_flags
 @settings_flags
@@ -64,6 +63,8 @@ def watch(
     from mellm.clients.cli.live import quietly
     from mellm.engine.analysis.pipeline_factory import live_engine
     from mellm.engine.analysis.sessions import SessionOptions, Sessions, SessionSink
+    from mellm.engine.governance.consent import of_analysis
+    from mellm.engine.governance.purpose import Purpose
     from mellm.engine.server.process import heap
     from mellm.engine.server.process.allocator import tune_malloc
     from mellm.stream.capture.runner import RunnerOptions
@@ -71,6 +72,7 @@ def watch(
 
     tune_malloc()
     settings = settings_from(flags, {"sources": [source]}, purpose="self-use")
+    of_analysis(settings, consent, Purpose.SELF_USE)
     screen = Screen(enabled=False if as_json else None)
     printer = Printer(as_json, screen)
     sessions = None if out is None else Sessions(settings, SessionOptions(video=record, faces=record))
@@ -126,12 +128,16 @@ def _open(source: dict[str, Any], as_json: bool, flags: dict[str, Any]) -> int:
     import webbrowser
 
     from mellm.clients.cli.serve import follow
+    from mellm.engine.governance.consent import of_analysis
+    from mellm.engine.governance.purpose import Purpose
 
     if as_json:
         raise click.UsageError("--json and --open cannot both be met: choose one")
     given = {"sources": [{**source, "preview": True}], "server.journal": ":memory:", "server.port": 0}
     given |= {"server.host": "127.0.0.1"}
-    return follow(settings_from(flags, given, purpose="self-use"), webbrowser.open)
+    settings = settings_from(flags, given, purpose="self-use")
+    of_analysis(settings, source["consent"], Purpose.SELF_USE)
+    return follow(settings.model_copy(update={"purpose": settings.purpose or "self-use"}), webbrowser.open)
 
 
 class Printer:

@@ -155,7 +155,7 @@ class LiveEngine:
     def _prepare(self, spotted: Spotted) -> Job:
         """The job, safe from a crash before anybody hears of the expression."""
         expression = spotted.expression
-        context = DescribeContext(expression.id, spotted.duration_ms, expression.aus)
+        context = DescribeContext(expression.id, spotted.duration_ms, expression.aus, score=expression.score)
         job = Job(next(self._numbers), expression, spotted.evidence, context)
         if self._spool is not None:
             self._spool.put(job)

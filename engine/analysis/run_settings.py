@@ -27,7 +27,7 @@ def run_settings(
     :raises UsageError: the reference cannot be one
     """
     found = {
-        "purpose": settings.purpose,
+        "purpose": settings.purpose or str(privacy.Purpose.SELF_USE),
         "describer": describer.name,
         "profile": describer.profile,
         "spotting": settings.spotting.model_dump(),

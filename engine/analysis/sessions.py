@@ -11,12 +11,13 @@ from typing import Any
 
 from mellm.engine.analysis.live import LiveEngine
 from mellm.engine.analysis.pipeline import Output
-from mellm.engine.analysis.pipeline_factory import PipelineFactory
+from mellm.engine.analysis.pipeline_factory import PipelineFactory, describer_facts
 from mellm.engine.analysis.run_settings import run_settings
 from mellm.engine.analysis.session import Begun, SessionRecorder
 from mellm.engine.analysis.telling import Sink
 from mellm.engine.config import Settings
 from mellm.engine.provenance import versions
+from mellm.engine.results.about import About
 from mellm.engine.results.run_folder import RunFolder
 from mellm.stream.errors import MellmError, UsageError
 from mellm.stream.frames import Frame, Gap
@@ -122,8 +123,16 @@ class Sessions:
             consent=consent,
             more={"mirrored": True} if chosen.mirrored else None,
         )
-        facts = PipelineFactory(self._settings, self.engine.describer.recipe).facts()
-        run = RunFolder.create(path, {**decides, "session": path.name}, {**versions(), **facts})
+        facts = {
+            **PipelineFactory(self._settings, self.engine.describer.recipe).facts(),
+            **describer_facts(self._settings),
+        }
+        run = RunFolder.create(
+            path,
+            {**decides, "session": path.name},
+            {**versions(), **facts},
+            About(purpose=self._settings.purpose),
+        )
         recorder = SessionRecorder(
             run,
             begun,

@@ -23,6 +23,7 @@ from mellm.engine.results.run_reader import Run, is_live, open_recording, record
 from mellm.stream.errors import MellmError
 from mellm.stream.frames import Frame
 from mellm.stream.protocol.events import FACE_APPEARED
+from mellm.stream.sources.decoding import decode
 
 logger = logging.getLogger(__name__)
 
@@ -47,16 +48,7 @@ class Analyzer(Protocol):
 
 def evidence(run: Run, record: ExpressionRecord) -> U8 | None:
     """The motion map of an expression, H×W×3 uint8 BGR; ``None`` where the run kept none."""
-    return _read(run, record.evidence) if record.evidence else None
-
-
-def _read(run: Run, name: str) -> U8 | None:
-    path = (run.path / name).resolve()
-    # a run folder may come from somebody else: nothing outside of it is shown
-    if not path.is_relative_to(run.path.resolve()) or not path.is_file():
-        return None
-    picture = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
-    return None if picture is None else np.asarray(picture, np.uint8)
+    return decode(run.picture(record.evidence) or b"")
 
 
 def motion_map(run: Run, record: ExpressionRecord) -> str | None:
@@ -103,7 +95,7 @@ def _kept(run: Run) -> dict[str, tuple[str, str]]:
     """Of a session: the faces that it kept, onset beside apex."""
     found = {}
     for record in run.expressions:
-        both = _read(run, evidence_name(record.id, "faces"))
+        both = decode(run.picture(evidence_name(record.id, "faces")) or b"")
         if both is not None:
             width = both.shape[1] // 2
             onset, apex = (

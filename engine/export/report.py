@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 from typing import Any, Final
 
 from mellm.detectors.sensitivity import BARS, LARGEST
-from mellm.engine.export import judged_band, statistics, words
+from mellm.engine.export import citing, judged_band, statistics, words
 from mellm.engine.export.report_media import SCRIPTS, page_data
 from mellm.engine.governance.purpose import NOTICE
 from mellm.engine.results import run_reader as runs
@@ -460,17 +460,18 @@ SPOTTING: Final = {
 
 def _settings(run: Run) -> list[tuple[str, str]]:
     settings, facts = run.state.get("settings") or {}, run.state.get("facts") or {}
-    spotting = settings.get("spotting") or {}
+    spotting = facts.get("spotting") or settings.get("spotting") or {}
     machine = facts.get("machine") or {}
     providers = sorted(
         {p for s in run.state["sources"].values() for p in (s.get("providers") or {}).values()}
     )
     rows: list[tuple[str, Any]] = [
-        ("Purpose", settings.get("purpose")),
+        *citing.rows(run),
         ("Describer", " · ".join(str(v) for v in (settings.get("describer"), settings.get("profile")) if v)),
         *(
-            (SPOTTING.get(name, name.replace("_", " ")), "default" if value is None else value)
+            (SPOTTING.get(name, name.replace("_", " ")), value)
             for name, value in spotting.items()
+            if value is not None
         ),
         ("Most faces followed", settings.get("max_faces")),
         ("Version", f"mellm-live {facts['mellm']}" if "mellm" in facts else None),

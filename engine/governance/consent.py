@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from mellm.engine.governance.purpose import PROHIBITED, Declaration, Purpose, reference
+from mellm.engine.governance.purpose import PROHIBITED, Declaration, Purpose, reference, require
 from mellm.stream.errors import ConsentMissing, ConsentWithdrawn, UsageError
 
 if TYPE_CHECKING:
@@ -36,6 +36,27 @@ def required(declaration: Declaration, chosen: bool | None = None) -> bool:
             remedy="give each source its consent reference; recordings of yourself are the purpose self-use",
         )
     return needed if chosen is None else chosen
+
+
+def of_analysis(settings: Settings, given: str | None, default: Purpose | None = None) -> str | None:
+    """The consent reference of a recording or camera that is analysed without a server.
+
+    :param given: as stated
+    :param default: purpose where none is stated
+    :raises PurposeRefused: see :func:`mellm.engine.governance.purpose.require`
+    :raises ConsentMissing: the purpose needs a reference and none is given
+    :raises UsageError: what is given is none
+    """
+    declaration = require(settings.purpose or default, settings.medical_or_safety_basis)
+    if given is None and required(declaration, settings.consent_required):
+        raise ConsentMissing(
+            f"the purpose {declaration.purpose} needs a consent reference",
+            remedy="give it with --consent REF (from Python: consent=)",
+        )
+    try:
+        return None if given is None else reference(given)
+    except ValueError as error:
+        raise UsageError(f"--consent: {error}") from None
 
 
 def withheld(

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
+from mellm.engine.results.about import KEY, About
 from mellm.engine.results.expressions import ExpressionRecord, FieldInvalid
 from mellm.stream import private
 from mellm.stream.errors import RunError
@@ -133,11 +134,14 @@ class RunFolder:
     _seq: int = 0
 
     @classmethod
-    def create(cls, path: Path, settings: Mapping[str, Any], facts: Mapping[str, Any]) -> RunFolder:
+    def create(
+        cls, path: Path, settings: Mapping[str, Any], facts: Mapping[str, Any], about: About | None = None
+    ) -> RunFolder:
         """Start a run in ``path``, or go on with the one that is there.
 
         :param settings: what decides the results; a folder that holds a run with others is refused
         :param facts: versions, models, machine: written down, not compared
+        :param about: what the person who started it said; replaces what was said before
         :raises RunError: the folder cannot be written, holds something else, or another run
         """
         try:
@@ -152,6 +156,8 @@ class RunFolder:
             else:
                 folder = cls(path, _fresh(settings))
             folder.state["facts"] = dict(facts)
+            if about is not None:
+                folder.state[KEY] = about.to_json()
             folder._seq = max((e["seq"] for e in _lines(path / EVENTS, 0)), default=0)
             folder._events = _private(path / EVENTS, "ab")
             folder._expressions = _private(path / EXPRESSIONS, "ab")

@@ -101,6 +101,14 @@ class Run:
         for source in self.sources:
             yield source, self.only(source)
 
+    def picture(self, name: str | None) -> bytes | None:
+        """A kept picture, such as :attr:`ExpressionRecord.evidence` names; ``None`` where there is none.
+
+        A run folder may come from somebody else: nothing outside of it is read.
+        """
+        path = (self.path / (name or "")).resolve()
+        return path.read_bytes() if path.is_relative_to(self.path.resolve()) and path.is_file() else None
+
     def with_markers(self, markers: Sequence[Marker]) -> Run:
         """The same with more markers."""
         every = sorted((*self.markers, *markers), key=lambda m: (m.t_ms, m.label))

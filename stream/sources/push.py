@@ -193,7 +193,7 @@ class PushSource(PlacedSource):
                 f"{ADDRESS}{self._inlet.id}: {size[0]}×{size[1]} pixels, more than {self._max_pixels}",
                 remedy="send smaller pictures",
             )
-        return decode(jpeg)
+        return decode(jpeg, max_pixels=self._max_pixels)
 
 
 def is_push(uri: str) -> bool:
