@@ -322,7 +322,7 @@ def _recording(run: Run, source: str, number: int) -> dict[str, Any]:
             for k in range(TICKS)
         ],
         "quality": _quality(run, source, summary),
-        "problems": [*_problems(summary), *runs.problems(run)],
+        "problems": [*_problems(summary), *_lowered(run), *runs.problems(run)],
     }
 
 
@@ -425,6 +425,15 @@ def _refused(counts: Mapping[str, int]) -> str:
 
 def _reasons(counts: Mapping[str, int] | None) -> str:
     return ", ".join(f"{count} × {words.reason(code)}" for code, count in sorted((counts or {}).items()))
+
+
+def _lowered(run: Run) -> list[str]:
+    """Where the machine was too slow."""
+    return [
+        f"{clock(span.from_ms)} to {clock(span.to_ms)}: frames came faster than they could be measured; analysed: "
+        f"{span.what}. Short and small expressions may be missing there."
+        for span in runs.lowered(run)
+    ]
 
 
 def _problems(summary: Mapping[str, Any]) -> list[str]:
