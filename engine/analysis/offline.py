@@ -421,7 +421,7 @@ class _Writer:
     def curves(self, expression: str, curves: RegionCurves) -> None:
         """How the strongest regions moved, kept as motion maps are."""
         if self._keep:
-            self._run.curves(expression, curves)
+            self._run.curves(expression, curves.to_json())
 
     def state(self, status: SourceStatus, t_ns: int) -> None:
         """What happened to the source itself."""

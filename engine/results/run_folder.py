@@ -31,7 +31,6 @@ from mellm.stream.protocol.events import (
 )
 
 if TYPE_CHECKING:  # it knows the spotter's types, and readers of a run do not need those
-    from mellm.engine.results.region_curves import RegionCurves
     from mellm.engine.results.score_series import ScoreWriter
 
 FORMAT = 2
@@ -81,8 +80,9 @@ class RunStore(Protocol):
         """Keep a motion map; its path relative to the run, ``None`` where none is kept."""
         ...
 
-    def curves(self, expression: str, curves: RegionCurves) -> None:
-        """Keep how the strongest regions moved around an expression."""
+    def curves(self, expression: str, curves: Mapping[str, Any]) -> None:
+        """Keep how the strongest regions moved around an expression, see
+        :meth:`mellm.engine.results.region_curves.RegionCurves.to_json`."""
         ...
 
     def finish_source(self, source: str, summary: Mapping[str, Any]) -> None:
@@ -115,7 +115,7 @@ class Unkept:
     def evidence(self, expression: str, png: bytes) -> None:
         """Ignore."""
 
-    def curves(self, expression: str, curves: RegionCurves) -> None:
+    def curves(self, expression: str, curves: Mapping[str, Any]) -> None:
         """Ignore."""
 
     def finish_source(self, source: str, summary: Mapping[str, Any]) -> None:
@@ -261,9 +261,9 @@ class RunFolder:
         self._beside(name, png)
         return name
 
-    def curves(self, expression: str, curves: RegionCurves) -> None:
+    def curves(self, expression: str, curves: Mapping[str, Any]) -> None:
         """Keep how the strongest regions moved around an expression."""
-        self._beside(curves_name(expression), line(curves.to_json()))
+        self._beside(curves_name(expression), line(curves))
 
     def _beside(self, name: str, content: bytes) -> None:
         try:
