@@ -104,15 +104,19 @@ def export(
     if to == "rrd":
         _to_rrd(chosen, out)
         return
-    report = _reporter(no_faces)
     if out is None:
-        click.echo(formats.render(chosen, to, report=report, absolute=absolute_links), nl=False)
+        click.echo(
+            formats.render(chosen, to, report=_reporter(no_faces, Path.cwd()), absolute=absolute_links),
+            nl=False,
+        )
         return
     target = Path(out)
     if out.endswith("/"):
         target.mkdir(parents=True, exist_ok=True)
     for path, part in formats.files(chosen, to, target):
-        text = formats.render(part, to, beside=path.parent, report=report, absolute=absolute_links)
+        text = formats.render(
+            part, to, beside=path.parent, report=_reporter(no_faces, path.parent), absolute=absolute_links
+        )
         formats.write(path, text)
         click.echo(f"wrote {path}", err=True)
         if to == "bids":
@@ -150,12 +154,15 @@ def _to_rrd(run: Run, out: str | None) -> None:
     click.echo(f"wrote {path}", err=True)
 
 
-def _reporter(no_faces: bool) -> Callable[[Run], str]:
-    return lambda run: page(run, no_faces=no_faces)
+def _reporter(no_faces: bool, beside: Path | None = None) -> Callable[[Run], str]:
+    return lambda run: page(run, no_faces=no_faces, beside=beside)
 
 
-def page(run: Run, *, no_faces: bool) -> str:
-    """The report; the terminal is told how far the reading of the recording is."""
+def page(run: Run, *, no_faces: bool, beside: Path | None = None) -> str:
+    """The report; the terminal is told how far the reading of the recording is.
+
+    :param beside: folder that it will lie in
+    """
     from mellm.engine.export import pictures, report
 
     found = None
@@ -163,7 +170,11 @@ def page(run: Run, *, no_faces: bool) -> str:
         with _reading() as progress:
             found = pictures.faces(run, progress=progress)
     return report.to_html(
-        run, faces=found, motion_map=pictures.motion_map, face_size=(pictures.WIDTH, pictures.HEIGHT)
+        run,
+        faces=found,
+        motion_map=pictures.motion_map,
+        face_size=(pictures.WIDTH, pictures.HEIGHT),
+        beside=beside,
     )
 
 

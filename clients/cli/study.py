@@ -40,7 +40,7 @@ def _report(folder: Path, *, no_faces: bool) -> None:
     from mellm.engine.export.formats import WHOLE, write
     from mellm.engine.results.run_reader import read_run
 
-    write(folder / WHOLE["html"], page(read_run(folder), no_faces=no_faces))
+    write(folder / WHOLE["html"], page(read_run(folder), no_faces=no_faces, beside=folder))
 
 
 def study(

@@ -18,7 +18,7 @@ from typing import Any
 from mellm.engine.evidence.store import EvidenceStore
 from mellm.engine.results import corrections
 from mellm.engine.results.corrections import NONE, Corrections
-from mellm.engine.results.run_folder import EVENTS, EXPRESSIONS, RUN, STUDY, evidence_name, line
+from mellm.engine.results.run_folder import EVENTS, EXPRESSIONS, RUN, STUDY, curves_name, evidence_name, line
 from mellm.engine.results.score_series import forget, path_of
 from mellm.stream.errors import RunError
 from mellm.stream.log.erasure import Erased, Selection
@@ -224,8 +224,8 @@ def erase_run(
         files += [
             path
             for id in sorted(gone_ids)
-            for kind in SHOWN
-            if (path := folder / evidence_name(id, kind)).is_file()
+            for name in (*(evidence_name(id, kind) for kind in SHOWN), curves_name(id))
+            if (path := folder / name).is_file()
         ]
         spans = {
             source: [(r["onset_ms"], r["offset_ms"]) for r in expressions if r["id"] in gone_ids]
