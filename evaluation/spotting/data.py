@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from mellm.detectors.sensitivity import half_motion
 from mellm.detectors.signals import FEATURES
 from mellm.detectors.windows import STEP_NS
 from mellm.engine.facs import action_units as facs
 from mellm.stream.errors import SourceCorrupt, SourceEmpty, UsageError
-from mellm.training.spotter.laid import half_motion
 from mellm.training.spotter.records import Record, load
 
 STEP_S = STEP_NS / 1e9
