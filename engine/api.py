@@ -279,7 +279,9 @@ class Pipeline:
         for output in outputs:
             if isinstance(output, Spotted):
                 expression = output.expression
-                context = DescribeContext(expression.id, output.duration_ms, expression.aus)
+                context = DescribeContext(
+                    expression.id, output.duration_ms, expression.aus, score=expression.score
+                )
                 self._queue.submit(Job(self._number, expression, output.evidence, context))
                 self._number += 1
         return [] if keep else [self._ended.popleft() for _ in range(len(self._ended))]

@@ -117,6 +117,7 @@ class SourceSettings(Section):
     accept_guessed_time: bool = False
     consent: str | None = None
     preview: bool = False
+    priority: int = Field(default=0, ge=-1000, le=1000)
 
     @field_validator("consent")
     @classmethod

@@ -6,11 +6,12 @@ Media time decides what is found; wall time only tells how late it was told.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from mellm.engine.analysis.describe_queue import DescribeQueue, Job, QueueStats
 from mellm.engine.analysis.live_source import INTERNAL, LiveSource, SourceCounts, Tap
+from mellm.engine.analysis.overload import Overload
 from mellm.engine.analysis.pipeline import SourcePipeline, Spotted
 from mellm.engine.analysis.spool import Spool
 from mellm.engine.analysis.telling import Sink, Teller
@@ -38,6 +39,8 @@ class LiveEngine:
     :param watchdog: watches the workers; without one the engine has its own
     :param on_frame: sees each frame before it is analysed, on its source's thread
     :param on_loaded: called on a source's thread when its networks have been loaded
+    :param priorities: source → how important it is; 0 where it is not named, and of equals the first ones are kept
+        when a machine cannot carry all
     :param tap: sees frames and outputs of all sources, on their threads
     :param remake: source id → a fresh runner, for sources that :meth:`begin` starts once more
     """
@@ -56,6 +59,7 @@ class LiveEngine:
         watchdog: Watchdog | None = None,
         on_frame: Callable[[Frame], None] | None = None,
         on_loaded: Callable[[], None] = lambda: None,
+        priorities: Mapping[str, int] | None = None,
         tap: Tap | None = None,
         remake: Callable[[str], SourceRunner] | None = None,
     ) -> None:
@@ -75,11 +79,14 @@ class LiveEngine:
             deadline_s=deadline_s,
             vitals=vitals,
         )
+        self._overload = Overload({r.id: (priorities or {}).get(r.id, 0) for r in runners})
         self._remake = remake
 
         def follow(runner: SourceRunner) -> LiveSource:
             teller = Teller(runner.id, sink, self._prepare, self._queue.submit, self._lost, vitals)
-            return LiveSource(runner, make_pipeline, sink, teller, vitals, on_frame, on_loaded, tap)
+            return LiveSource(
+                runner, make_pipeline, sink, teller, vitals, on_frame, on_loaded, tap, self._overload
+            )
 
         self._follow = follow
         self.sources: dict[str, LiveSource] = {runner.id: follow(runner) for runner in runners}
@@ -155,7 +162,7 @@ class LiveEngine:
     def _prepare(self, spotted: Spotted) -> Job:
         """The job, safe from a crash before anybody hears of the expression."""
         expression = spotted.expression
-        context = DescribeContext(expression.id, spotted.duration_ms, expression.aus)
+        context = DescribeContext(expression.id, spotted.duration_ms, expression.aus, score=expression.score)
         job = Job(next(self._numbers), expression, spotted.evidence, context)
         if self._spool is not None:
             self._spool.put(job)

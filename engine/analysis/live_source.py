@@ -18,6 +18,7 @@ import numpy as np
 
 from mellm.detectors.sensitivity import JudgedTime
 from mellm.detectors.windows import STEP_NS
+from mellm.engine.analysis.overload import FULL, Load, Overload, Service, ServiceChanged
 from mellm.engine.analysis.pipeline import (
     CHAIN_DROPS,
     ChainCounts,
@@ -40,6 +41,9 @@ from mellm.stream.worker import Turn, Vitals, Worker
 logger = logging.getLogger(__name__)
 
 STATS_EVERY_S: Final = 1.0
+LOOK_EVERY_S: Final = 0.05
+"""Between two looks at whether the analysis keeps up."""
+
 SCORE_EVERY_NS: Final = 100_000_000
 """Scores are for displays: ten a second of media time are plenty."""
 
@@ -91,6 +95,7 @@ class LiveSource:
     :param on_frame: sees each frame before it is analysed, on this source's thread
     :param on_loaded: called there when the networks have been loaded
     :param tap: sees frames and outputs
+    :param overload: decides what is left out when there is too much, for all sources together
     :ivar failure: why it has ended for good, if it was an error
     """
 
@@ -104,6 +109,7 @@ class LiveSource:
         on_frame: Callable[[Frame], None] | None = None,
         on_loaded: Callable[[], None] = lambda: None,
         tap: Tap | None = None,
+        overload: Overload | None = None,
     ) -> None:
         self._tap = tap
         self._gone: list[ChainCounts] = []  # of chains that have died
@@ -114,6 +120,10 @@ class LiveSource:
         self._vitals = vitals
         self._on_frame = on_frame
         self._on_loaded = on_loaded
+        self._overload = overload or Overload({runner.id: 0})
+        self._service = FULL
+        self._effort = _Effort()
+        self._at_ns = 0  # media time of the last frame
         self._worker = Worker(
             runner.id,
             self._analyse,
@@ -252,8 +262,12 @@ class LiveSource:
         turn.heartbeat()
         with self._lock:
             self._chain = chain
+        chain.limit_faces(self._service.faces)
+        if self._service == FULL:  # of a chain before this one, what it was lowered to holds
+            self._overload.begins(self._runner.id)
         while not turn.over:
             turn.heartbeat()
+            self._keep_up(turn, chain)
             item = self._runner.get(0.25)
             if item is not None:
                 self._one(turn, chain, item)
@@ -266,7 +280,29 @@ class LiveSource:
         self.failure = self._runner.failure
         self._end()
 
+    def _keep_up(self, turn: Turn, chain: SourcePipeline) -> None:
+        """Look whether the analysis keeps up, and take less, or more again."""
+        now = time.monotonic()
+        if not self._runner.drops or not self._effort.due(now):
+            return
+        seen = self._runner.counts()
+        busy, starved = self._effort.shares(now)
+        load = Load(seen.lag_s, seen.fps, busy, starved, len(self._faces), seen.dropped.get("overflow", 0))
+        service = self._overload.look(self._runner.id, load, now)
+        if service != self._service:
+            before, self._service = self._service, service
+            self._serve(before, service, turn, chain)
+            self._take(ServiceChanged(before, service, seen.fps, self._at_ns), turn)
+
+    def _serve(self, before: Service, service: Service, turn: Turn, chain: SourcePipeline) -> None:
+        self._runner.lower(service.keep_every if service.on else 0)
+        chain.limit_faces(service.faces)
+        if before.on and not service.on:
+            for output in chain.finish():
+                self._take(output, turn)
+
     def _end(self) -> None:
+        self._overload.ended(self._runner.id)
         self._runner.stop()
         self._stats(last=True)
         if self._ended is not None:
@@ -275,6 +311,7 @@ class LiveSource:
     def _one(self, turn: Turn, chain: SourcePipeline, item: Item) -> None:
         with self._lock:
             self._hand = item, _settled(chain).total()
+        self._at_ns = item.to_ns if isinstance(item, Gap) else item.pts_ns
         if isinstance(item, Gap):
             self._say(item, turn)
             if self._tap is not None:
@@ -284,7 +321,8 @@ class LiveSource:
                 self._on_frame(item)
             if self._tap is not None:
                 self._tap.frame(item)
-        outputs = chain.push(item)
+        with self._effort:
+            outputs = chain.push(item)
         with self._lock:
             turn.heartbeat()  # if it took too long, another thread has given this frame up
             self._hand = None
@@ -368,6 +406,39 @@ class LiveSource:
             "judged": self._judged.record(),
         }
         self._sink.publish(STATS, self._runner.id, data)
+
+
+class _Effort:
+    """How much of its time a thread works, and how much of that it waits for a processor; over a second or so."""
+
+    WINDOW_S: Final = 1.0
+
+    def __init__(self) -> None:
+        self._looked = self._began = self._since = 0.0
+        self._cpu = self._worked = self._used = 0.0
+        self._last = (0.0, 0.0)
+
+    def __enter__(self) -> None:
+        self._began, self._cpu = time.monotonic(), time.thread_time()
+
+    def __exit__(self, *exception: object) -> None:
+        self._worked += time.monotonic() - self._began
+        self._used += time.thread_time() - self._cpu
+
+    def due(self, now: float) -> bool:
+        """Whether it is time for another look."""
+        if now - self._looked < LOOK_EVERY_S:
+            return False
+        self._looked = now
+        return True
+
+    def shares(self, now: float) -> tuple[float, float]:
+        """Of the time, of the work."""
+        if now - self._since >= self.WINDOW_S:
+            busy = self._worked / (now - self._since)
+            self._last = busy, 1 - self._used / self._worked if self._worked else 0.0
+            self._since, self._worked, self._used = now, 0.0, 0.0
+        return self._last
 
 
 def _settled(chain: SourcePipeline) -> Counter[str]:

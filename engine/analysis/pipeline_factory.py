@@ -213,6 +213,7 @@ def live_engine(
         watchdog=watchdog,
         on_frame=on_frame,
         on_loaded=on_loaded,
+        priorities={source.id: source.priority for source in sources},
         tap=tap,
         remake=lambda name: runner(next(source for source in sources if source.id == name)),
     )

@@ -94,7 +94,9 @@ def redescribe(
         result.asked += 1
         try:
             answer = ask(
-                describer, evidence, DescribeContext(record.id, record.duration_ms, deadline_s=deadline_s)
+                describer,
+                evidence,
+                DescribeContext(record.id, record.duration_ms, deadline_s=deadline_s, score=record.score),
             )
         except DescriberError as error:
             result.failed[error.code] += 1

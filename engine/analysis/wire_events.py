@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mellm.engine.analysis.overload import ServiceChanged, degraded
 from mellm.engine.analysis.pipeline import FaceAppeared, FaceLost, Output, PictureChanged, Scored, Spotted
 from mellm.engine.results.expressions import ExpressionRecord, sensitivity_json
 from mellm.stream.frames import Gap
@@ -16,6 +17,7 @@ from mellm.stream.protocol.events import (
     FACE_APPEARED,
     FACE_LOST,
     SCORE,
+    SOURCE_DEGRADED,
     SOURCE_GAP,
     SOURCE_PICTURE,
     media_time,
@@ -49,6 +51,8 @@ def events_of(output: Output | Gap) -> tuple[WireEvent, ...]:
         case PictureChanged(still=still, t_ns=t_ns):
             data = {"state": still or "live", **media_time("at", t_ns)}
             return (WireEvent(SOURCE_PICTURE, t_ns, data),)
+        case ServiceChanged():
+            return (WireEvent(SOURCE_DEGRADED, output.t_ns, degraded(output)),)
         case Scored():
             return (WireEvent(SCORE, output.score.t_ns, _score(output)),)
         case Gap(from_ns=start, to_ns=end, reason=reason, frames=frames):

@@ -21,6 +21,7 @@ from mellm.stream.protocol.events import (
     FACE_APPEARED,
     FACE_LOST,
     MARKER,
+    SOURCE_DEGRADED,
     SOURCE_GAP,
     SOURCE_PICTURE,
     Event,
@@ -361,6 +362,22 @@ def still_pictures(run: Run) -> list[Span]:
     return spans
 
 
+def lowered(run: Run) -> list[Span]:
+    """Where less was analysed than was asked for, because the machine was too slow, with what was left."""
+    spans: list[Span] = []
+    since: dict[str, tuple[float, str]] = {}
+    for event in run.events:
+        if event.type == SOURCE_DEGRADED:
+            at = media_ms(event)
+            if (before := since.pop(event.source, None)) is not None:
+                spans.append(Span(before[0], at, before[1]))
+            if event.data["degraded"]:
+                to = event.data["to"]
+                said = f"{to['fps']:g} frames a second" if to["fps"] else "set aside"
+                since[event.source] = at, said
+    return [*spans, *(Span(at, _end(run), said) for at, said in since.values())]
+
+
 def _end(run: Run) -> float:
     return max((duration_ms(run, source) for source in run.sources), default=0.0)
 
@@ -403,6 +420,8 @@ def _check(event: Event) -> None:
         int(event.data["to_ns"]), str(event.data["reason"])
     elif event.type == SOURCE_PICTURE:
         str(event.data["state"])
+    elif event.type == SOURCE_DEGRADED:
+        bool(event.data["degraded"]), float(event.data["to"]["fps"])
     media_ns(event)
 
 

@@ -23,7 +23,7 @@ from mellm.engine.evidence.motion_map import motion_floor
 from mellm.evaluation.spotting.stats import Estimate, share
 from mellm.stream.errors import MellmError, UsageError
 from mellm.training.instruct.pairs import JPEG_FOR_H264
-from mellm.training.readings.spots import Split
+from mellm.training.readings.clips import Split
 from mellm.training.rules import pairs as rule_pairs
 from mellm.training.rules import portraits as rule_portraits
 from mellm.training.spotter.sets import still_split

@@ -8,7 +8,8 @@ from typing import Any
 
 from mellm.evaluation.describing.cases import Example
 from mellm.evaluation.describing.measures import Scores, balanced, score
-from mellm.evaluation.describing.systems import PRIOR, System
+from mellm.evaluation.describing.systems import System
+from mellm.evaluation.metrics.priors import PRIOR
 from mellm.evaluation.metrics.table import pipes
 from mellm.evaluation.spotting.stats import Estimate
 

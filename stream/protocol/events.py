@@ -18,6 +18,7 @@ SOURCE_ONLINE: Final = "source.online"
 SOURCE_OFFLINE: Final = "source.offline"
 SOURCE_RECONNECTING: Final = "source.reconnecting"
 SOURCE_GAP: Final = "source.gap"
+SOURCE_DEGRADED: Final = "source.degraded"
 SOURCE_ENDED: Final = "source.ended"
 SOURCE_PICTURE: Final = "source.picture"
 SOURCE_SESSION: Final = "source.session"
@@ -40,6 +41,7 @@ RELIABLE: Final = frozenset(
         SOURCE_OFFLINE,
         SOURCE_RECONNECTING,
         SOURCE_GAP,
+        SOURCE_DEGRADED,
         SOURCE_ENDED,
         SOURCE_PICTURE,
         SOURCE_SESSION,

@@ -205,6 +205,13 @@ def _ended(state: str, description: Schema) -> dict[str, Schema]:
     }
 
 
+_SERVICE = _record(
+    {
+        "fps": _of("number", "frames a second that are analysed; 0: the source is set aside", minimum=0),
+        "faces": _of(["integer", "null"], "followed at most; null: as many as the settings allow", minimum=0),
+        "gaps": _of("boolean", "nothing more could be lowered: whole stretches are dropped"),
+    }
+)
 _STATS: dict[str, Schema] = {
     "captured": COUNT,
     "analysed": COUNT,
@@ -337,6 +344,17 @@ SAID: Final[Mapping[str, Said]] = {
             **_media("from", "to", "t"),
             "reason": {"enum": ["overflow", "decode", "reconnect", "pts"]},
             "frames": COUNT,
+        },
+    ),
+    events.SOURCE_DEGRADED: Said(
+        "Less of a source is analysed, because frames come faster than they can be measured, or more again.",
+        {
+            "from": _SERVICE,
+            "to": _SERVICE,
+            "reason": {"enum": ["overload", "recovered"]},
+            "degraded": _of("boolean", "whether it is still less than all"),
+            "message": _of("string", "for people, with what can be done"),
+            **_media("t"),
         },
     ),
     events.SOURCE_PICTURE: Said(
