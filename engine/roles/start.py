@@ -25,7 +25,7 @@ from mellm.engine.roles.camera import CameraNode
 from mellm.engine.roles.describe import DescribeNode
 from mellm.engine.roles.gateway import Gateway
 from mellm.engine.server.app import App, audit_path, journal_path, server_options
-from mellm.engine.server.server import serve
+from mellm.engine.server.server import Server
 from mellm.stream.errors import BusUnavailable, UsageError
 from mellm.stream.log.hub import Hub
 from mellm.stream.log.journal import Journal
@@ -157,7 +157,7 @@ async def _describe(stack: AsyncExitStack, settings: Settings, bus: Bus, *, besi
         await stack.enter_async_context(node.running())
         return Running("", "", options.declaration.notice)
     journal = stack.enter_context(Journal(":memory:"))
-    server = await stack.enter_async_context(serve(options, hub=Hub(journal), audit=audit, facts=node.facts))
+    server = await stack.enter_async_context(Server(options, hub=Hub(journal), audit=audit, facts=node.facts))
     await stack.enter_async_context(node.running())
     return Running(server.url, server.http_url, options.declaration.notice)
 
