@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
-import cv2
 import numpy as np
 
 from mellm.detectors.analyzer import Analyzer, FaceUpdate
@@ -200,12 +199,12 @@ class SourcePipeline:
             self._analyzer.reset()
             self._watch.reset()
         self._looked_at = item.segment
-        still = self._watch.push(item.image, item.pts_ns)
+        still = self._watch.push(item.picture.small, item.pts_ns)
         if still is not None:
             self._analyzer.reset()
             return Seen(item, None, still)
         if self._mirrored:
-            item = replace(item, image=item.image[:, ::-1].copy())
+            item = replace(item, picture=item.picture.mirrored())
         try:
             return Seen(item, self._analyzer.push(item))
         except ModelOutputInvalid as error:
@@ -291,10 +290,10 @@ class SourcePipeline:
         if not update.faces:
             return out
         self.counts.frames_with_face += 1
-        gray: U8 = np.asarray(cv2.cvtColor(frame.image, cv2.COLOR_BGR2GRAY), np.uint8)
+        gray = frame.picture.gray
         for face in update.faces:
             state = self._tracks.get(face.track)
-            fresh = update.refreshed or state is None
+            fresh = face.track in update.refreshed or state is None
             if state is None:
                 signals = TrackSignals(self._flow and self._flow(), origin_ns=self._origin_ns)
                 state = self._tracks[face.track] = _Track(signals, self._make_spotter())

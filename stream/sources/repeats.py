@@ -45,10 +45,10 @@ class RepeatDetector:
         self._changes.clear()
         self._run = 0
 
-    def push(self, image: NDArray[np.uint8]) -> bool:
-        """Whether the H×W×3 uint8 picture repeats the one before."""
-        step = max(1, image.shape[1] // _WIDTH)
-        small = image[::step, ::step, 1].astype(np.int16)
+    def push(self, gray: NDArray[np.uint8]) -> bool:
+        """Whether the H×W uint8 picture repeats the one before."""
+        step = max(1, gray.shape[1] // _WIDTH)
+        small = gray[::step, ::step].astype(np.int16)
         last, self._last = self._last, small
         if last is None or last.shape != small.shape:
             return False

@@ -196,7 +196,7 @@ def test_repeats_are_found_in_moving_noise_and_nowhere_else(pattern, share):
     detector, image, found = RepeatDetector(), None, 0
     for number in range(240):
         if image is None or pattern[number % len(pattern)] == "1":
-            image = np.clip(120 + rng.normal(0, 2, (120, 160, 3)), 0, 255).astype(np.uint8)
+            image = np.clip(120 + rng.normal(0, 2, (120, 160)), 0, 255).astype(np.uint8)
         slightly = np.clip(image + (rng.random(image.shape) < 0.01), 0, 255).astype(np.uint8)  # as codecs do
         found += detector.push(slightly)
     assert found / 240 == pytest.approx(share, abs=0.05)
