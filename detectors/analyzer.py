@@ -44,7 +44,7 @@ class AnalyzerOptions:
     search_ms: int = 100
     landmark_ms: int = 64
     hold_ms: int = 256
-    hold_motion: float = 0.02
+    hold_motion: float = 0.03
     min_width: float = 24.0
 
 

@@ -118,12 +118,12 @@ class Picture(ABC):
     def small(self) -> NDArray[np.uint8]:
         """:attr:`gray` at a quarter of its height and width, by averages: motion is left, coding noise is not."""
         if self._small is None:
-            import cv2
-
-            size = max(1, self.shape[1] // SMALL), max(1, self.shape[0] // SMALL)
-            self._small = cv2.resize(self.gray, size, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
-        assert self._small is not None
+            self._small = self._make_small()
         return self._small
+
+    def part(self, rows: slice, columns: slice) -> NDArray[np.uint8]:
+        """A rectangle of :attr:`gray`; not to be written to."""
+        return self.gray[rows, columns]
 
     @property
     def nbytes(self) -> int:
@@ -134,8 +134,19 @@ class Picture(ABC):
         """Left and right changed places."""
         return _Mirrored(self)
 
+    def _shrunk(self, gray: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        import cv2
+
+        size = max(1, self.shape[1] // SMALL), max(1, self.shape[0] // SMALL)
+        # every second row does: a mean of eight pixels is as good as one of sixteen
+        rows = gray[::2] if len(gray) >= 2 * SMALL else gray
+        return cv2.resize(rows, size, interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
+
     @abstractmethod
     def _make_bgr(self) -> NDArray[np.uint8]: ...
+
+    def _make_small(self) -> NDArray[np.uint8]:
+        return self._shrunk(self.gray)
 
     def _make_gray(self) -> NDArray[np.uint8]:
         import cv2

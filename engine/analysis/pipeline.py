@@ -21,7 +21,7 @@ from mellm.detectors.sensitivity import JudgedTime
 from mellm.detectors.signals import FacePair, TrackSignals
 from mellm.detectors.spotting import Score, Spot, TrackSpotter
 from mellm.detectors.stillness import Still, StillPicture
-from mellm.detectors.types import U8, Expression, Face, Quality
+from mellm.detectors.types import Expression, Face, Quality
 from mellm.detectors.windows import STEP_NS
 from mellm.engine.results.expressions import expression_id
 from mellm.engine.types import Evidence
@@ -290,7 +290,6 @@ class SourcePipeline:
         if not update.faces:
             return out
         self.counts.frames_with_face += 1
-        gray = frame.picture.gray
         for face in update.faces:
             state = self._tracks.get(face.track)
             fresh = face.track in update.refreshed or state is None
@@ -300,19 +299,17 @@ class SourcePipeline:
                 self.counts.tracks += 1
                 out.append(FaceAppeared(face.track, frame.pts_ns, face.box))
             if fresh or state.quality is None:
-                state.quality = assess(face, gray, self.rate())
-            out += self._face(frame, gray, face, state, state.quality, fresh)
+                state.quality = assess(face, frame.picture, self.rate())
+            out += self._face(frame, face, state, state.quality, fresh)
         return out
 
-    def _face(
-        self, frame: Frame, gray: U8, face: Face, state: _Track, quality: Quality, fresh: bool
-    ) -> list[Output]:
+    def _face(self, frame: Frame, face: Face, state: _Track, quality: Quality, fresh: bool) -> list[Output]:
         out: list[Output] = []
         refused = quality.verdict == "refused"
         if refused:
             self.counts.faces_refused.update(quality.reasons[:1])
         landmarks = face.landmarks if fresh else None
-        for step in state.signals.push(gray, frame.pts_ns, frame.index, landmarks):
+        for step in state.signals.push(frame.picture, frame.pts_ns, frame.index, landmarks):
             # a refused face still advances the grid, with void steps: nothing is spotted on it
             for spot in state.spotter.push(step.t_ns, None if refused else step.features, quality.fps):
                 out += self._spotted(face.track, state, spot)

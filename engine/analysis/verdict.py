@@ -81,10 +81,9 @@ class Looker:
         if not found:
             return
         face = max(found, key=lambda f: f.box[2])
-        gray = frame.picture.gray
         x, y, w, h = (round(v) for v in face.box)
-        part = gray[max(0, y) : y + h, max(0, x) : x + w]
-        self.seen.append((assess(face, gray, 0.0), float(part.mean()) if part.size else 0.0))
+        part = frame.picture.part(slice(max(0, y), y + h), slice(max(0, x), x + w))
+        self.seen.append((assess(face, frame.picture, 0.0), float(part.mean()) if part.size else 0.0))
 
     def verdict(self, report: ProbeReport, path: str | None = None) -> Verdict:
         """Of all looks.

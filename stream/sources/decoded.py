@@ -53,10 +53,24 @@ class DecodedPicture(Picture):
     def _make_bgr(self) -> NDArray[np.uint8]:
         return self._make()
 
+    def part(self, rows: slice, columns: slice) -> NDArray[np.uint8]:
+        """A rectangle of :attr:`gray`, without making all of it."""
+        if self._gray is not None:
+            return self._gray[rows, columns]
+        return self._grey(self._luma()[rows, columns])
+
     def _make_gray(self) -> NDArray[np.uint8]:
+        return self._grey(self._luma())
+
+    def _make_small(self) -> NDArray[np.uint8]:
+        return self._grey(self._shrunk(self._luma()))
+
+    def _luma(self) -> NDArray[np.uint8]:
         plane = self._frame.planes[0]
         rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)  # type: ignore[call-overload]
-        luma = self._orientation.apply(rows[: self._frame.height, : self._frame.width])
+        return self._orientation.apply(rows[: self._frame.height, : self._frame.width])
+
+    def _grey(self, luma: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return luma if self._full else np.asarray(cv2.LUT(luma, _stretched()), np.uint8)
 
 

@@ -132,7 +132,7 @@ class Timeline:
         self._rate.push(stamp)
         if stamp.new_segment or changed:
             self._repeats.reset()
-        repeated = self._repeats.push(picture.gray)
+        repeated = self._repeats.push(picture)
         self._count(stamp.pts_ns, repeated, hole=stamp.gap_from_ns is not None)
         self._tail_ns = lasts_ns
         if self._first_ns is None:
