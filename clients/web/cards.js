@@ -21,6 +21,7 @@ export const REASONS = {
   motion_large: "the motion is larger than a micro-expression",
   no_unit: "no action unit was recognised",
   unstable: "small changes of the picture change the reading",
+  unlikely: "the motion does not look like a micro-expression",
   model_abstained: "the model was not sure",
   model_refused: "the model refused to answer",
   no_face: "the face could not be placed in both pictures",

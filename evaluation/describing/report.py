@@ -8,7 +8,8 @@ from typing import Any
 
 from mellm.evaluation.describing.cases import Example
 from mellm.evaluation.describing.measures import Scores, balanced, score
-from mellm.evaluation.describing.systems import PRIOR, System
+from mellm.evaluation.describing.systems import System
+from mellm.evaluation.metrics.priors import PRIOR
 from mellm.evaluation.metrics.table import pipes
 from mellm.evaluation.spotting.stats import Estimate
 
@@ -28,9 +29,11 @@ def compare(examples: Sequence[Example], systems: Mapping[str, System]) -> dict[
 
 def table(results: Mapping[str, Mapping[str, Mapping[str, Scores]]]) -> str:
     """Markdown: one row a set and system. The motion floor only matters where nothing is to be described."""
-    heads = ("set", "system", "unit F1", "precision / recall", "sides", "coarse UF1 (ceiling, share)")
-    heads += ("abstains, no expression; floor gate off", "… above the floor", "silent, expression")
-    heads += ("parsed / consistent", "pairs")
+    heads = [
+        *("set", "system", "unit F1", "precision / recall", "sides", "coarse UF1 (ceiling, share)"),
+        *("abstains, no expression; floor gate off", "… above the floor", "silent, expression"),
+        *("parsed / consistent", "pairs"),
+    ]
     rows = []
     for name, systems in results.items():
         for system, scores in systems.items():

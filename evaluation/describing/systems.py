@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from mellm.detectors.types import U8
 from mellm.engine.describe.base import DescribeContext, Describer
 from mellm.engine.describe.rules import RulesDescriber
 from mellm.engine.facs import action_units as facs
-from mellm.engine.types import Description, Side
+from mellm.engine.types import Coarse, Description, Side
 from mellm.evaluation.describing.cases import Example
 from mellm.evaluation.describing.measures import Reading, named_units
 from mellm.training.synth.script import AU_SETS
@@ -93,20 +93,21 @@ def spotter(examples: Sequence[Example]) -> list[Reading]:
     return out
 
 
-PRIOR = "prior only"
-"""Name of the system that never looks; who does not beat it has learnt the labels."""
-
-
-def prior_only(examples: Sequence[Example]) -> list[Reading]:
-    """Never looks: the commonest unit of what training pairs were drawn from, and the class it suggests."""
-    counted: Counter[int] = Counter()
+def prior_answer() -> tuple[int, Coarse | None]:
+    """The commonest unit of what training pairs were drawn from, and the class it suggests."""
+    counted: defaultdict[int, float] = defaultdict(float)
     for units, weight in AU_SETS:
         for au in units:
             counted[au] += weight
-    commonest = counted.most_common(1)[0][0]
+    commonest = max(counted, key=counted.__getitem__)
     emotion = facs.coarse_emotion([(commonest, 1.0)])
-    answer = Reading(False, {commonest: "both"}, None if emotion is None else emotion.coarse)
-    return [answer] * len(examples)
+    return commonest, None if emotion is None else emotion.coarse
+
+
+def prior_only(examples: Sequence[Example]) -> list[Reading]:
+    """Never looks: :func:`prior_answer` every time."""
+    commonest, coarse = prior_answer()
+    return [Reading(False, {commonest: "both"}, coarse)] * len(examples)
 
 
 def blank(system: System) -> System:

@@ -11,6 +11,7 @@ from mellm.engine.describe.rules import RulesDescriber
 from mellm.engine.types import Description
 from mellm.evaluation.describing import cases, report, systems
 from mellm.evaluation.metrics import marks
+from mellm.evaluation.metrics.priors import PRIOR
 from mellm.stream.errors import UsageError
 from mellm.training.instruct.pairs import UnitTruth
 from mellm.training.mellm import store
@@ -103,11 +104,11 @@ def test_who_is_not_better_than_the_labels_is_told(tmp_path: Path) -> None:
         "sees": sees,
         "sees, blank map": systems.blank(sees),
         "guesses": guesses,
-        systems.PRIOR: systems.prior_only,
+        PRIOR: systems.prior_only,
     }
     results = {"rendered": report.compare(examples, asked)}
     scores = {name: s["gate"].f1.value for name, s in results["rendered"].items()}
-    assert scores["sees"] == 1 > scores[systems.PRIOR] == scores["guesses"] > scores["sees, blank map"] == 0
+    assert scores["sees"] == 1 > scores[PRIOR] == scores["guesses"] > scores["sees, blank map"] == 0
     assert report.no_better_than_labels(results) == [("rendered", "guesses")]
 
 

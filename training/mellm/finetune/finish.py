@@ -42,7 +42,7 @@ def finish(trainer: Trainer, on_progress: Callable[[int, int], None] | None = No
     scores = None
     asked = evaluate.spread(trainer.material.held_out, config.evaluation.limit)
     if asked:
-        model = base.load_model(folder).to(trainer.device)
+        model = base.load_model(folder).to(trainer.device)  # type: ignore[arg-type]  # as in export.py
         limits = {"max_tokens": config.evaluation.max_tokens, "batch": config.evaluation.batch}
         answers = evaluate.ask(model, trainer.encoder, asked, on_progress=on_progress, **limits)
         scores = evaluate.score(asked, answers, config.fit.seed)
