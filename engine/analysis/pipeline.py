@@ -18,13 +18,15 @@ from mellm.detectors.analyzer import MEMORY_NS, Analyzer, FaceUpdate
 from mellm.detectors.flow import FlowEstimator
 from mellm.detectors.quality import assess
 from mellm.detectors.sensitivity import JudgedTime
-from mellm.detectors.signals import FacePair, TrackSignals
+from mellm.detectors.signals import FacePair, SignalStep, TrackSignals
 from mellm.detectors.spotting import Score, Spot, TrackSpotter
 from mellm.detectors.stillness import Still, StillPicture
 from mellm.detectors.types import Expression, Face, Quality
 from mellm.detectors.windows import STEP_NS
 from mellm.engine.analysis.overload import ServiceChanged
+from mellm.engine.results import region_curves
 from mellm.engine.results.expressions import expression_id
+from mellm.engine.results.region_curves import RegionCurves
 from mellm.engine.types import Evidence
 from mellm.stream.errors import InternalError, MellmError, ModelOutputInvalid
 from mellm.stream.frames import Frame, Gap, Item
@@ -82,11 +84,13 @@ class Spotted:
     """An expression and what a describer may be shown.
 
     :param pair: the faces that the evidence was made from; ``None`` when none could be made
+    :param curves: how the strongest regions moved around it
     """
 
     expression: Expression
     evidence: Evidence
     pair: FacePair | None = None
+    curves: RegionCurves | None = None
 
     @property
     def duration_ms(self) -> float:
@@ -141,6 +145,7 @@ class _Track:
     spotter: TrackSpotter
     quality: Quality | None = None
     scored_ns: int | None = None
+    recent: deque[SignalStep] = field(default_factory=region_curves.recent)
 
 
 class SourcePipeline:
@@ -334,6 +339,7 @@ class SourcePipeline:
             self.counts.faces_refused.update(quality.reasons[:1])
         landmarks = face.landmarks if fresh else None
         for step in state.signals.push(frame.picture, frame.pts_ns, frame.index, landmarks):
+            state.recent.append(step)
             # a refused face still advances the grid, with void steps: nothing is spotted on it
             for spot in state.spotter.push(step.t_ns, None if refused else step.features, quality.fps):
                 out += self._spotted(face.track, state, spot)
@@ -373,7 +379,9 @@ class SourcePipeline:
             spot.aus,
             spot.sensitivity,
         )
-        return [Spotted(expression, evidence, pair)]
+        return [
+            Spotted(expression, evidence, pair, RegionCurves.of(state.recent, onset.pts_ns, offset.pts_ns))
+        ]
 
     def _evidence(self, signals: TrackSignals, spot: Spot) -> tuple[Evidence, FacePair | None]:
         try:
