@@ -48,7 +48,8 @@ class Cost:
     :param chain_ms: of one frame from the file to the spotter's score, decoding included
     :param look_ms: of one run of the landmark network
     :param per_decode: ``chain_ms`` over ``decode_ms``, round by round
-    :param low: the least of these ratios; :param high: the largest
+    :param low: the least of these ratios
+    :param high: the largest
     :param per_look: ``chain_ms`` over ``look_ms``, round by round
     """
 
