@@ -231,6 +231,13 @@ class Watch:
         return both[0], both[1]
 
 
+def half_motion(features: F32) -> F32:
+    """Largest region of the upper and of the lower half over 0.3 s, …×``FEATURES`` to …×2, hundredths of IOD."""
+    late = features[..., PER_BASELINE : PER_BASELINE + 2 * COUNT]
+    size = np.hypot(late[..., 0::2], late[..., 1::2])
+    return np.stack([size[..., REGIONS_OF[half]].max(-1) for half in HALVES], -1)
+
+
 def motions(features: F32) -> NDArray[np.float64]:
     """Largest motion of each half over 0.3 s, its median motion over 0.1 s, lids over 0.1 s, head over 0.3 s.
 
@@ -238,12 +245,11 @@ def motions(features: F32) -> NDArray[np.float64]:
     """
     rows = features.reshape(FEATURES // PER_BASELINE, PER_BASELINE)
     xy = rows[:, : 2 * COUNT].reshape(-1, COUNT, 2)
-    short, long = np.hypot(xy[..., 0], xy[..., 1])
+    short = np.hypot(*xy[0].T)
     upper, lower = REGIONS_OF["upper"], REGIONS_OF["lower"]
     return np.array(
         [
-            long[upper].max(),
-            long[lower].max(),
+            *half_motion(features),
             np.median(short[upper]),
             np.median(short[lower]),
             short[LIDS].max(),

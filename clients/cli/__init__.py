@@ -28,6 +28,14 @@ VERBS = {
     "export": Verb(
         "mellm.clients.cli.export:export", "Write a run as CSV, JSON lines, ELAN, WebVTT, SubRip or a report."
     ),
+    "correct": Verb(
+        "mellm.clients.cli.correct:correct", "Apply what a person corrected in ELAN, a table or the report."
+    ),
+    "agree": Verb(
+        "mellm.evaluation.corrections.agreement_cli:command",
+        "Show how far coders and the engine agree (extra `study`).",
+        "study",
+    ),
     "cite": Verb("mellm.clients.cli.cite:cite", "Print a methods paragraph about a run, ready to paste."),
     "annotate": Verb(
         "mellm.clients.cli.annotate:annotate",

@@ -5,10 +5,22 @@ from __future__ import annotations
 from typing import Final
 
 from mellm.engine.facs.action_units import notation
+from mellm.engine.results.corrections import mark_of
 from mellm.engine.results.expressions import ExpressionRecord
 from mellm.engine.results.reasons import reason, undescribed
 
-__all__ = ["agreement", "coarse", "facs", "headline", "probability", "reason", "region", "text", "verdict"]
+__all__ = [
+    "agreement",
+    "coarse",
+    "emotion",
+    "facs",
+    "headline",
+    "probability",
+    "reason",
+    "region",
+    "text",
+    "verdict",
+]
 
 
 def facs(record: ExpressionRecord) -> str:
@@ -19,6 +31,12 @@ def facs(record: ExpressionRecord) -> str:
 def coarse(record: ExpressionRecord) -> str | None:
     """Negative, positive or surprise; ``None`` where the description gives no emotion."""
     return None if record.emotion is None else record.emotion.coarse
+
+
+def emotion(record: ExpressionRecord) -> str | None:
+    """The class: as a coder wrote it, else :func:`coarse`."""
+    mark = mark_of(record)
+    return (mark.emotion if mark is not None else None) or coarse(record)
 
 
 def probability(record: ExpressionRecord) -> float | None:

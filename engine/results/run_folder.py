@@ -43,6 +43,17 @@ STATES = (SOURCE_ONLINE, SOURCE_OFFLINE, SOURCE_RECONNECTING, SOURCE_ENDED)
 RUN, EVENTS, EXPRESSIONS, EVIDENCE = "run.json", "events.jsonl", "expressions.jsonl", "evidence"
 
 
+STUDY, RUNS = "study.json", "runs"
+"""In the folder of a study: what is the same for all of it, and the folder of its runs."""
+
+
+def run_folders(path: Path) -> list[Path]:
+    """The runs of a study; of any other folder, that folder itself."""
+    if not (path / STUDY).is_file():
+        return [path]
+    return sorted(each.parent for each in (path / RUNS).glob(f"*/{RUN}"))
+
+
 def line(record: Mapping[str, Any]) -> bytes:
     """One JSON line: stable key order as built, no spaces, UTF-8, never NaN."""
     return json.dumps(record, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode() + b"\n"

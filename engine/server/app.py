@@ -42,7 +42,7 @@ from mellm.engine.server.process import heap, systemd
 from mellm.engine.server.process.loop import limit_accept_errors
 from mellm.engine.server.process.state_log import StateLog
 from mellm.engine.server.run_control import RunControl
-from mellm.engine.server.server import Server, serve
+from mellm.engine.server.server import Server
 from mellm.engine.server.sinks import HubSink, worker_events
 from mellm.stream.capture.runner import RunnerOptions
 from mellm.stream.errors import MellmError, UsageError
@@ -218,7 +218,7 @@ class App:
         audit("analysis.configured", {**made, "withheld": sorted(withheld)})
         limit_accept_errors(asyncio.get_running_loop())
         self._server = await stack.enter_async_context(
-            serve(
+            Server(
                 options,
                 hub=hub,
                 catalog=_catalog(settings, made, previewed, inlets),
