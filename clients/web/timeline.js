@@ -65,7 +65,9 @@ export function draw(canvas, one, end = one.now) {
     pen.moveTo(x(t), 0);
     pen.lineTo(x(t), bottom);
     pen.stroke();
-    pen.fillText(label.slice(0, 24), x(t) + 3, 10);
+    const said = label.slice(0, 24), fits = x(t) + 3 + pen.measureText(said).width < width;
+    pen.textAlign = fits ? "left" : "right";
+    pen.fillText(said, x(t) + (fits ? 3 : -3), 10);
   }
 }
 
