@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # `import mellm.stream.frames` stays free of numpy
     import numpy as np
     from numpy.typing import NDArray
 
-GapReason: TypeAlias = Literal["overflow", "decode", "reconnect", "pts"]
+GapReason: TypeAlias = Literal["overflow", "decode", "reconnect", "pts", "takeover"]
 TimeFrom: TypeAlias = Literal[
     "presentation stamps",
     "decode stamps",
