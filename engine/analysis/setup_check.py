@@ -8,7 +8,8 @@ from statistics import median
 from typing import Any, Final, Literal, TypeAlias
 
 from mellm.detectors.quality import MAX_YAW, MIN_FPS, MIN_WIDTH, WARN_FPS
-from mellm.detectors.types import U8, Face, Quality
+from mellm.detectors.types import Face, Quality
+from mellm.stream.frames import Picture
 
 GOOD_WIDTH: Final = 150.0
 """Pixels; narrower faces lose weak expressions."""
@@ -100,11 +101,8 @@ class SetupCheck:
     _seen_ns: int | None = None
     _now_ns: int = 0
 
-    def look(self, t_ns: int, gray: U8, faces: tuple[tuple[Face, Quality], ...]) -> None:
-        """A frame, and the faces that were measured in it.
-
-        :param gray: the frame, H×W uint8
-        """
+    def look(self, t_ns: int, picture: Picture, faces: tuple[tuple[Face, Quality], ...]) -> None:
+        """A frame, and the faces that were measured in it."""
         self._now_ns = t_ns
         if self._next_ns is not None and self._seen_ns is not None and self._seen_ns <= t_ns < self._next_ns:
             return
@@ -113,7 +111,7 @@ class SetupCheck:
         self._next_ns, self._seen_ns = t_ns + EVERY_NS, t_ns
         face, quality = max(faces, key=lambda each: each[1].face_width)
         x, y, w, h = (round(v) for v in face.box)
-        part = gray[max(0, y) : y + h, max(0, x) : x + w]
+        part = picture.part(slice(max(0, y), max(0, y + h)), slice(max(0, x), max(0, x + w)))
         self._looks.append((quality.face_width, quality.yaw, float(part.mean()) if part.size else 0.0))
 
     def nothing(self, t_ns: int) -> None:

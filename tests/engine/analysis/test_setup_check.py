@@ -7,6 +7,7 @@ import pytest
 
 from mellm.detectors.types import Face, Quality
 from mellm.engine.analysis.setup_check import KEPT, SetupCheck, of_light, of_rate, of_turn, of_width
+from mellm.stream.frames import Pixels
 from tests.engine.moving import chain, frames
 
 S = 1_000_000_000
@@ -15,6 +16,10 @@ S = 1_000_000_000
 def quality(width: float = 200.0, yaw: float = 0.0) -> Quality:
     numbers = {"fps": 50.0, "face_width": width, "blur": 1.0, "yaw": yaw, "pitch": 0.0, "occlusion": 0.0}
     return Quality(**numbers, motion=0.0, verdict="ok", reasons=())
+
+
+def picture(grey: int) -> Pixels:
+    return Pixels(np.full((100, 100, 3), grey, np.uint8))
 
 
 def face(track: int = 1) -> Face:
@@ -39,7 +44,7 @@ def test_each_thing_has_three_levels_and_says_what_to_change(check, levels) -> N
 
 def test_the_largest_face_counts_and_is_forgotten_when_it_goes() -> None:
     one = SetupCheck()
-    gray = np.full((100, 100), 120, np.uint8)
+    gray = picture(120)
     assert [c["name"] for c in one.report(50.0)["checks"]] == ["face", "rate"]
     for number in range(KEPT):
         one.look(number * S, gray, ((face(2), quality(80.0)), (face(), quality(200.0))))
@@ -55,7 +60,7 @@ def test_the_largest_face_counts_and_is_forgotten_when_it_goes() -> None:
 
 def test_a_dark_face_is_told_and_judged_all_the_same() -> None:
     one = SetupCheck()
-    one.look(0, np.full((100, 100), 20, np.uint8), ((face(), quality()),))
+    one.look(0, picture(20), ((face(), quality()),))
     report = one.report(30.0)
     assert report["ready"]
     levels = {c["name"]: c["level"] for c in report["checks"]}
