@@ -4,7 +4,7 @@
 const FINAL = new Set([4400, 4401, 4403, 4408]); // coming back would only repeat the mistake
 const START_MS = 250, LONGEST_MS = 15000;
 
-const ANSWERS = ["evidence", "error", "push.accepted", "push.ended", "consent.withdrawn"];
+const ANSWERS = ["evidence", "error", "push.accepted", "push.ended", "consent.withdrawn", "consent.given", "run.changed"];
 
 export class Client {
   // handlers: event(envelope, picture), state(name, detail), created(data), hello(data)
@@ -58,6 +58,21 @@ export class Client {
   // Stops a source for good and erases what it showed; how much that was.
   withdraw(source) {
     return this.ask({ type: "consent.withdraw", source });
+  }
+
+  // The person before this source has read the consent text and answered yes; the reference of the record.
+  agree(source, sha256) {
+    return this.ask({ type: "consent.give", source, sha256 }).then((answer) => answer.reference);
+  }
+
+  // A session begins (one that is open is saved first); {run}.
+  begin(source) {
+    return this.ask({ type: "run.begin", source });
+  }
+
+  // The session ends and is saved; {run, expressions}.
+  save(source) {
+    return this.ask({ type: "run.save", source });
   }
 
   marker(label, source) {
