@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -71,7 +72,7 @@ def previews(rig: Rig) -> Iterator[Drive]:
         made = previews_module.Previews(hub, ["a"], every_s=0.0, vitals=rig.watchdog)
         at_call(1, rig.fault, made, "_publish")
         made.start()
-        frame = replace(frame_at(0.0), source="a", image=np.zeros((24, 32, 3), np.uint8))
+        frame = replace(frame_at(0.0), source="a", picture=np.zeros((24, 32, 3), np.uint8))
         yield lambda: made(frame)
         made.stop()
 
@@ -166,7 +167,7 @@ def _session(rig: Rig, *, video: bool) -> Iterator[Drive]:
         at = next(count)
         if video:
             recorder.frame(
-                replace(frame_at(40.0 * at, index=at), source="a", image=np.zeros((32, 32, 3), np.uint8))
+                replace(frame_at(40.0 * at, index=at), source="a", picture=np.zeros((32, 32, 3), np.uint8))
             )
         else:
             recorder.event(
@@ -208,7 +209,10 @@ ROWS: dict[str, Callable[[Rig], object] | Callable[..., None]] = {
 def _workers() -> Iterator[str]:
     for room in ROOMS:
         for path in sorted((REPO / room).rglob("*.py")):
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            text = path.read_text(encoding="utf-8")
+            if not re.search(r"from mellm\.stream\.worker import .*\bWorker\b", text):
+                continue
+            for node in ast.walk(ast.parse(text)):
                 if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Worker":
                     yield ast.unparse(node.args[0])
 

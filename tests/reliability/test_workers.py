@@ -20,7 +20,7 @@ from mellm.engine.analysis.watchdog import Watchdog
 from mellm.engine.describe.scripted import ScriptedDescriber
 from mellm.engine.evidence.store import EvidenceStore
 from mellm.engine.server.metrics import Metrics
-from mellm.engine.server.server import serve
+from mellm.engine.server.server import Server
 from mellm.engine.server.sinks import HubSink, worker_events
 from mellm.stream.capture.runner import RunnerOptions, SourceRunner, SourceStatus
 from mellm.stream.frames import Frame, SourceInfo
@@ -176,12 +176,13 @@ def test_a_fault_in_the_reader_of_a_camera(fault: Fault) -> None:
     """It is told, and the camera is opened anew; a reader that hangs is the stall watchdog's."""
     camera = SourceInfo("cam", "rtsp://cam/1", "rtsp", 4, 1, live=True)
     openings: list[int] = []
+    over = threading.Event()
     told: list[tuple[str, str | None]] = []
 
     def open_it(segment: int) -> ScriptedSource:
         openings.append(segment)
         steps = [frame_at(40.0 * i, segment=segment, index=i) for i in range(3)]
-        source = ScriptedSource(camera, [*steps, threading.Event()])
+        source = ScriptedSource(camera, [*steps, over])
         if len(openings) == 1:
             at_call(2, fault, source, "read")
         return source
@@ -204,6 +205,9 @@ def test_a_fault_in_the_reader_of_a_camera(fault: Fault) -> None:
                 time.sleep(0.01)
             assert [line.split()[:2] for line in red] == [["watch-cam", "failed"], ["watch-cam", "recovered"]]
             assert "reading failed" in red[0]
+        over.set()
+        if isinstance(fault, Hang):
+            fault.over.set()
         runner.stop()
     code = "source_timeout" if isinstance(fault, Hang) else "internal"
     assert [each for each in told if each[0] != "reconnecting"][:3] == [
@@ -226,7 +230,7 @@ async def test_a_fault_in_retention_is_told_and_health_is_red_until_it_works() -
     hub = Hub(Journal())
     with Watchdog(tick_s=0.05) as watchdog:
         watchdog.on_change = worker_events(hub)
-        async with serve(options(stats_s=0.05), hub=hub, watchdog=watchdog, sweep=sweep) as server:
+        async with Server(options(stats_s=0.05), hub=hub, watchdog=watchdog, sweep=sweep) as server:
             seen = set()
             async with asyncio.timeout(PATIENCE_S):
                 while not (HTTPStatus.SERVICE_UNAVAILABLE in seen and len(sweeps) > 1):
