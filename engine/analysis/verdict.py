@@ -7,9 +7,6 @@ from pathlib import Path
 from statistics import median
 from typing import Protocol
 
-import cv2
-import numpy as np
-
 from mellm.detectors.analyzer import FaceUpdate
 from mellm.detectors.quality import MAX_YAW, MIN_FPS, MIN_WIDTH, WARN_FPS, assess
 from mellm.detectors.types import Quality
@@ -84,10 +81,9 @@ class Looker:
         if not found:
             return
         face = max(found, key=lambda f: f.box[2])
-        gray = np.asarray(cv2.cvtColor(frame.image, cv2.COLOR_BGR2GRAY), np.uint8)
         x, y, w, h = (round(v) for v in face.box)
-        part = gray[max(0, y) : y + h, max(0, x) : x + w]
-        self.seen.append((assess(face, gray, 0.0), float(part.mean()) if part.size else 0.0))
+        part = frame.picture.part(slice(max(0, y), y + h), slice(max(0, x), x + w))
+        self.seen.append((assess(face, frame.picture, 0.0), float(part.mean()) if part.size else 0.0))
 
     def verdict(self, report: ProbeReport, path: str | None = None) -> Verdict:
         """Of all looks.

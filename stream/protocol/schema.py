@@ -342,7 +342,7 @@ SAID: Final[Mapping[str, Said]] = {
         "Frames are missing; nothing is interpolated over them.",
         {
             **_media("from", "to", "t"),
-            "reason": {"enum": ["overflow", "decode", "reconnect", "pts"]},
+            "reason": {"enum": ["overflow", "decode", "reconnect", "pts", "takeover"]},
             "frames": COUNT,
         },
     ),
