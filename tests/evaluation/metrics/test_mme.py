@@ -130,7 +130,7 @@ def test_two_successive_lines_are_a_pair_whatever_the_image_is_called(tmp_path: 
     results = read_results(tmp_path)
     task = mme_score(results).tasks["OCR"]
     assert (task.images, task.right, task.both) == (2, 3, 1)
-    assert any("readme.txt is no sub-task" in note for note in results.notes)
+    assert any("readme.txt is not a sub-task" in note for note in results.notes)
     assert any("celebrity.txt is missing" in note for note in results.notes)
     assert any("2 images, MME has 20" in note for note in results.notes)
 
