@@ -24,6 +24,7 @@ from mellm.detectors.stillness import Still, StillPicture
 from mellm.detectors.types import Expression, Face, Quality
 from mellm.detectors.windows import STEP_NS
 from mellm.engine.analysis.overload import ServiceChanged
+from mellm.engine.analysis.setup_check import SetupCheck
 from mellm.engine.results import region_curves
 from mellm.engine.results.expressions import expression_id
 from mellm.engine.results.region_curves import RegionCurves
@@ -176,6 +177,7 @@ class SourcePipeline:
         self.source = source
         self.providers = dict(providers or {})
         self.counts = ChainCounts()
+        self.setup = SetupCheck()
         self._analyzer = analyzer
         self._make_spotter = make_spotter
         self._build_evidence = build_evidence
@@ -316,6 +318,7 @@ class SourcePipeline:
             self._times.append(frame.pts_ns)
         out: list[Output] = [o for track in update.lost if track in self._tracks for o in self._end(track)]
         if not update.faces:
+            self.setup.nothing(frame.pts_ns)
             return out
         self.counts.frames_with_face += 1
         for face in update.faces:
@@ -330,6 +333,10 @@ class SourcePipeline:
             if fresh or state.quality is None:
                 state.quality = assess(face, frame.picture, self.rate())
             out += self._face(frame, face, state, state.quality, fresh)
+        measured = ((face, self._tracks[face.track].quality) for face in update.faces)
+        self.setup.look(
+            frame.pts_ns, frame.picture, tuple((face, q) for face, q in measured if q is not None)
+        )
         return out
 
     def _face(self, frame: Frame, face: Face, state: _Track, quality: Quality, fresh: bool) -> list[Output]:

@@ -10,15 +10,9 @@ from typing import Protocol
 from mellm.detectors.analyzer import FaceUpdate
 from mellm.detectors.quality import MAX_YAW, MIN_FPS, MIN_WIDTH, WARN_FPS, assess
 from mellm.detectors.types import Quality
+from mellm.engine.analysis.setup_check import BRIGHT, DARK, GOOD_WIDTH, GOOD_YAW
 from mellm.stream.frames import Frame
 from mellm.stream.sources import ProbeReport
-
-GOOD_WIDTH = 150.0
-"""Pixels; narrower faces lose weak expressions (docs/robustness.md)."""
-
-GOOD_YAW = 15.0
-DARK, BRIGHT = 50.0, 215.0
-"""Mean grey value of a face that is hard to see."""
 
 STRONG_BITS, SOME_BITS = 0.01, 0.03
 """Bits for a pixel of a picture: under these, compression is strong, or visible."""

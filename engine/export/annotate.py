@@ -125,10 +125,10 @@ def room(image: U8, shown: Sequence[Shown]) -> Room:
         beside = max(round(tall * m.shape[1] / m.shape[0]) for m in maps) + size
         beside = max(beside, lettering.width("face 88", size) + 2 * size)
     wide = width + beside - size
-    rows = [2]  # the note, or the label of a repeat
+    rows = [2]  # the note
     for each in shown:
         up = _up(shown, each.from_ms)
-        rows.append(len(_captions(up, size, wide)))
+        rows.append(1 + len(_captions(up, size, wide)))  # and the label of a repeat
     below = round(1.45 * size) * max(rows) + round(0.7 * size)
     return Room(width, height, below, beside, size, max(rows), slots)
 

@@ -139,7 +139,7 @@ def test_each_face_has_its_own_map_and_caption(tmp_path):
     green, blue = ((beside == colour).all(2) for colour in ((0, 200, 0), (200, 0, 0)))
     assert green[:240].sum() > 5000 < blue[240:].sum()
     assert green[240:].sum() == blue[:240].sum() == 0
-    assert space.rows == 4
+    assert space.rows == 5
 
 
 def test_a_picture_without_expressions_says_what_this_is():
