@@ -165,7 +165,7 @@ def test_wrong_rows_name_file_and_line(tmp_path: Path, text: bytes, line: int, s
 
 
 def test_wrong_folders_and_parsers(tmp_path: Path) -> None:
-    with pytest.raises(MetricsError, match="no folder"):
+    with pytest.raises(MetricsError, match="not a folder"):
         read_results(tmp_path / "gone")
     with pytest.raises(MetricsError, match="no file of a sub-task"):
         read_results(tmp_path)
