@@ -75,6 +75,7 @@ def test_a_folder_becomes_a_run_each_and_tables_of_all(folder, capsys):
     assert {r["condition"] for r in rows(folder, "conditions.csv")} == {"calm", "stress"}
     study = folder.parent / "study"
     assert "p-1" in (study / "index.html").read_text()
+    assert study.stat().st_mode & 0o077 == 0
     state = json.loads((study / "runs" / "a" / "run.json").read_text())
     assert (state["settings"]["consent"], state["about"]["subject"], state["about"]["more"]) == (
         "ref-1",
@@ -169,6 +170,7 @@ def test_a_watched_folder_takes_what_comes(folder, clip, capsys, monkeypatch):
     out, err = capsys.readouterr()
     assert [line.partition(":")[0] for line in out.splitlines()] == ["a.mp4", "b.mp4", "c.mp4"]
     assert "column subject: it is empty" in err
+    assert looks[:2] == [verb.POLL_S] * 2  # the first two were fresh: looked at twice before they were read
     assert [r["recording"] for r in rows(folder, "recordings.csv")] == ["a.mp4", "b.mp4", "c.mp4"]
 
 
