@@ -82,7 +82,7 @@ def test_a_study_with_thirty_people(tmp_path, capsys):
 
 def test_a_coder_and_the_engine(tmp_path, capsys):
     pytest.importorskip("sklearn")
-    pytest.importorskip("krippendorff")
+    pytest.importorskip("nltk")
     make_video(tmp_path / "interview.mp4", frames=800, fps=30)
     records = [{**record, "source": "interview"} for record in RECORDS]
     folder = run_folder(tmp_path / "runs" / "interview", tuple(records), sources=("interview",))

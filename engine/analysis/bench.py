@@ -31,11 +31,31 @@ from mellm.stream.errors import SourceEmpty
 from mellm.stream.frames import Frame
 from mellm.stream.sources import open_source
 
-SCORE_LIMIT_MS = 600.0
-"""Capture to score, 95th percentile; 300 of them are the network's look-ahead."""
 
-OFFLINE_FACTOR = 2.0
-"""Recordings of 1280×720 at 30 frames a second, times real time."""
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """A figure against its bound.
+
+    :param least: the figure shall be no smaller; else no larger
+    """
+
+    name: str
+    value: float
+    bound: float
+    unit: str
+    least: bool = False
+
+    @property
+    def met(self) -> bool:
+        """Whether it holds."""
+        return self.value >= self.bound if self.least else self.value <= self.bound
+
+    @property
+    def told(self) -> str:
+        """``7.4 × (goal ≤ 5)``."""
+        return f"{self.value:.3g} {self.unit} (goal {'≥' if self.least else '≤'} {self.bound:g})".replace(
+            "  ", " "
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +71,6 @@ class LiveFigures:
     score_p95_ms: float
     cpu_share: float
 
-    @property
-    def ratio(self) -> float:
-        """Latency against its limit; good under 1."""
-        return self.score_p95_ms / SCORE_LIMIT_MS
-
 
 @dataclass(frozen=True, slots=True)
 class OfflineFigures:
@@ -70,6 +85,32 @@ class OfflineFigures:
     def factor(self) -> float:
         """Media seconds a second."""
         return self.media_s / self.wall_s
+
+
+@dataclass(frozen=True, slots=True)
+class Clips:
+    """Makes clips of one face out of the sample: of the two in it the left one.
+
+    :param folder: where they lie
+    :param seconds: their length
+    """
+
+    sample: Path
+    folder: Path
+    seconds: float
+
+    def make(self, size: tuple[int, int], fps: int, seconds: float | None = None) -> Path:
+        """A clip of that size (width, height) and rate.
+
+        :param seconds: at most; the length of all others by default
+        """
+        with open_source(str(self.sample), id="bench", live=False) as source:
+            rate = source.info.declared_fps or 50.0
+        path = self.folder / f"{size[0]}x{size[1]}-{fps}-{seconds or 0:g}.mp4"
+        clip(
+            pictures(self.sample, size, left=0.5), path, fps, min(seconds or self.seconds, self.seconds), rate
+        )
+        return path
 
 
 def pictures(sample: Path, size: tuple[int, int], limit: int = 300, *, left: float = 1.0) -> list[U8]:

@@ -32,6 +32,10 @@ BUSY = 0.1
 """Share of its time that others may take of a spinning process before a machine is called busy."""
 
 
+BEFORE = 14.0
+"""``per_decode`` of version 69dce81 on the clip of ``mellm bench``, by this module (docs/results/benchmarks.md)."""
+
+
 class Chain(Protocol):
     """What is measured; see :class:`mellm.engine.analysis.pipeline.SourcePipeline`."""
 
