@@ -42,7 +42,7 @@ def test_json_lists_and_other_names(tmp_path: Path) -> None:
     assert load(write(tmp_path, "truth", '[{"a": 1}]')) == [{"a": 1}]
     assert load(write(tmp_path, "table", "a,b\n1,2\n"))[0].values == {"a": "1", "b": "2"}
     path = write(tmp_path, "rows.json", '{"rows": [{"a": 1}, 5]}')
-    with pytest.raises(RowError, match="item 2: 5 is no row"):
+    with pytest.raises(RowError, match="item 2: 5 is not a row"):
         records(load(path), path, "rows")
     with pytest.raises(MetricsError, match="no list 'gt' or 'rows'"):
         records({}, path, "gt", "rows")

@@ -130,7 +130,7 @@ def test_two_successive_lines_are_a_pair_whatever_the_image_is_called(tmp_path: 
     results = read_results(tmp_path)
     task = mme_score(results).tasks["OCR"]
     assert (task.images, task.right, task.both) == (2, 3, 1)
-    assert any("readme.txt is no sub-task" in note for note in results.notes)
+    assert any("readme.txt is not a sub-task" in note for note in results.notes)
     assert any("celebrity.txt is missing" in note for note in results.notes)
     assert any("2 images, MME has 20" in note for note in results.notes)
 
@@ -165,7 +165,7 @@ def test_wrong_rows_name_file_and_line(tmp_path: Path, text: bytes, line: int, s
 
 
 def test_wrong_folders_and_parsers(tmp_path: Path) -> None:
-    with pytest.raises(MetricsError, match="no folder"):
+    with pytest.raises(MetricsError, match="not a folder"):
         read_results(tmp_path / "gone")
     with pytest.raises(MetricsError, match="no file of a sub-task"):
         read_results(tmp_path)
