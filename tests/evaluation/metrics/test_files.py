@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mellm.evaluation.metrics.errors import MetricsError, RowError
@@ -112,7 +112,6 @@ def test_cells_as_text(value: object, text: str | None) -> None:
     assert as_text(value) == text
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=60), st.sampled_from(["a.json", "a.jsonl", "a.csv", "a"]))
 def test_any_bytes_are_read_or_refused(
     tmp_path_factory: pytest.TempPathFactory, raw: bytes, name: str

@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mellm.evaluation.metrics.errors import MetricsError, RowError
@@ -110,7 +110,6 @@ def test_scores_by_hand() -> None:
     assert score.as_dict()["tasks"]["OCR"]["acc_plus"] == 0.25
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(*[st.sampled_from(["Yes", "No", "?"])] * 2), min_size=1),
     st.sampled_from(list(PARSERS)),
