@@ -68,13 +68,13 @@ def test_scores_of_the_truth_and_of_half_of_it() -> None:
 
 def test_what_is_called_true_is_what_good_flow_finds() -> None:
     try:
-        found = list(region_motion.pairs(1_000_003, 3))
+        found = list(region_motion.pairs(1_000_003, 8))
     except ModelMissing as error:
         pytest.skip(str(error))
     flow = create("quality")
     told = np.concatenate([p.geometry.region_flow(flow(p.before, p.after)) for p in found])
     truth = np.concatenate([p.truth for p in found])
-    assert np.linalg.norm(truth, axis=1).max() > 0.5
+    assert np.linalg.norm(truth, axis=1).max() > 0.3
     assert (
         np.median(np.linalg.norm(told - truth, axis=1)) < 0.5 * np.median(np.linalg.norm(truth, axis=1)) + 0.1
     )
