@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import hypot
 from typing import Protocol
 
 from mellm.detectors.faces import Detection, FaceDetector
@@ -18,6 +19,9 @@ MS = 1_000_000
 
 PATIENCE = 3
 """A track is lost after this many looks in a row that did not find its face."""
+
+MEMORY_NS = 2_000_000_000
+"""A face that is where it was before frames were missing keeps its number, if no more than this were."""
 
 DISPLACE = 1.5
 """Where no more faces may be followed, one this many times wider than the smallest takes its place."""
@@ -49,8 +53,8 @@ class FaceUpdate:
 
     :param faces: those in sight; a track whose face was not seen at the last look has none, until it is seen
         again or lost
-    :param appeared: tracks that began or ended
-    :param lost: as ``appeared``
+    :param appeared: tracks that began
+    :param lost: tracks that ended, but for those that a reset or a new segment has cut off
     :param refreshed: whether landmarks are new; else they are those of the last look
     """
 
@@ -84,14 +88,20 @@ class Analyzer(Protocol):
         ...
 
     def reset(self) -> None:
-        """Forget all tracks; ids go on."""
+        """Nothing is followed across what comes now. A face that is where it was within :data:`MEMORY_NS` keeps its
+        id, every other one gets a new one."""
+        ...
+
+    def limit(self, faces: int | None) -> None:
+        """Follow no more faces than this from now on, ``None`` for as many as the options allow."""
         ...
 
 
 class FaceAnalyzer:
     """Finds faces, follows them, and notices when they come and go. One instance per source, one thread.
 
-    Ids are never used twice by one instance. Nothing here tells people apart: whoever comes back is a new track.
+    No two faces get the same id. Nothing here tells people apart: whoever comes back is a new track, unless only frames
+    were missing, for no more than :data:`MEMORY_NS`, and a face is where one was before.
 
     :attr providers: network → execution provider in use, of the networks loaded here
 
@@ -121,6 +131,9 @@ class FaceAnalyzer:
         self._detected_ns: int | None = None
         self._looked_ns: int | None = None
         self._faces: tuple[Face, ...] = ()
+        self._most = self.options.max_faces
+        self._now_ns = 0
+        self._before: dict[int, tuple[Track, int]] = {}  # of before a reset, and when that was
 
     def _session(self, name: str) -> Session:
         loaded = session(weights.path(name), self.options.device)
@@ -128,21 +141,28 @@ class FaceAnalyzer:
         return loaded
 
     def reset(self) -> None:
-        """Forget all tracks, at a gap or a new segment; ids go on counting."""
+        """At a gap or a new segment, see :class:`Analyzer`."""
+        self._before |= {track.id: (track, self._now_ns) for track in self._tracks.live.values()}
         self._tracks.clear()
         self._detected_ns = self._looked_ns = None
         self._faces = ()
+
+    def limit(self, faces: int | None) -> None:
+        """See :class:`Analyzer`; the smallest go."""
+        self._most = self.options.max_faces if faces is None else min(faces, self.options.max_faces)
 
     def push(self, frame: Frame) -> FaceUpdate:
         """The faces at the next frame.
 
         :raises ModelOutputInvalid: a network answered with NaN
         """
-        gone: list[int] = []
         if frame.segment != self._segment:
-            gone = list(self._tracks.live)
             self.reset()
             self._segment = frame.segment
+        for id in [i for i, (_, at) in self._before.items() if not 0 <= frame.pts_ns - at <= MEMORY_NS]:
+            del self._before[id]
+        self._now_ns = frame.pts_ns
+        gone = self._narrow()
         now, options = frame.pts_ns, self.options
         every = options.detect_ms if self._tracks.live else options.search_ms
         search = _due(self._detected_ns, now, every)
@@ -163,6 +183,15 @@ class FaceAnalyzer:
             (appeared.remove if id in appeared else gone.append)(id)
         self._faces = tuple(t.face() for t in self._tracks.live.values() if not t.misses)
         return FaceUpdate(self._faces, tuple(appeared), tuple(gone), refreshed=bool(self._faces))
+
+    def _narrow(self) -> list[int]:
+        """End the smallest faces beyond what may be followed."""
+        live = self._tracks.live
+        beyond = sorted(live.values(), key=lambda track: -track.box[2])[self._most :]
+        for track in beyond:
+            self._tracks.end(track.id)
+        self._faces = tuple(face for face in self._faces if face.track in live) if beyond else self._faces
+        return [track.id for track in beyond]
 
     def _look(self, image: U8) -> list[Track]:
         """Look at every face where it was; returns the tracks whose face is not there."""
@@ -204,7 +233,7 @@ class FaceAnalyzer:
         for detection in found:
             if detection.box[2] < self.options.min_width or self._tracks.claims(detection.box):
                 continue
-            room = len(self._tracks.live) < self.options.max_faces
+            room = len(self._tracks.live) < self._most
             smallest = None if room else min(self._tracks.live.values(), key=lambda t: t.box[2])
             if smallest is not None and detection.box[2] < DISPLACE * smallest.box[2]:
                 break  # so are all that follow
@@ -214,8 +243,23 @@ class FaceAnalyzer:
             if smallest is not None:
                 self._tracks.end(smallest.id)
                 displaced.append(smallest.id)
-            appeared.append(self._tracks.start(*placed).id)
+            appeared.append(self._tracks.start(*placed, id=self._known(detection)).id)
         return appeared, displaced
+
+    def _known(self, detection: Detection) -> int | None:
+        """The face that was here before frames were missing."""
+        x, y, w, h = detection.box
+
+        def away(track: Track) -> float:
+            left, top, wide, high = track.box
+            return hypot(x + w / 2 - left - wide / 2, y + h / 2 - top - high / 2)
+
+        near = [track for track, _ in self._before.values() if track.near(detection.box)]
+        if not near:
+            return None
+        found = min(near, key=away)
+        del self._before[found.id]
+        return found.id
 
     def _place_detection(self, image: U8, detection: Detection) -> tuple[F32, float] | None:
         """Mesh and presence of a detected face, ``None`` if the landmark network sees none there."""
@@ -248,23 +292,34 @@ class FakeFaceAnalyzer:
         self._track = 0
         self._present = False
         self._segment: int | None = None
+        self._now_ns = 0
+        self._left_ns: int | None = None
 
     def reset(self) -> None:
-        """The next face gets a new id."""
-        self._present = False
+        """See :class:`Analyzer`; this face always is where it was."""
+        if self._present:
+            self._present, self._left_ns = False, self._now_ns
+
+    def limit(self, faces: int | None) -> None:
+        """There is one at the most."""
 
     def push(self, frame: Frame) -> FaceUpdate:
         """The face at the next frame."""
         points = self._landmarks(frame)
         lost: tuple[int, ...] = ()
-        if self._present and (points is None or frame.segment != self._segment):
+        if frame.segment != self._segment:
+            self.reset()
+        self._now_ns = frame.pts_ns
+        if self._present and points is None:
             lost, self._present = (self._track,), False
         self._segment = frame.segment
         if points is None:
             return FaceUpdate((), lost=lost)
         appeared: tuple[int, ...] = ()
         if not self._present:
-            self._track += 1
+            left, self._left_ns = self._left_ns, None
+            if left is None or not 0 <= frame.pts_ns - left <= MEMORY_NS:
+                self._track += 1
             self._present = True
             appeared = (self._track,)
         low, high = points.min(axis=0), points.max(axis=0)

@@ -116,12 +116,22 @@ class Patch:
     matrix: Matrix
     _crop: U8 | None = field(default=None, repr=False)
     _crop_of: Anchor | None = field(default=None, repr=False)
+    _half: U8 | None = field(default=None, repr=False)
+    _half_of: Anchor | None = field(default=None, repr=False)
 
     def crop(self, held: Anchor) -> U8:
         """The standard crop under a held transform, ``CROP_H``×``CROP_W``; kept until another is asked for."""
         if self._crop is None or self._crop_of is not held:
             self._crop, self._crop_of = self.warp(held.matrix, CROP_W, CROP_H), held
         return self._crop
+
+    def half(self, held: Anchor) -> U8:
+        """The standard crop at half its size, by averages of 2×2; kept until another is asked for."""
+        if self._half is None or self._half_of is not held:
+            crop = self.warp(held.matrix, CROP_W, CROP_H)
+            small = cv2.resize(crop, (CROP_W // 2, CROP_H // 2), interpolation=cv2.INTER_AREA)
+            self._half, self._half_of = np.asarray(small, np.uint8), held
+        return self._half
 
     def warp(self, matrix: Matrix, width: int, height: int) -> U8:
         """Cut the picture that ``matrix`` (frame → picture) defines; its outside repeats the border."""

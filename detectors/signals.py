@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from math import exp
 from typing import NamedTuple
 
@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mellm.detectors import regions
-from mellm.detectors.flow import Dis, FlowEstimator
+from mellm.detectors.flow import FlowEstimator
 from mellm.detectors.patches import (
     CROP_EYES,
     CROP_H,
@@ -38,6 +38,7 @@ from mellm.detectors.patches import (
     crop_matrix,
     cut,
 )
+from mellm.detectors.region_flow import RegionFlow, RegionReader
 from mellm.detectors.regions import COUNT, RADIUS
 from mellm.detectors.types import F32, U8
 from mellm.detectors.windows import SNAP_NS, STEP_NS, FrameGate, Grid
@@ -118,7 +119,15 @@ class Geometry:
         self.centres = regions.centres(landmarks)
         self._basis = regions.rigid_basis(self.centres, landmarks)
         self._solver = regions.rigid_solver(self._basis)
-        self._pixels = _disks(self.centres, RADIUS * self.iod, shape)
+
+    @cached_property
+    def _pixels(self) -> NDArray[np.intp]:
+        return _disks(self.centres, RADIUS * self.iod, self.shape)
+
+    @cached_property
+    def reader(self) -> RegionReader:
+        """Reads the regions off the flow between crops of half size."""
+        return RegionReader(self.centres, RADIUS * self.iod, self.shape)
 
     def region_flow(self, flow: F32) -> F32:
         """Mean flow of each region, ``COUNT``×2 pixels, of an H×W×2 flow."""
@@ -132,9 +141,18 @@ class Geometry:
 
         :param stretch: Δ/Δactual, for pairs whose frames are not exactly a baseline apart
         """
-        moved = self.region_flow(flow) * np.float32(100 * stretch / self.iod)
-        residual, rigid = regions.compensate(moved, self._basis, self._solver)
-        return np.concatenate([residual.ravel(), rigid.ravel()]).astype(np.float32)
+        return self.features(self.region_flow(flow)[None], (stretch,))
+
+    def features(self, moved: F32, stretches: Sequence[float]) -> F32:
+        """The features of some baselines, one after the other.
+
+        :param moved: baselines×``COUNT``×2, mean flow of the regions in pixels
+        :param stretches: as in :meth:`signals`, one for each baseline
+        """
+        scale = 100 / self.iod * np.asarray(stretches, np.float32)
+        residual, rigid = regions.compensate(moved * scale[:, None, None], self._basis, self._solver)
+        vector: F32 = np.concatenate([residual.reshape(len(moved), -1), rigid], axis=1).astype(np.float32)
+        return vector.ravel()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -149,14 +167,14 @@ class _Kept:
 class TrackSignals:
     """Motion signals of one track, frame by frame. One instance per track, one thread.
 
-    :param flow: estimator of the motion; by default :data:`mellm.detectors.flow.LIVE`, the two baselines at the same
-        time on two threads, which changes no number
+    :param flow: estimator of the motion, for comparison; by default :class:`mellm.detectors.region_flow.RegionFlow`,
+        the two baselines at the same time on two threads, which changes no number
     :param origin_ns: grid time 0; give all tracks of a segment the time of its first frame
     """
 
     def __init__(self, flow: FlowEstimator | None = None, *, origin_ns: int | None = None) -> None:
-        # estimators hold buffers: one for each baseline, or the caller's one for both in turn
-        self._flows: tuple[FlowEstimator, ...] = (flow,) if flow is not None else (Dis(), Dis())
+        self._other = flow
+        self._flows = tuple(RegionFlow() for _ in BASELINES_NS)  # they hold buffers: one for each thread
         self.reset(origin_ns=origin_ns)
 
     def reset(self, *, origin_ns: int | None = None) -> None:
@@ -265,18 +283,20 @@ class TrackSignals:
                 return None
             found.append((kept, span / actual))
         anchor, geometry = self._anchor, self._geometry
-        crop = now.patch.crop(anchor)
+        stretches = [stretch for _, stretch in found]
+        if self._other is not None:
+            crop = now.patch.crop(anchor)
+            moved = [geometry.region_flow(self._other(kept.patch.crop(anchor), crop)) for kept, _ in found]
+            return geometry.features(np.stack(moved), stretches)
+        half, reader = now.patch.half(anchor), geometry.reader
         # crops are cached on first use, so all are cut before a second thread looks
-        pairs = [(kept.patch.crop(anchor), stretch) for kept, stretch in found]
-
-        def measure(flow: FlowEstimator, pair: tuple[U8, float]) -> F32:
-            before, stretch = pair
-            return geometry.signals(flow(before, crop), stretch)
-
-        if len(self._flows) == 1:
-            return np.concatenate([measure(self._flows[0], pair) for pair in pairs])
-        later = [_pool().submit(measure, *work) for work in zip(self._flows[1:], pairs[1:], strict=True)]
-        return np.concatenate([measure(self._flows[0], pairs[0]), *(one.result() for one in later)])
+        before = [kept.patch.half(anchor) for kept, _ in found]
+        later = [
+            _pool().submit(flow, then, half, reader)
+            for flow, then in zip(self._flows[1:], before[1:], strict=True)
+        ]
+        moved = [self._flows[0](before[0], half, reader), *(one.result() for one in later)]
+        return geometry.features(np.stack(moved), stretches)
 
     def _nearest(self, t_ns: int) -> _Kept:
         """The kept frame nearest to a time, the earlier of two equally near. There must be one."""

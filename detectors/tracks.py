@@ -69,10 +69,10 @@ class Tracks:
         self.live: dict[int, Track] = {}
         self._next = 1
 
-    def start(self, mesh: F32, presence: float) -> Track:
-        """A new face, with an id that no face had before."""
-        track = Track(self._next, roi_of_mesh(mesh), mesh, presence)
-        self._next += 1
+    def start(self, mesh: F32, presence: float, id: int | None = None) -> Track:
+        """A new face, with an id that no face had before, or with that of a face that was here."""
+        track = Track(self._next if id is None else id, roi_of_mesh(mesh), mesh, presence)
+        self._next += id is None
         self.live[track.id] = track
         return track
 

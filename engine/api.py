@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeAlias
@@ -19,11 +19,14 @@ from mellm.engine.analysis import offline
 from mellm.engine.analysis.describe_queue import DescribeQueue, Job
 from mellm.engine.analysis.offline import Progress, RunResult, Silent
 from mellm.engine.analysis.pipeline import Output, Spotted
-from mellm.engine.analysis.pipeline_factory import PipelineFactory, describer_of
+from mellm.engine.analysis.pipeline_factory import PipelineFactory, describer_facts, describer_of
+from mellm.engine.analysis.run_settings import run_settings
 from mellm.engine.config import Settings, load, validated
 from mellm.engine.describe.base import DescribeContext, Describer
-from mellm.engine.governance import purpose as privacy
+from mellm.engine.governance import consent as gate
+from mellm.engine.governance.purpose import Purpose
 from mellm.engine.provenance import versions
+from mellm.engine.results.about import About
 from mellm.engine.results.expressions import ExpressionRecord
 from mellm.engine.results.run_folder import RunFolder, Unkept, read_expressions
 from mellm.engine.types import Outcome
@@ -31,7 +34,7 @@ from mellm.stream.errors import UsageError
 from mellm.stream.frames import Frame, SourceInfo
 from mellm.stream.sources import SourceOptions
 
-PURPOSE: Final = "self-use"
+PURPOSE: Final = Purpose.SELF_USE
 """Of whoever does not state one; a server needs it stated."""
 
 AnyDescriber: TypeAlias = Describer | str | None
@@ -53,6 +56,7 @@ def analyze(
     settings: Settings | None = None,
     fps: float | None = None,
     options: SourceOptions | None = None,
+    consent: str | None = None,
     keep_evidence: bool = True,
 ) -> Iterator[ExpressionRecord]:
     """Analyse recordings, and yield each expression when it has ended, in the order of spotting.
@@ -67,15 +71,17 @@ def analyze(
     :param settings: of :func:`mellm.load`
     :param fps: frame rate of folders of pictures
     :param options: how recordings are opened
+    :param consent: reference to the consent of who is seen; research and clinical need it
     :param keep_evidence: with ``out``, keep motion maps there
-    :raises UsageError: settings, describer or spotter that cannot be obeyed
+    :raises UsageError: settings, describer or spotter that cannot be obeyed; a consent reference is missing
     :raises SourceError: a recording cannot be analysed to its end; raised after the results of all others
     :raises ModelError: weights are missing, damaged, or do not fit
     :raises RunError: ``out`` cannot be written, or holds another run
     """
     listed = [str(paths)] if isinstance(paths, str | Path) else [str(path) for path in paths]
     chosen = _settings(settings, describer, spotter)
-    return _iterate(listed, out, chosen, describer, spotter, fps, options, keep_evidence)
+    gate.of_analysis(chosen, consent, PURPOSE)
+    return _iterate(listed, out, chosen, describer, spotter, fps, options, consent, keep_evidence)
 
 
 def _iterate(
@@ -86,6 +92,7 @@ def _iterate(
     spotter: AnySpotter,
     fps: float | None,
     options: SourceOptions | None,
+    consent: str | None,
     keep_evidence: bool,
 ) -> Iterator[ExpressionRecord]:
     found = _Found(None if out is None else Path(out))
@@ -97,6 +104,7 @@ def _iterate(
         spotter=spotter if not isinstance(spotter, str | Path) else None,
         fps=fps,
         options=options,
+        consent=consent,
         keep_evidence=keep_evidence,
         progress=found,
     ) as (steps, result):
@@ -118,40 +126,35 @@ def analysis(
     fps: float | None = None,
     options: SourceOptions | None = None,
     consent: str | None = None,
+    about: About | None = None,
     keep_evidence: bool = True,
     progress: Progress | None = None,
 ) -> Iterator[tuple[Iterator[None], RunResult]]:
     """An analysis of recordings that is under way: its steps, and the result that they fill.
 
     :param describer: an own one, closed by its owner; by default the one that the settings name
+    :param settings: without a purpose, the run is made as self-use, and says that none was stated
     :param consent: reference by which the run can be found and erased
+    :param about: subject, session and so on; its purpose is that of the settings
     :raises UsageError: see :func:`analyze`
+    :raises ConsentMissing: the purpose needs a consent reference
     :raises RunError: see :func:`analyze`
     :raises ModelError: see :func:`analyze`
     """
     opening = options or SourceOptions()
+    agreed = gate.of_analysis(settings, consent, PURPOSE)
     own = describer if describer is not None else describer_of(settings)
     try:
         factory = PipelineFactory(settings, own.recipe, spotter)
         if out is None:
             run: RunFolder | Unkept = Unkept()
         else:
-            decides = {
-                "purpose": settings.purpose,
-                "describer": own.name,
-                "profile": own.profile,
-                "spotting": settings.spotting.model_dump(),
-                "max_faces": settings.faces.max_faces,
-                "fps": fps,
-                **_asked(opening),
-                "evidence": keep_evidence,
-            }
-            if consent is not None:
-                try:
-                    decides["consent"] = privacy.reference(consent)
-                except ValueError as error:
-                    raise UsageError(f"--consent: {error}") from None
-            run = RunFolder.create(out, decides, {**versions(), **factory.facts()})
+            decides = run_settings(
+                settings, own, evidence=keep_evidence, fps=fps, consent=agreed, more=_asked(opening)
+            )
+            said = replace(about or About(), purpose=settings.purpose)
+            facts = {**versions(), **factory.facts(), **describer_facts(settings, describer)}
+            run = RunFolder.create(out, decides, facts, said)
         try:
             result = RunResult(run.path)
             steps = offline.steps(
@@ -189,6 +192,7 @@ class Pipeline:
     :param settings: of :func:`mellm.load`
     :param source: name of the source, in results
     :param mirrored: pictures are mirror images
+    :param consent: reference to the consent of who is seen; research and clinical need it
     :raises UsageError: settings, describer or spotter that cannot be obeyed
     :raises ModelError: weights are missing, damaged, or do not fit
     """
@@ -201,8 +205,10 @@ class Pipeline:
         settings: Settings | None = None,
         source: str = "frames",
         mirrored: bool = False,
+        consent: str | None = None,
     ) -> None:
         chosen = _settings(settings, describer, spotter)
+        gate.of_analysis(chosen, consent, PURPOSE)
         own = None if describer is None or isinstance(describer, str) else describer
         network = None if spotter is None or isinstance(spotter, str | Path) else spotter
         self._describer = own if own is not None else describer_of(chosen)
@@ -273,7 +279,9 @@ class Pipeline:
         for output in outputs:
             if isinstance(output, Spotted):
                 expression = output.expression
-                context = DescribeContext(expression.id, output.duration_ms, expression.aus)
+                context = DescribeContext(
+                    expression.id, output.duration_ms, expression.aus, score=expression.score
+                )
                 self._queue.submit(Job(self._number, expression, output.evidence, context))
                 self._number += 1
         return [] if keep else [self._ended.popleft() for _ in range(len(self._ended))]
@@ -324,10 +332,7 @@ def _settings(settings: Settings | None, describer: AnyDescriber, spotter: AnySp
         data["describer"] = {**data.get("describer", {}), "kind": describer, "folder": None}
     if isinstance(spotter, str | Path):
         data["spotting"] = {**data.get("spotting", {}), "model": str(spotter)}
-    data["purpose"] = chosen.purpose or PURPOSE
-    found = validated(data)
-    privacy.require(found.purpose, found.medical_or_safety_basis)
-    return found
+    return validated(data)
 
 
 def _asked(options: SourceOptions) -> dict[str, Any]:

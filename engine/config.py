@@ -93,6 +93,16 @@ class ServerSettings(Section):
     retention_days: float = Field(default=30.0, gt=0, le=36_500)
     keep_evidence: Path | None = None
     evidence_days: float = Field(default=30.0, gt=0, le=36_500)
+    runs: Path | None = None
+    record: bool = False
+    consent_text: Path | None = None
+
+    @model_validator(mode="after")
+    def _sessions(self) -> Self:
+        if self.runs is None and (self.record or self.consent_text is not None):
+            what = "record" if self.record else "consent_text"
+            raise ValueError(f"{what} is about sessions, which need runs = FOLDER")
+        return self
 
 
 class SourceSettings(Section):
@@ -107,6 +117,7 @@ class SourceSettings(Section):
     accept_guessed_time: bool = False
     consent: str | None = None
     preview: bool = False
+    priority: int = Field(default=0, ge=-1000, le=1000)
 
     @field_validator("consent")
     @classmethod

@@ -48,7 +48,7 @@ def explain(
 ) -> ConfigError:
     """One problem as one sentence that names the key: an unknown one first, since it often is what is missing.
 
-    Entries of a list are counted from 1, as ``sources[1].uri``, or ``contestants[2] (gemini).model`` where they have
+    Entries of a list are counted from 1, as ``sources[1].uri``, or ``systems[2] (gemini).model`` where they have
     a name.
 
     :param root: the model that was validated

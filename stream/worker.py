@@ -31,7 +31,7 @@ STABLE_NS: Final = NS_PER_S
 
 
 class Abandoned(BaseException):
-    """Raised by :meth:`Turn.beat` in a thread whose place was taken. Not an ``Exception``: nothing may swallow it."""
+    """Raised by :meth:`Turn.heartbeat` in a thread that was replaced. Not an ``Exception``: nothing may swallow it."""
 
 
 class Vitals(Protocol):
@@ -68,7 +68,7 @@ class Turn:
         """Whether the body should return: the worker was stopped."""
         return self._worker.stopping.is_set()
 
-    def beat(self, limit_s: float | None = None) -> None:
+    def heartbeat(self, limit_s: float | None = None) -> None:
         """The body goes on and will be here again within ``limit_s`` (by default the worker's limit).
 
         :raises Abandoned: another thread has taken this one's place
@@ -89,7 +89,7 @@ class Turn:
         """
         self.rest()
         stopped = self._worker.pause(seconds)
-        self.beat()
+        self.heartbeat()
         return stopped
 
     def worked(self) -> None:
@@ -203,7 +203,7 @@ class Worker:
     # -- the thread -----------------------------------------------------------------------------------
 
     def note(self, turn: Turn, limit_s: float | None) -> None:
-        """See :meth:`Turn.beat`."""
+        """See :meth:`Turn.heartbeat`."""
         with self._lock:
             if turn is not self._turn:
                 raise Abandoned
@@ -249,7 +249,7 @@ class Worker:
                     if self._clock.wait(self.stopping, self._delay_s(died)):
                         break
                 try:
-                    turn.beat(START_S)
+                    turn.heartbeat(START_S)
                     self._body(turn)
                     break
                 except Abandoned:

@@ -51,6 +51,20 @@ def test_import_loads_nothing_heavy() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_imports_change_no_environment() -> None:
+    code = (
+        "import os, pkgutil, importlib, cv2, onnxruntime, mellm; before = dict(os.environ)  # libraries do\n"
+        "for room in ('stream', 'detectors', 'engine', 'clients'):\n"
+        "    home = importlib.import_module(f'mellm.{room}')\n"
+        "    for module in pkgutil.walk_packages(home.__path__, f'mellm.{room}.'):\n"
+        "        if not module.name.endswith('__main__'): importlib.import_module(module.name)\n"
+        "changed = {k for k in {*before, *os.environ} if before.get(k) != os.environ.get(k)}\n"
+        "assert not changed, changed"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_every_name_is_there_and_no_other() -> None:
     assert list(mellm.__all__) == sorted(mellm.__all__)
     for name in mellm.__all__:

@@ -28,6 +28,7 @@ VERBS = {
     "export": Verb(
         "mellm.clients.cli.export:export", "Write a run as CSV, JSON lines, ELAN, WebVTT, SubRip or a report."
     ),
+    "cite": Verb("mellm.clients.cli.cite:cite", "Print a methods paragraph about a run, ready to paste."),
     "annotate": Verb(
         "mellm.clients.cli.annotate:annotate",
         "Burn boxes, captions and motion maps into a copy of a recording.",

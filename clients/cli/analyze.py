@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mellm.clients.cli.common import (
+    consent_flag,
     counted,
     json_flag,
     one_line,
@@ -25,6 +26,7 @@ from mellm.stream.errors import DescriberError, UsageError
 if TYPE_CHECKING:
     from mellm.engine.analysis.offline import RunResult
     from mellm.engine.config import Settings
+    from mellm.engine.results.about import About
     from mellm.engine.results.expressions import ExpressionRecord
     from mellm.stream.frames import SourceInfo
 
@@ -40,9 +42,10 @@ if TYPE_CHECKING:
     metavar="RATE",
     help="Frame rate of image folders and raw streams, which carry no time.",
 )
-@click.option(
-    "--consent", metavar="REF", help="Reference to the consent of whoever is seen; stands in run.json."
-)
+@consent_flag
+@click.option("--subject", metavar="ID", default="", help="Who is seen, as a pseudonym; stands in run.json.")
+@click.option("--session", metavar="ID", default="", help="Which session; stands in run.json.")
+@click.option("--condition", metavar="NAME", default="", help="Under which condition; stands in run.json.")
 @click.option("--no-evidence", is_flag=True, help="Keep no motion maps.")
 @click.option("--report", is_flag=True, help="Write report.html into the folder, with pictures of the face.")
 @click.option("--no-faces", is_flag=True, help="Leave pictures of the face out of the report.")
@@ -60,6 +63,9 @@ def analyze(
     out: Path,
     fps: float | None,
     consent: str | None,
+    subject: str,
+    session: str,
+    condition: str,
     no_evidence: bool,
     report: bool,
     no_faces: bool,
@@ -74,6 +80,8 @@ def analyze(
     expression as it is found. An interrupted run continues when the same command is given again. Exit code 5:
     expressions were found and the describer answered for none of them.
     """
+    from mellm.engine.results.about import About
+
     opening = source_options(flags)
     if not report and (no_faces or markers is not None):
         flag = "--no-faces" if no_faces else "--markers"
@@ -88,6 +96,7 @@ def analyze(
             fps=fps,
             opening=opening,
             consent=consent,
+            about=About(subject, session, condition),
             keep_evidence=not no_evidence,
             as_json=as_json,
         )
@@ -146,6 +155,7 @@ def run(
     fps: float | None = None,
     opening: dict[str, Any] | None = None,
     consent: str | None = None,
+    about: About | None = None,
     keep_evidence: bool = True,
     as_json: bool = False,
 ) -> RunResult:
@@ -153,6 +163,7 @@ def run(
 
     :param opening: source options, see :func:`mellm.clients.cli.common.source_options`
     :param consent: reference by which ``mellm purge --subject`` finds the run
+    :param about: subject, session and condition
     """
     from mellm.engine.api import analysis
     from mellm.stream.sources import SourceOptions
@@ -166,6 +177,7 @@ def run(
             fps=fps,
             options=SourceOptions(**(opening or {})),
             consent=consent,
+            about=about,
             keep_evidence=keep_evidence,
             progress=terminal,
         ) as (steps, result),

@@ -152,7 +152,9 @@ def _sources(samples: Samples) -> Iterable[Finding]:
         share = dropped / captured if captured else 0.0
         after = late.get(source, 0.0)
         said = f"{fps:.1f} frames a second, {share:.1%} dropped, scores after {1000 * after:.0f} ms (p95)"
-        slow = share > 0.01 or after > LATE_S
+        less = samples.total("mellm_source_degraded", source=source) > 0
+        said += "; overloaded: lower its rate, or `mellm bench --plan` for what fits" if less else ""
+        slow = less or share > 0.01 or after > LATE_S
         yield Finding(f"source {source}", "warning" if slow else "ok", said)
 
 

@@ -75,6 +75,11 @@ _OPENING = (
 )
 
 
+consent_flag = click.option(
+    "--consent", metavar="REF", help="Reference to the consent of who is seen; research and clinical need it."
+)
+
+
 tier_flag = click.option(
     "--tier",
     "tiers",
@@ -116,7 +121,8 @@ def settings_from(
 ) -> Settings:
     """Settings from a verb's flags (those of :func:`settings_flags` are taken out of ``flags``).
 
-    :param purpose: default purpose of the verb; ``None`` where one must be stated
+    :param purpose: what is taken where none is stated; the settings stay without one then, since none was stated.
+        ``None`` where one must be stated
     :raises ConfigError: as below
     :raises PurposeRefused: see :mod:`mellm.engine.config` and
         :mod:`mellm.engine.governance.purpose`
@@ -139,9 +145,7 @@ def settings_from(
     }
     settings = load(flags.pop("config"), {**given, **(extra or {})})
     _applies(given, settings.describer.kind)
-    if settings.purpose is None and purpose is not None:
-        settings = settings.model_copy(update={"purpose": purpose})
-    privacy.require(settings.purpose, settings.medical_or_safety_basis)
+    privacy.require(settings.purpose or purpose, settings.medical_or_safety_basis)
     return settings
 
 

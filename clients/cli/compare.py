@@ -14,7 +14,7 @@ _PATH = click.Path(path_type=Path)
 @click.command()
 @click.argument("file", type=_PATH)
 @click.option("--out", type=_PATH, help="Folder of report, answers and history [runs/compare/NAME].")
-@click.option("--only", multiple=True, metavar="NAME", help="This contestant; may be repeated [all].")
+@click.option("--only", multiple=True, metavar="NAME", help="This system; may be repeated [all].")
 @click.option("--dry-run", is_flag=True, help="Show what would be sent and cost; send nothing.")
 @click.option("--cached", is_flag=True, help="Ask no endpoint; use the answers that are there.")
 @json_flag
@@ -23,7 +23,7 @@ def compare(
 ) -> int:
     """Put the same questions to many multimodal models and report their answers side by side.
 
-    FILE (TOML) lists contestants and tasks: docs/how-to/compare-models.md. API keys come from the environment. Answers
+    FILE (TOML) lists systems and tasks: docs/how-to/compare-models.md. API keys come from the environment. Answers
     are kept in the folder of --out: the same command continues where a run stopped, and asks nothing twice.
 
     Exit code 5: an endpoint was asked no more before the end (wrong key, no such model, away); the report is there.

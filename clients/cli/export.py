@@ -33,6 +33,14 @@ _PATH = click.Path(path_type=Path)
     "--markers", type=_PATH, help="Outside events: a table with time_s or time_ms and label, or an .eaf file."
 )
 @tier_flag
+@click.option("--from", "since", metavar="TIME", help="Of an event log, from this moment [its beginning].")
+@click.option("--until", "until", metavar="TIME", help="Of an event log, up to this moment [its end].")
+@click.option(
+    "--keep-evidence",
+    "maps",
+    type=_PATH,
+    help="Of an event log: the folder of motion maps, as for `mellm serve`.",
+)
 @click.option("--no-faces", is_flag=True, help="html: leave pictures of the face out.")
 def export(
     run: Path,
@@ -41,9 +49,14 @@ def export(
     source: str | None,
     markers: Path | None,
     tiers: tuple[str, ...],
+    since: str | None,
+    until: str | None,
+    maps: Path | None,
     no_faces: bool,
 ) -> None:
-    """Write the folder RUN of `mellm analyze` for other programs.
+    """Write RUN for other programs: a run folder, or the event log of `mellm serve`.
+
+    Of a log, --source names what is exported, and --from and --until a stretch of it (2026-11-29T10:30).
 
     \b
     csv    one row for each expression; columns AU01 … as py-feat names them
@@ -59,7 +72,9 @@ def export(
     """
     from mellm.engine.export import formats
 
-    chosen = load(run, source, markers, tiers, pictures=to in ("html", "rrd"))
+    chosen = load(
+        run, source, markers, tiers, pictures=to in ("html", "rrd"), since=since, until=until, maps=maps
+    )
     if to == "rrd":
         _to_rrd(chosen, out)
         return
@@ -112,13 +127,36 @@ def _reading() -> Iterator[Callable[[float], None]]:
 
 
 def load(
-    run: Path, source: str | None, markers: Path | None, tiers: Sequence[str] = (), *, pictures: bool = True
+    run: Path,
+    source: str | None,
+    markers: Path | None,
+    tiers: Sequence[str] = (),
+    *,
+    pictures: bool = True,
+    since: str | None = None,
+    until: str | None = None,
+    maps: Path | None = None,
 ) -> Run:
-    """The run that the flags name, with the markers; what is odd about them is said on standard error."""
-    from mellm.engine.export.corrections import read_markers
-    from mellm.engine.results.run_reader import problems, read_run
+    """The run that the flags name, with the markers; what is odd about them is said on standard error.
 
-    found = read_run(run)
+    :param since: with ``until`` and ``maps``, of an event log
+    :raises UsageError: one of them is given for a run folder
+    """
+    from mellm.engine.export.corrections import read_markers
+    from mellm.engine.results.journal_run import is_journal, moment_ns, read_journal
+    from mellm.engine.results.run_reader import problems, read_run
+    from mellm.stream.errors import UsageError
+
+    if is_journal(run):
+        bounds = [None if each is None else moment_ns(each) for each in (since, until)]
+        found = read_journal(run, source, since_ns=bounds[0], until_ns=bounds[1], evidence=maps)
+    elif (since, until, maps) != (None, None, None):
+        raise UsageError(
+            "--from, --until and --keep-evidence are about an event log",
+            remedy=f"leave them out: {run} is none",
+        )
+    else:
+        found = read_run(run)
     if markers is not None:
         found = found.with_markers(read_markers(markers, reading(found, source, tiers)))
     chosen = found if source is None else found.only(source)

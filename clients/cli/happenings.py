@@ -26,10 +26,10 @@ class Happenings:
             if self._told.get(source) == message:
                 return None
             self._told[source] = message
-        return "  ".join(part for part in (kind, source, _said(kind, data, t_ns)) if part)
+        return "  ".join(part for part in (kind, source, _message(kind, data, t_ns)) if part)
 
 
-def _said(kind: str, data: Mapping[str, Any], t_ns: int | None) -> str:
+def _message(kind: str, data: Mapping[str, Any], t_ns: int | None) -> str:
     match kind:
         case "source.online":
             facts = [f"{data['width']}×{data['height']}"]

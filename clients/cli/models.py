@@ -134,10 +134,18 @@ def serve(
         if there.build is None:
             click.echo(f"mellm: note: {vllm_environment.missing(there.python)}", err=True)
         click.echo(line.shown())
+        click.echo(f"mellm: note: {_how_to_ask(line, served.profile)}", err=True)
         return 0
     if there.build is None:
         raise vllm_environment.missing(there.python)
-    return _run_server(ModelServer(line), line, "nano" if model == "nano" else "generic")
+    return _run_server(ModelServer(line), line, served.profile)
+
+
+def _how_to_ask(line: ServerCommand, profile: str) -> str:
+    """The flags of verbs that describe."""
+    return (
+        f"describe with --describer openai --base-url {line.base_url} --model {line.name} --profile {profile}"
+    )
 
 
 def _run_server(server: ModelServer, line: ServerCommand, profile: str) -> int:
@@ -154,9 +162,7 @@ def _run_server(server: ModelServer, line: ServerCommand, profile: str) -> int:
             if not told and server.serves():
                 told = True
                 click.echo(
-                    f"mellm: serving {line.name} on {line.base_url}   (--describer openai "
-                    f"--base-url {line.base_url} --model {line.name} --profile {profile})",
-                    err=True,
+                    f"mellm: serving {line.name} on {line.base_url}; {_how_to_ask(line, profile)}", err=True
                 )
         click.echo("mellm: stopping …", err=True)
     return 0

@@ -85,7 +85,7 @@ def purge(
             if not Path(path).exists():
                 raise UsageError(f"there is no event log {path}", remedy="name it with --journal or --config")
             with Journal(path) as log:
-                found[str(path)] = DataStore(log, maps).erase(
+                found[str(path)] = DataStore(log, maps, runs=settings.server.runs).erase(
                     what, reason=REASON, dry_run=dry_run, vacuum=True
                 )
         for run in runs:

@@ -46,12 +46,12 @@ def redescribe(
     settings = settings_from(flags, purpose="self-use")
     describer = describer_of(settings)
 
-    def told(record: ExpressionRecord) -> None:
+    def on_record(record: ExpressionRecord) -> None:
         click.echo(json.dumps(record.to_json(), ensure_ascii=False) if as_json else one_line(record))
 
     try:
         limit = max(settings.describer.deadline_s, settings.describer.timeout_s)
-        result = again(run, describer, which, deadline_s=limit, told=told)
+        result = again(run, describer, which, deadline_s=limit, on_record=on_record)
     finally:
         describer.close()
     ends = ", ".join(f"{count} {state}" for state, count in sorted(result.ends.items())) or "nothing changed"

@@ -49,6 +49,22 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="Keep motion maps, and the faces at onset and apex, in this folder.",
 )
+@click.option(
+    "--runs",
+    type=click.Path(path_type=Path),
+    help="Keep each session in this folder, as a run like those of `mellm analyze`.",
+)
+@click.option(
+    "--record",
+    is_flag=True,
+    default=None,
+    help="Keep the video of sessions too; needs consent for each source.",
+)
+@click.option(
+    "--consent-text",
+    type=click.Path(path_type=Path),
+    help="Text that the page shows to the person on camera; a source without --consent starts with the yes.",
+)
 @settings_flags
 def serve(
     sources: tuple[str, ...],
@@ -64,6 +80,9 @@ def serve(
     origins: tuple[str, ...],
     journal: Path | None,
     keep_evidence: Path | None,
+    runs: Path | None,
+    record: bool | None,
+    consent_text: Path | None,
     **flags: Any,
 ) -> int:
     """Follow sources and push what is found to WebSocket clients (protocol mellm.v1).
@@ -90,6 +109,9 @@ def serve(
         "server.origins": origins or None,
         "server.journal": journal,
         "server.keep_evidence": keep_evidence,
+        "server.runs": runs,
+        "server.record": record,
+        "server.consent_text": consent_text,
     }
     settings = settings_from(flags, given)
     settings = with_references(settings, consents)

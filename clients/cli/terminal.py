@@ -36,6 +36,7 @@ class Row:
     captured: int = 0
     dropped: int = 0
     waiting: int = 0
+    lowered: str = ""
 
     def scored(self, track: int, score: float) -> None:
         """Several faces share one line: it shows the highest of them."""
@@ -80,6 +81,8 @@ class Board:
                 row.latest.pop(data["track"], None)
             elif kind == "source.picture":
                 row.state = "online" if data["state"] == "live" else str(data["state"])
+            elif kind == "source.degraded":
+                row.lowered = _lowered(data["to"]) if data["degraded"] else ""
             elif family == "source" and name != "gap":
                 row.state = name
 
@@ -100,7 +103,7 @@ class Board:
                 faces = f"{len(row.faces)} face" + ("" if len(row.faces) == 1 else "s")
                 table.add_row(
                     Text(source, "bold"),
-                    Text(row.state, colours.get(row.state, "yellow")),
+                    Text(row.lowered or row.state, colours.get(row.lowered or row.state, "yellow")),
                     Text(row.spark(), "cyan"),
                     faces,
                     f"{row.fps:.0f} fps",
@@ -113,6 +116,13 @@ class Board:
         if pending > 0:
             words.append(f"{pending} waiting for a description")
         return Group(Text("─" * 40, "dim"), table, Text(" · ".join(words), "dim"))
+
+
+def _lowered(to: Mapping[str, Any]) -> str:
+    """Why less is analysed than arrives, in a word or two."""
+    if not to["fps"]:
+        return "set aside"
+    return "overloaded" if to["gaps"] else f"only {to['fps']:.0f} fps" + (", 1 face" if to["faces"] else "")
 
 
 class Screen:

@@ -224,7 +224,7 @@ class DescribeQueue:
             self._changed.notify_all()
         left_ns = self._policy.left_ns(job, now)
         if turn is not None:
-            turn.beat(left_ns / 1e9 + GRACE_S)
+            turn.heartbeat(left_ns / 1e9 + GRACE_S)
         outcome = Outcome("dropped", "deadline", None) if late else self._run(job, left_ns)
         if outcome is not None and self._claim(job, outcome):
             self._telling[number] = job

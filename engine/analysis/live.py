@@ -6,11 +6,12 @@ Media time decides what is found; wall time only tells how late it was told.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from mellm.engine.analysis.describe_queue import DescribeQueue, Job, QueueStats
-from mellm.engine.analysis.live_source import INTERNAL, LiveSource, SourceCounts
+from mellm.engine.analysis.live_source import INTERNAL, LiveSource, SourceCounts, Tap
+from mellm.engine.analysis.overload import Overload
 from mellm.engine.analysis.pipeline import SourcePipeline, Spotted
 from mellm.engine.analysis.spool import Spool
 from mellm.engine.analysis.telling import Sink, Teller
@@ -23,7 +24,7 @@ from mellm.stream.capture.runner import SourceRunner
 from mellm.stream.errors import MellmError
 from mellm.stream.frames import Frame
 
-__all__ = ["LiveEngine", "LiveSource", "Sink", "SourceCounts"]
+__all__ = ["LiveEngine", "LiveSource", "Sink", "SourceCounts", "Tap"]
 
 WITHDRAWAL_S = 30.0
 """How long a source that must be silent is waited for."""
@@ -38,6 +39,10 @@ class LiveEngine:
     :param watchdog: watches the workers; without one the engine has its own
     :param on_frame: sees each frame before it is analysed, on its source's thread
     :param on_loaded: called on a source's thread when its networks have been loaded
+    :param priorities: source → how important it is; 0 where it is not named, and of equals the first ones are kept
+        when a machine cannot carry all
+    :param tap: sees frames and outputs of all sources, on their threads
+    :param remake: source id → a fresh runner, for sources that :meth:`begin` starts once more
     """
 
     def __init__(
@@ -54,6 +59,9 @@ class LiveEngine:
         watchdog: Watchdog | None = None,
         on_frame: Callable[[Frame], None] | None = None,
         on_loaded: Callable[[], None] = lambda: None,
+        priorities: Mapping[str, int] | None = None,
+        tap: Tap | None = None,
+        remake: Callable[[str], SourceRunner] | None = None,
     ) -> None:
         self._sink = sink
         self._spool = spool
@@ -71,17 +79,41 @@ class LiveEngine:
             deadline_s=deadline_s,
             vitals=vitals,
         )
-        self.sources: dict[str, LiveSource] = {}
-        for r in runners:
-            teller = Teller(r.id, sink, self._prepare, self._queue.submit, self._lost, vitals)
-            self.sources[r.id] = LiveSource(r, make_pipeline, sink, teller, vitals, on_frame, on_loaded)
+        self._overload = Overload({r.id: (priorities or {}).get(r.id, 0) for r in runners})
+        self._remake = remake
 
-    def start(self) -> None:
-        """Start all sources. They may be down; they are tried again."""
+        def follow(runner: SourceRunner) -> LiveSource:
+            teller = Teller(runner.id, sink, self._prepare, self._queue.submit, self._lost, vitals)
+            return LiveSource(
+                runner, make_pipeline, sink, teller, vitals, on_frame, on_loaded, tap, self._overload
+            )
+
+        self._follow = follow
+        self.sources: dict[str, LiveSource] = {runner.id: follow(runner) for runner in runners}
+
+    def start(self, only: Collection[str] | None = None) -> None:
+        """Start all sources, or ``only`` these. They may be down; they are tried again."""
         if self._own is not None:
             self._own.start()
-        for source in self.sources.values():
-            source.start()
+        for name, source in self.sources.items():
+            if only is None or name in only:
+                source.start()
+
+    def begin(self, source: str) -> None:
+        """Start a source that was not started yet, or that :meth:`rest` has stopped.
+
+        :raises ValueError: it is running
+        """
+        found = self.sources[source]
+        if found.started:
+            if not found.resting or self._remake is None:
+                raise ValueError(f"{source} is running")
+            found = self.sources[source] = self._follow(self._remake(source))
+        found.start()
+
+    def rest(self, source: str) -> None:
+        """Stop a source until :meth:`begin`; its descriptions that are under way go on."""
+        self.sources[source].stop(WITHDRAWAL_S)
 
     def resume(self, jobs: Sequence[Job]) -> None:
         """Describe what a process before this one left open; its ``expression.spotted`` is in the journal."""
@@ -114,6 +146,11 @@ class LiveEngine:
             self.sources[source].stop(WITHDRAWAL_S)
         self._queue.withdraw(source)
 
+    @property
+    def describer(self) -> Describer:
+        """Who describes."""
+        return self._describer
+
     def drain(self, timeout_s: float | None = None) -> bool:
         """Wait for pending descriptions."""
         return self._queue.drain(timeout_s)
@@ -125,7 +162,7 @@ class LiveEngine:
     def _prepare(self, spotted: Spotted) -> Job:
         """The job, safe from a crash before anybody hears of the expression."""
         expression = spotted.expression
-        context = DescribeContext(expression.id, spotted.duration_ms, expression.aus)
+        context = DescribeContext(expression.id, spotted.duration_ms, expression.aus, score=expression.score)
         job = Job(next(self._numbers), expression, spotted.evidence, context)
         if self._spool is not None:
             self._spool.put(job)

@@ -12,14 +12,16 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 
 from mellm.detectors.sensitivity import JudgedTime
 from mellm.detectors.windows import STEP_NS
+from mellm.engine.analysis.overload import FULL, Load, Overload, Service, ServiceChanged
 from mellm.engine.analysis.pipeline import (
     CHAIN_DROPS,
+    ChainCounts,
     FaceAppeared,
     FaceLost,
     Output,
@@ -32,13 +34,16 @@ from mellm.engine.analysis.telling import Sink, Teller
 from mellm.engine.analysis.wire_events import events_of
 from mellm.stream.capture.runner import SourceRunner, SourceStatus
 from mellm.stream.errors import MellmError
-from mellm.stream.frames import Frame, Gap, Item
+from mellm.stream.frames import Frame, Gap, Item, SourceInfo
 from mellm.stream.protocol.events import STATS
 from mellm.stream.worker import Turn, Vitals, Worker
 
 logger = logging.getLogger(__name__)
 
 STATS_EVERY_S: Final = 1.0
+LOOK_EVERY_S: Final = 0.05
+"""Between two looks at whether the analysis keeps up."""
+
 SCORE_EVERY_NS: Final = 100_000_000
 """Scores are for displays: ten a second of media time are plenty."""
 
@@ -54,6 +59,18 @@ LATENCIES_KEPT: Final = 6000
 """Two minutes of grid steps."""
 
 INTERNAL: Final = "internal"
+
+
+class Tap(Protocol):
+    """Sees what a source's pipeline takes and makes, on the source's thread; must not block."""
+
+    def frame(self, frame: Frame) -> None:
+        """A frame, before it is analysed."""
+        ...
+
+    def output(self, source: str, output: Output | Gap) -> None:
+        """What was found, every score included."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +94,8 @@ class LiveSource:
     :param sink: gets what may be late or lost; everything else goes through ``teller``
     :param on_frame: sees each frame before it is analysed, on this source's thread
     :param on_loaded: called there when the networks have been loaded
+    :param tap: sees frames and outputs
+    :param overload: decides what is left out when there is too much, for all sources together
     :ivar failure: why it has ended for good, if it was an error
     """
 
@@ -89,7 +108,11 @@ class LiveSource:
         vitals: Vitals,
         on_frame: Callable[[Frame], None] | None = None,
         on_loaded: Callable[[], None] = lambda: None,
+        tap: Tap | None = None,
+        overload: Overload | None = None,
     ) -> None:
+        self._tap = tap
+        self._gone: list[ChainCounts] = []  # of chains that have died
         self._runner = runner
         self._make_chain = make_pipeline
         self._sink = sink
@@ -97,6 +120,10 @@ class LiveSource:
         self._vitals = vitals
         self._on_frame = on_frame
         self._on_loaded = on_loaded
+        self._overload = overload or Overload({runner.id: 0})
+        self._service = FULL
+        self._effort = _Effort()
+        self._at_ns = 0  # media time of the last frame
         self._worker = Worker(
             runner.id,
             self._analyse,
@@ -139,6 +166,16 @@ class LiveSource:
         self._teller.stop(max(0.1, until - time.monotonic()))
 
     @property
+    def started(self) -> bool:
+        """Whether it was ever started."""
+        return self._worker.started
+
+    @property
+    def resting(self) -> bool:
+        """Whether it was started and has come to an end."""
+        return self._ran_out
+
+    @property
     def finished(self) -> bool:
         """Whether nothing more will come, and everything was told."""
         return self._ran_out and self._teller.idle
@@ -168,6 +205,34 @@ class LiveSource:
             score_p95_ms=float(np.percentile(late, 95)),
         )
 
+    @property
+    def info(self) -> SourceInfo | None:
+        """Facts of the source as it was opened last."""
+        return self._runner.info
+
+    @property
+    def providers(self) -> dict[str, str]:
+        """Network → execution provider in use; empty before the networks are loaded."""
+        chain = self._chain
+        return {} if chain is None else chain.providers
+
+    def totals(self) -> dict[str, Any]:
+        """Counts as ``run.json`` has them; they only grow."""
+        seen = self.counts()
+        with self._lock:
+            chains = [*self._gone, *([] if self._chain is None else [self._chain.counts])]
+        refused: Counter[str] = sum((c.faces_refused for c in chains), Counter())
+        return {
+            "captured": seen.captured,
+            "analysed": seen.analysed,
+            "frames_dropped": seen.dropped,
+            "gaps": dict(sum((c.gaps for c in chains), Counter())),
+            "repaired_stamps": self._runner.counts().repaired,
+            "frames_with_face": sum(c.frames_with_face for c in chains),
+            "faces_refused": dict(refused),
+            "tracks": sum(c.tracks for c in chains),
+        }
+
     # -- the runner's threads -------------------------------------------------------------------------
 
     def _status(self, status: SourceStatus) -> None:
@@ -192,13 +257,17 @@ class LiveSource:
             self.failure = error  # somebody waits for it: it is not tried again
             logger.error("%s: %s", self._runner.id, error)
             return self._end()
-        turn.beat(LOADING_S)
+        turn.heartbeat(LOADING_S)
         self._on_loaded()
-        turn.beat()
+        turn.heartbeat()
         with self._lock:
             self._chain = chain
+        chain.limit_faces(self._service.faces)
+        if self._service == FULL:  # of a chain before this one, what it was lowered to holds
+            self._overload.begins(self._runner.id)
         while not turn.over:
-            turn.beat()
+            turn.heartbeat()
+            self._keep_up(turn, chain)
             item = self._runner.get(0.25)
             if item is not None:
                 self._one(turn, chain, item)
@@ -206,12 +275,34 @@ class LiveSource:
                 break
             self._stats()
         for output in chain.finish():
-            turn.beat()
+            turn.heartbeat()
             self._take(output, turn)
         self.failure = self._runner.failure
         self._end()
 
+    def _keep_up(self, turn: Turn, chain: SourcePipeline) -> None:
+        """Look whether the analysis keeps up, and take less, or more again."""
+        now = time.monotonic()
+        if not self._runner.drops or not self._effort.due(now):
+            return
+        seen = self._runner.counts()
+        busy, starved = self._effort.shares(now)
+        load = Load(seen.lag_s, seen.fps, busy, starved, len(self._faces), seen.dropped.get("overflow", 0))
+        service = self._overload.look(self._runner.id, load, now)
+        if service != self._service:
+            before, self._service = self._service, service
+            self._serve(before, service, turn, chain)
+            self._take(ServiceChanged(before, service, seen.fps, self._at_ns), turn)
+
+    def _serve(self, before: Service, service: Service, turn: Turn, chain: SourcePipeline) -> None:
+        self._runner.lower(service.keep_every if service.on else 0)
+        chain.limit_faces(service.faces)
+        if before.on and not service.on:
+            for output in chain.finish():
+                self._take(output, turn)
+
     def _end(self) -> None:
+        self._overload.ended(self._runner.id)
         self._runner.stop()
         self._stats(last=True)
         if self._ended is not None:
@@ -220,13 +311,20 @@ class LiveSource:
     def _one(self, turn: Turn, chain: SourcePipeline, item: Item) -> None:
         with self._lock:
             self._hand = item, _settled(chain).total()
+        self._at_ns = item.to_ns if isinstance(item, Gap) else item.pts_ns
         if isinstance(item, Gap):
             self._say(item, turn)
-        elif self._on_frame is not None:
-            self._on_frame(item)
-        outputs = chain.push(item)
+            if self._tap is not None:
+                self._tap.output(self._runner.id, item)
+        else:
+            if self._on_frame is not None:
+                self._on_frame(item)
+            if self._tap is not None:
+                self._tap.frame(item)
+        with self._effort:
+            outputs = chain.push(item)
         with self._lock:
-            turn.beat()  # if it took too long, another thread has given this frame up
+            turn.heartbeat()  # if it took too long, another thread has given this frame up
             self._hand = None
         for output in outputs:
             self._take(output, turn)
@@ -243,6 +341,7 @@ class LiveSource:
             if chain is not None:
                 settled = _settled(chain)
                 self._past.update(settled)
+                self._gone.append(chain.counts)
                 if hand is not None and isinstance(hand[0], Frame) and settled.total() == hand[1]:
                     self._past[INTERNAL] += 1
         for track, t_ns in self._faces.items():
@@ -254,6 +353,8 @@ class LiveSource:
         self._stats(last=True)
 
     def _take(self, output: Output, turn: Turn) -> None:
+        if self._tap is not None:
+            self._tap.output(self._runner.id, output)
         if isinstance(output, Spotted):
             self._spotted += 1
             self._teller.spotted(output, turn)
@@ -305,6 +406,39 @@ class LiveSource:
             "judged": self._judged.record(),
         }
         self._sink.publish(STATS, self._runner.id, data)
+
+
+class _Effort:
+    """How much of its time a thread works, and how much of that it waits for a processor; over a second or so."""
+
+    WINDOW_S: Final = 1.0
+
+    def __init__(self) -> None:
+        self._looked = self._began = self._since = 0.0
+        self._cpu = self._worked = self._used = 0.0
+        self._last = (0.0, 0.0)
+
+    def __enter__(self) -> None:
+        self._began, self._cpu = time.monotonic(), time.thread_time()
+
+    def __exit__(self, *exception: object) -> None:
+        self._worked += time.monotonic() - self._began
+        self._used += time.thread_time() - self._cpu
+
+    def due(self, now: float) -> bool:
+        """Whether it is time for another look."""
+        if now - self._looked < LOOK_EVERY_S:
+            return False
+        self._looked = now
+        return True
+
+    def shares(self, now: float) -> tuple[float, float]:
+        """Of the time, of the work."""
+        if now - self._since >= self.WINDOW_S:
+            busy = self._worked / (now - self._since)
+            self._last = busy, 1 - self._used / self._worked if self._worked else 0.0
+            self._since, self._worked, self._used = now, 0.0, 0.0
+        return self._last
 
 
 def _settled(chain: SourcePipeline) -> Counter[str]:

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import cv2
 
+from mellm.engine import provenance
 from mellm.engine.analysis import account
 from mellm.engine.analysis.describe_queue import DescribeQueue, Job
 from mellm.engine.analysis.pipeline import (
@@ -46,6 +47,7 @@ from mellm.stream.errors import (
 from mellm.stream.frames import Frame, Gap, Item, SourceInfo
 from mellm.stream.sources import EndReport, Source, SourceOptions, open_source
 from mellm.stream.sources.addresses import redact
+from mellm.stream.sources.media import find
 
 logger = logging.getLogger(__name__)
 
@@ -263,6 +265,8 @@ def _one(
     result.undescribed.update(stats.dropped)
     summary |= {
         "source": None if info is None else asdict(info),
+        "analysed_at": provenance.now(),
+        "file": None if info is None else provenance.file_facts(find(recording.path)),
         "media_s": round(media.seen_ns / 1e9, 3),
         "wall_s": round(seconds, 2),
         "real_time_factor": round(media.seen_ns / 1e9 / seconds, 2) if seconds > 0 else None,
@@ -357,7 +361,7 @@ def _take(output: Output, number: int, queue: DescribeQueue, writer: _Writer, se
     if not isinstance(output, Spotted):
         return number
     expression = output.expression
-    context = DescribeContext(expression.id, output.duration_ms, expression.aus)
+    context = DescribeContext(expression.id, output.duration_ms, expression.aus, score=expression.score)
     queue.submit(Job(number, expression, output.evidence, context))
     return number + 1
 

@@ -15,7 +15,7 @@ from typing import TypeAlias
 import cv2
 import numpy as np
 
-from mellm.detectors.analyzer import Analyzer, FaceUpdate
+from mellm.detectors.analyzer import MEMORY_NS, Analyzer, FaceUpdate
 from mellm.detectors.flow import FlowEstimator
 from mellm.detectors.quality import assess
 from mellm.detectors.sensitivity import JudgedTime
@@ -24,6 +24,7 @@ from mellm.detectors.spotting import Score, Spot, TrackSpotter
 from mellm.detectors.stillness import Still, StillPicture
 from mellm.detectors.types import U8, Expression, Face, Quality
 from mellm.detectors.windows import STEP_NS
+from mellm.engine.analysis.overload import ServiceChanged
 from mellm.engine.results.expressions import expression_id
 from mellm.engine.types import Evidence
 from mellm.stream.errors import InternalError, MellmError, ModelOutputInvalid
@@ -102,7 +103,7 @@ class PictureChanged:
     t_ns: int
 
 
-Output: TypeAlias = FaceAppeared | FaceLost | PictureChanged | Scored | Spotted
+Output: TypeAlias = FaceAppeared | FaceLost | PictureChanged | Scored | ServiceChanged | Spotted
 
 
 @dataclass(slots=True)
@@ -181,10 +182,16 @@ class SourcePipeline:
         self._still: Still | None = None
         self._complained_ns: int | None = None
         self._tracks: dict[int, _Track] = {}
+        self._resting: dict[int, int] = {}  # tracks across a gap → when their face was last seen
         self._segment: int | None = None
         self._origin_ns: int | None = None
         self._times: deque[int] = deque(maxlen=RATE_WINDOW)
         self._last_ns = 0
+
+    def limit_faces(self, faces: int | None) -> None:
+        """Follow no more faces than this from now on, ``None`` for as many as were asked for. On the thread that
+        looks."""
+        self._analyzer.limit(faces)
 
     def push(self, item: Item) -> list[Output]:
         """Take the next frame or gap; return what it brought to light."""
@@ -216,13 +223,14 @@ class SourcePipeline:
     def take(self, seen: Seen) -> list[Output]:
         """Go on with what :meth:`look` saw; return what it brought to light."""
         item = seen.item
+        now = item.to_ns if isinstance(item, Gap) else item.pts_ns
+        out: list[Output] = self._expire(now)
         if isinstance(item, Gap):
-            return self._gap(item)
+            return out + self._gap(item)
         if seen.still is not None:
-            return self._nothing_to_see(item, seen.still)
+            return out + self._nothing_to_see(item, seen.still)
         if seen.faces is None:
-            return self._invalid(item)
-        out: list[Output] = []
+            return out + self._invalid(item)
         if self._still is not None:
             self._still = None
             out.append(PictureChanged(None, item.pts_ns))
@@ -239,7 +247,7 @@ class SourcePipeline:
     def finish(self) -> list[Output]:
         """The source has ended: what was still open is decided now."""
         self._analyzer.reset()
-        return self._cut()
+        return self._cut() + self._expire(None)
 
     def _nothing_to_see(self, frame: Frame, still: Still) -> list[Output]:
         """A still picture is a gap with frames in it: nothing is spotted across it."""
@@ -272,15 +280,30 @@ class SourcePipeline:
 
     def _cut(self) -> list[Output]:
         """Nothing crosses a gap or a segment: decide what is open, forget the rest."""
-        out = [o for track in list(self._tracks) for o in self._end(track)]
+        self._resting |= dict.fromkeys(self._tracks, self._last_ns)
+        out = [o for track in list(self._tracks) for o in self._decide(track)]
         self._times.clear()
         return out
 
+    def _expire(self, now_ns: int | None) -> list[Output]:
+        """Faces that were not seen again soon after a gap are lost."""
+        lost = [
+            FaceLost(track, at)
+            for track, at in self._resting.items()
+            if now_ns is None or not 0 <= now_ns - at <= MEMORY_NS
+        ]
+        for each in lost:
+            del self._resting[each.track]
+        return list(lost)
+
     def _end(self, track: int) -> list[Output]:
+        return [*self._decide(track), FaceLost(track, self._last_ns)]
+
+    def _decide(self, track: int) -> list[Output]:
+        """What is open of a track; it is followed no longer."""
         state = self._tracks.pop(track)
-        out: list[Output] = [o for spot in state.spotter.flush() for o in self._spotted(track, state, spot)]
+        out = [o for spot in state.spotter.flush() for o in self._spotted(track, state, spot)]
         self.counts.invalid_steps += state.spotter.invalid_steps
-        out.append(FaceLost(track, self._last_ns))
         return out
 
     def _frame(self, frame: Frame, update: FaceUpdate) -> list[Output]:
@@ -298,8 +321,9 @@ class SourcePipeline:
             if state is None:
                 signals = TrackSignals(self._flow and self._flow(), origin_ns=self._origin_ns)
                 state = self._tracks[face.track] = _Track(signals, self._make_spotter())
-                self.counts.tracks += 1
-                out.append(FaceAppeared(face.track, frame.pts_ns, face.box))
+                if self._resting.pop(face.track, None) is None:
+                    self.counts.tracks += 1
+                    out.append(FaceAppeared(face.track, frame.pts_ns, face.box))
             if fresh or state.quality is None:
                 state.quality = assess(face, gray, self.rate())
             out += self._face(frame, gray, face, state, state.quality, fresh)

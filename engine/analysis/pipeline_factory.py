@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
+from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from mellm.detectors.analyzer import AnalyzerOptions, FaceAnalyzer
+from mellm.detectors.quality import MAX_YAW, MIN_FPS, MIN_WIDTH
 from mellm.detectors.signals import FacePair
 from mellm.detectors.spotters import open_spotter
 from mellm.detectors.spotting import OnnxStepModel, Spotter, SpottingOptions, StepModel
 from mellm.detectors.weights import store as weights
-from mellm.engine.analysis.live import LiveEngine, Sink
+from mellm.engine.analysis.live import LiveEngine, Sink, Tap
 from mellm.engine.analysis.pipeline import SourcePipeline
 from mellm.engine.analysis.spool import Spool
 from mellm.engine.analysis.watchdog import Watchdog
 from mellm.engine.config import Settings, SourceSettings
 from mellm.engine.describe import create
 from mellm.engine.describe.base import Describer, Recipe
+from mellm.engine.describe.nano_folder import GRAPHS
 from mellm.engine.evidence import motion_map, readings
+from mellm.engine.provenance import sha256
 from mellm.engine.types import Evidence
 from mellm.stream.capture.runner import RunnerOptions, SourceRunner
 from mellm.stream.frames import Frame
@@ -66,15 +72,32 @@ class PipelineFactory:
         return SpottingOptions(**given)
 
     def facts(self) -> dict[str, Any]:
-        """The device asked for and the models with their hashes, for ``run.json``.
+        """For ``run.json``: the device asked for, models with their hashes, thresholds as numbers, and the error rates
+        that were measured with these.
 
         :raises ModelError: the spotter that the settings name cannot be used
         """
         models = [{"name": m.name, "sha256": m.sha256, "file": m.file} for m in weights.listing()]
+        card = json.loads((files("mellm.detectors") / "models" / "spotter.json").read_text(encoding="utf-8"))
+        threshold = card["threshold"]
         if self.spotter is not None or self.settings.spotting.model is not None:
             model = self.spotter or open_spotter(self.settings.spotting.model, self.settings.faces.device)
             models = [each for each in models if each["name"] != "spotter"] + [_facts(model)]
-        return {"device": self.settings.faces.device, "models": models}
+            threshold = model.threshold
+        used = next(each["sha256"] for each in models if each["name"] == "spotter")
+        shipped = used == card["sha256"] and self.settings.spotting.threshold is None
+        told = ("version", "trained_on", "false_alarms", "validation")
+        options = self.spotting()
+        level, release = options.levels(threshold)
+        return {
+            "device": self.settings.faces.device,
+            "models": models,
+            "spotting": asdict(replace(options, threshold=level, release=release)),
+            "floors": {"fps": MIN_FPS, "face_width_px": MIN_WIDTH, "yaw_deg": MAX_YAW},
+            "motion_ceiling": motion_map.CEILING,
+            # measured with this network at this threshold only
+            "measured": {name: card.get(name) for name in told} if shipped else None,
+        }
 
 
 def _provider(model: StepModel) -> str:
@@ -106,6 +129,24 @@ def describer_of(settings: Settings) -> Describer:
     )
 
 
+def describer_facts(settings: Settings, own: Describer | None = None) -> dict[str, Any]:
+    """Hashes of what an embedded describer reads, for ``run.json``; of others only they know.
+
+    :param own: one that its caller made
+    """
+    if own is not None or settings.describer.kind not in ("ensemble", "nano", "rules"):
+        return {}
+    shipped = Path(str(files("mellm.engine.describe")))
+    found: dict[str, str] = {}
+    if settings.describer.kind in ("ensemble", "nano"):
+        folder = settings.describer.folder or shipped / "models" / "nano"
+        listed = json.loads((folder / "nano.json").read_text(encoding="utf-8"))["files"]
+        found |= {f"nano/{name}": listed[name] for name in GRAPHS if name in listed}
+    if settings.describer.kind != "nano":
+        found |= {name: sha256(shipped / name) for name in ("au_templates.json", "ensemble.json")}
+    return {"describer_files": found}
+
+
 def evidence_builder(recipe: Recipe) -> Callable[[FacePair], Evidence]:
     """Onset–apex pair → evidence by one recipe."""
 
@@ -126,6 +167,7 @@ def live_engine(
     on_frame: Callable[[Frame], None] | None = None,
     inlets: Mapping[str, PushInlet] | None = None,
     on_loaded: Callable[[], None] = lambda: None,
+    tap: Tap | None = None,
 ) -> LiveEngine:
     """A live engine for these sources, not started.
 
@@ -135,6 +177,7 @@ def live_engine(
     :param on_frame: sees each frame, see :class:`mellm.engine.analysis.live.LiveEngine`
     :param inlets: where clients' pictures arrive, for sources whose address is ``push:``
     :param on_loaded: called on a source's thread when its networks have been loaded
+    :param tap: sees frames and outputs, see :class:`mellm.engine.analysis.live.LiveEngine`
     """
     describer = describer_of(settings)
     factory = PipelineFactory(settings, describer.recipe)
@@ -170,4 +213,7 @@ def live_engine(
         watchdog=watchdog,
         on_frame=on_frame,
         on_loaded=on_loaded,
+        priorities={source.id: source.priority for source in sources},
+        tap=tap,
+        remake=lambda name: runner(next(source for source in sources if source.id == name)),
     )

@@ -14,10 +14,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, get_args
 
-import cv2
 import numpy as np
 
-from mellm.detectors.types import U8
 from mellm.engine.describe.base import DescribeContext, Describer
 from mellm.engine.describe.retry import ask
 from mellm.engine.evidence.motion_map import MOTION_FLOOR, MOTION_LARGE
@@ -28,6 +26,7 @@ from mellm.engine.results.run_reader import Run, read_run
 from mellm.engine.types import Evidence, Outcome, RegionMotion
 from mellm.stream.errors import DescriberError, RunError, UsageError
 from mellm.stream.files import replacing
+from mellm.stream.sources.decoding import decode
 
 Which: TypeAlias = Literal["failed", "abstained", "undescribed", "all"]
 WHICH: Final[tuple[Which, ...]] = get_args(Which)
@@ -68,15 +67,15 @@ def redescribe(
     which: Which = "undescribed",
     *,
     deadline_s: float = 60.0,
-    told: Callable[[ExpressionRecord], None] = lambda record: None,
+    on_record: Callable[[ExpressionRecord], None] = lambda record: None,
 ) -> Redescribed:
     """Ask again, and write the run's files anew, each complete or not at all.
 
-    :param told: called with each record that has a new end
+    :param on_record: called with each record that has a new end
     :raises RunError: there is no run, it is of an older format, or it cannot be written
     :raises UsageError: the run's motion maps are of another recipe than the describer reads
     """
-    run = read_run(path)
+    run = read_run(path, corrected=False)
     if run.state.get("format") != FORMAT:
         raise RunError(
             f"{path} holds a run of format {run.state.get('format')!r}, this version changes {FORMAT} only",
@@ -95,7 +94,9 @@ def redescribe(
         result.asked += 1
         try:
             answer = ask(
-                describer, evidence, DescribeContext(record.id, record.duration_ms, deadline_s=deadline_s)
+                describer,
+                evidence,
+                DescribeContext(record.id, record.duration_ms, deadline_s=deadline_s, score=record.score),
             )
         except DescriberError as error:
             result.failed[error.code] += 1
@@ -104,9 +105,9 @@ def redescribe(
         result.ends[state] += 1
         ended = record.ended(Outcome(state, answer.abstained, answer), record.evidence)
         changed[record.id] = replace(
-            ended, extra={**record.extra, EARLIER: [*_earlier(record), _said(record)]}
+            ended, extra={**record.extra, EARLIER: [*_earlier(record), _earlier_answer(record)]}
         )
-        told(changed[record.id])
+        on_record(changed[record.id])
     if changed:
         _write(run, changed)
     return result
@@ -124,16 +125,9 @@ def _same_recipe(run: Run, describer: Describer) -> None:
 
 def _evidence(run: Run, record: ExpressionRecord) -> Evidence | None:
     """What the run has kept of an expression."""
-    if record.evidence is None:
+    shown = decode(run.picture(record.evidence) or b"")
+    if shown is None:
         return None
-    target = (run.path / record.evidence).resolve()
-    # a run may be somebody else's: its paths stay inside it
-    if not target.is_relative_to(run.path.resolve()) or not target.is_file():
-        return None
-    picture = cv2.imread(str(target), cv2.IMREAD_COLOR)
-    if picture is None:
-        return None
-    shown: U8 = np.asarray(picture, np.uint8)
     table = tuple(
         RegionMotion(
             name, dx, dy, float(np.hypot(dx, dy)), float(np.hypot(dx, dy)), direction(_vector(dx, dy))
@@ -152,7 +146,7 @@ def _earlier(record: ExpressionRecord) -> list[Any]:
     return list(before) if isinstance(before, list) else []
 
 
-def _said(record: ExpressionRecord) -> dict[str, Any]:
+def _earlier_answer(record: ExpressionRecord) -> dict[str, Any]:
     said = None if record.description is None else description_json(record.description)
     return {"state": record.state, "reason": record.reason, "description": said}
 

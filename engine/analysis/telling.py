@@ -16,6 +16,8 @@ from typing import Any, Final, Protocol, TypeAlias
 import cv2
 import numpy as np
 
+from mellm.detectors.signals import FacePair
+from mellm.detectors.types import U8
 from mellm.engine.analysis.describe_queue import Job
 from mellm.engine.analysis.pipeline import Spotted
 from mellm.engine.analysis.wire_events import events_of
@@ -122,7 +124,7 @@ class Teller:
     def _put(self, item: _Item, turn: Turn | None) -> None:
         with self._changed:
             while turn is not None and len(self._items) >= BOUND and self._worker.alive:
-                turn.beat()
+                turn.heartbeat()
                 self._changed.wait(0.5)
             self._items.append(item)
             self._changed.notify_all()
@@ -132,7 +134,7 @@ class Teller:
             with self._changed:
                 turn.rest()
                 self._changed.wait_for(lambda: self._items or turn.over)
-                turn.beat()
+                turn.heartbeat()
                 if not self._items:
                     return
                 item = self._hand = self._items.popleft()
@@ -143,7 +145,7 @@ class Teller:
             else:
                 self._sink.publish(item.kind, self._source, item.data, item.t_ns)
             with self._changed:
-                turn.beat()  # before the hand is emptied: it may be another thread's by now
+                turn.heartbeat()  # before the hand is emptied: it may be another thread's by now
                 self._hand = None
             turn.worked()
 
@@ -156,17 +158,17 @@ class Teller:
             logger.exception("%s: no picture of %s", self._source, expression.id)
         events = events_of(spotted)
         job = self._prepare(spotted)
-        turn.beat()  # the disk may have taken too long: then somebody else has told its end
+        turn.heartbeat()  # the disk may have taken too long: then somebody else has told its end
         for event in events:
             self._sink.publish(event.type, self._source, event.data, event.t_ns)
         self._told = True
-        turn.beat()
+        turn.heartbeat()
         self._submit(job)
 
     def _pictures(self, spotted: Spotted) -> Iterator[tuple[EvidenceKind, bytes]]:
-        yield "motion", _png(spotted.evidence.motion_map)
+        yield "motion", png_of(spotted.evidence.motion_map)
         if spotted.pair is not None and self._sink.keeps_faces:
-            yield "faces", _png(np.hstack((spotted.pair.onset_gray, spotted.pair.apex_gray)))
+            yield "faces", png_of(faces_of(spotted.pair))
 
     def _died(self, error: MellmError) -> None:
         with self._changed:
@@ -175,7 +177,16 @@ class Teller:
             self._lost(item, self._told)
 
 
-def _png(image: Any) -> bytes:
+def faces_of(pair: FacePair) -> U8:
+    """Onset beside apex, grey."""
+    return np.asarray(np.hstack((pair.onset_gray, pair.apex_gray)), np.uint8)
+
+
+def png_of(image: Any) -> bytes:
+    """The picture as PNG.
+
+    :raises ValueError: it cannot be encoded
+    """
     done, png = cv2.imencode(".png", image)
     if not done:
         raise ValueError(f"a picture of {image.shape} cannot be encoded")

@@ -34,7 +34,7 @@ LIMIT_S, ABANDON_S = 2.5, 10.0
 """Of the watchdog itself; the event loop looks at it."""
 
 WorkerState: TypeAlias = Literal["failed", "recovered"]
-Told: TypeAlias = Callable[[str, WorkerState, MellmError | None], None]
+OnChange: TypeAlias = Callable[[str, WorkerState, MellmError | None], None]
 """Name of a worker, what happened to it, and why."""
 
 
@@ -59,7 +59,7 @@ class Heartbeats:
         self._lock = threading.Lock()
         self._beats: dict[str, tuple[float, float]] = {}  # name → last beat, limit
 
-    def beat(self, name: str, now: float, limit_s: float) -> None:
+    def heartbeat(self, name: str, now: float, limit_s: float) -> None:
         """``name`` is alive and will be again within ``limit_s``."""
         with self._lock:
             self._beats[name] = (now, limit_s)
@@ -81,7 +81,7 @@ class Watchdog:
     manager.
 
     :param on_alive: called at each look that finds nothing standing still, such as a supervisor's keep-alive
-    :ivar told: is called with what happens to workers, on their threads
+    :ivar on_change: is called with what happens to workers, on their threads
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Watchdog:
         tick_s: float = TICK_S,
         on_alive: Callable[[], None] = lambda: None,
     ) -> None:
-        self.told: Told = lambda name, state, error: None
+        self.on_change: OnChange = lambda name, state, error: None
         self._heartbeats = Heartbeats()
         self._clock: Clock = clock or MonotonicClock()
         self._tick_s = tick_s
@@ -103,9 +103,9 @@ class Watchdog:
             "watchdog", self._work, vitals=self, limit_s=LIMIT_S, abandon_s=ABANDON_S, clock=self._clock
         )
 
-    def beat(self, name: str, limit_s: float) -> None:
+    def heartbeat(self, name: str, limit_s: float) -> None:
         """``name`` is alive and will be again within ``limit_s`` seconds. From any thread."""
-        self._heartbeats.beat(name, self._now(), limit_s)
+        self._heartbeats.heartbeat(name, self._now(), limit_s)
 
     def drop(self, name: str) -> None:
         """``name`` has ended as it should."""
@@ -123,11 +123,11 @@ class Watchdog:
 
     def died(self, worker: Worker, error: MellmError) -> None:
         """See :class:`~mellm.stream.worker.Vitals`."""
-        self.told(worker.name, "failed", error)
+        self.on_change(worker.name, "failed", error)
 
     def recovered(self, worker: Worker) -> None:
         """See :class:`~mellm.stream.worker.Vitals`."""
-        self.told(worker.name, "recovered", None)
+        self.on_change(worker.name, "recovered", None)
 
     @property
     def unhealthy(self) -> str | None:
@@ -169,7 +169,7 @@ class Watchdog:
         """Beat for the running event loop until cancelled."""
         try:
             while True:
-                self.beat(LOOP, LOOP_LIMIT_S)
+                self.heartbeat(LOOP, LOOP_LIMIT_S)
                 self._own.check()  # nobody else watches the watchdog
                 await asyncio.sleep(self._tick_s / 2)
         finally:
@@ -182,7 +182,7 @@ class Watchdog:
     def __exit__(self, *exception: object) -> None:
         self.stop()
 
-    def look(self) -> list[Stall]:
+    def check(self) -> list[Stall]:
         """One look: log what is new and what is over, have others take the place of what stood still for too long."""
         stalls = self.stalls()
         names = frozenset(stall.name for stall in stalls)
@@ -200,7 +200,7 @@ class Watchdog:
 
     def _work(self, turn: Turn) -> None:
         while not self._clock.wait(self._own.stopping, self._tick_s):
-            self.look()
+            self.check()
             turn.worked()
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mellm.engine.analysis.overload import ServiceChanged, degraded
 from mellm.engine.analysis.pipeline import FaceAppeared, FaceLost, Output, PictureChanged, Scored, Spotted
 from mellm.engine.results.expressions import ExpressionRecord, sensitivity_json
 from mellm.stream.frames import Gap
@@ -16,6 +17,7 @@ from mellm.stream.protocol.events import (
     FACE_APPEARED,
     FACE_LOST,
     SCORE,
+    SOURCE_DEGRADED,
     SOURCE_GAP,
     SOURCE_PICTURE,
     media_time,
@@ -43,12 +45,14 @@ def events_of(output: Output | Gap) -> tuple[WireEvent, ...]:
             record = ExpressionRecord.of(expression, evidence.regions)
             return (WireEvent(EXPRESSION_SPOTTED, record.offset_ns, record.event_data()),)
         case FaceAppeared(track=track, t_ns=t_ns, box=box):
-            return (WireEvent(FACE_APPEARED, t_ns, {"track": track, "box": _box(box)}),)
+            return (WireEvent(FACE_APPEARED, t_ns, {"track": track, "box": box_of(box)}),)
         case FaceLost(track=track, t_ns=t_ns):
             return (WireEvent(FACE_LOST, t_ns, {"track": track}),)
         case PictureChanged(still=still, t_ns=t_ns):
             data = {"state": still or "live", **media_time("at", t_ns)}
             return (WireEvent(SOURCE_PICTURE, t_ns, data),)
+        case ServiceChanged():
+            return (WireEvent(SOURCE_DEGRADED, output.t_ns, degraded(output)),)
         case Scored():
             return (WireEvent(SCORE, output.score.t_ns, _score(output)),)
         case Gap(from_ns=start, to_ns=end, reason=reason, frames=frames):
@@ -72,10 +76,11 @@ def _score(scored: Scored) -> dict[str, Any]:
         "apex": round(score.apex, 3),
         "macro": round(score.macro, 3),
         "sensitivity": sensitivity_json(score.sensitivity),
-        "box": _box(scored.face.box),
+        "box": box_of(scored.face.box),
         "landmarks": np.rint(scored.face.landmarks).astype(int).tolist(),
     }
 
 
-def _box(box: tuple[float, float, float, float]) -> list[float]:
+def box_of(box: tuple[float, float, float, float]) -> list[float]:
+    """x, y, width, height as events have them: pixels to a tenth."""
     return [round(value, 1) for value in box]

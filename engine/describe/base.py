@@ -18,12 +18,14 @@ class DescribeContext:
     :param duration_ms: onset to offset
     :param unit_scores: action unit → probability from the spotter network, without sides; may be empty
     :param deadline_s: seconds that are left for an answer
+    :param score: the spotter's; ``None`` where nothing was spotted
     """
 
     expression: str = ""
     duration_ms: float = 0.0
     unit_scores: tuple[tuple[int, float], ...] = ()
     deadline_s: float = 10.0
+    score: float | None = None
 
 
 class Describer(Protocol):

@@ -1,9 +1,10 @@
 """The default describer: region motion, the embedded model and the spotter's opinion, weighed together.
 
-What the three say of a unit becomes one calibrated probability (a logistic regression with four numbers, fitted on
-people that none of them learnt from, :mod:`mellm.training.readings.fit`). A moment is read several times under small
-changes (:mod:`mellm.engine.evidence.readings`); units must be named by most readings, and readings that do not agree
-end as ``unstable``. docs/describers.md says how often it is right.
+What the three say of a unit becomes one calibrated probability (a logistic regression, fitted on people that none of
+them learnt from, :mod:`mellm.training.readings.fit`). A moment is read several times under small changes
+(:mod:`mellm.engine.evidence.readings`); units must be named by most readings, and readings that do not agree end as
+``unstable``. A second regression judges whether there is an expression at all; what it doubts ends as ``unlikely``.
+docs/describers.md says how often it is right.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from mellm.engine.describe.agreement import MAJORITY, UNSTABLE, overlap, several
 from mellm.engine.describe.au_templates import templates
 from mellm.engine.describe.base import DescribeContext, Recipe
 from mellm.engine.describe.local import NanoDescriber
-from mellm.engine.describe.observation import CLASSES, F64, SIDES, UNITS, Observation, observe
+from mellm.engine.describe.observation import CLASSES, CUES, F64, SIDES, UNITS, Observation, observe
 from mellm.engine.describe.rules import BOTH_SIDES, MAX_UNITS
 from mellm.engine.describe.sentences import sentences
 from mellm.engine.facs import action_units as facs
@@ -30,10 +31,41 @@ from mellm.engine.types import ActionUnit, Coarse, Description, Emotion, Evidenc
 from mellm.stream.errors import ModelCorrupt
 
 FILE: Final = Path(__file__).with_name("ensemble.json")
-VERSION: Final = "1"
+VERSION: Final = "2"
+
+UNLIKELY: Final = "unlikely"
+"""Reason of a moment that does not look like a micro-expression."""
 
 VOICES: Final = ("rules", "nano", "opinion")
 """Whose log-odds a unit's probability rests on."""
+
+SIGNS: Final = ("surest", "agreement", *CUES)
+"""What the gate looks at: log-odds of the surest unit, agreement of the readings, and the cues."""
+
+ENOUGH: Final = 20
+"""Readings on which a sentence may rest a number."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Gate:
+    """Whether there is an expression at all. Signs are centred and scaled; one that is not known counts as usual.
+
+    :param centre: of each of :data:`SIGNS`
+    :param spread: as ``centre``
+    :param weights: as ``centre``
+    :param threshold: probability from which words are given
+    """
+
+    centre: F64
+    spread: F64
+    weights: F64
+    bias: float
+    threshold: float
+
+    def likely(self, signs: F64) -> float:
+        """Probability of an expression."""
+        scaled = np.nan_to_num((signs - self.centre) / self.spread, nan=0.0)
+        return float(sigmoid(np.array(self.bias + float(self.weights @ scaled))))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,19 +73,22 @@ class Weights:
     """The shipped file.
 
     :param voices: weight of each of :data:`VOICES`
-    :param bias: constant of every unit
+    :param bias: constant of each unit
     :param unasked: log-odds that stand for the spotter's opinion where it was not asked
     :param threshold: probability from which a unit is named
     :param classes: weights of two opinions on the class: what the units suggest, and what the embedded model says
     :param agrees_at: least agreement of the readings
+    :param measured: how often the class was right on people left out, by its probability: from, to, right, readings
     """
 
     voices: F64
-    bias: float
+    bias: F64
     unasked: float
     threshold: float
     classes: F64
     agrees_at: float
+    gate: Gate
+    measured: tuple[tuple[float, float, int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +97,7 @@ class Judgement:
 
     :param shares: unit → probability, named or not
     :param reason: why nothing is told
+    :param likely: probability of an expression
     """
 
     units: tuple[ActionUnit, ...]
@@ -69,6 +105,7 @@ class Judgement:
     agreement: float
     shares: Mapping[int, float]
     reason: str | None
+    likely: float = 1.0
 
 
 def sigmoid(x: F64) -> F64:
@@ -96,6 +133,11 @@ def class_shares(seen: Observation, shares: Mapping[int, float], w: Weights) -> 
     return out
 
 
+def signs(seen: Observation, each: F64, agreement: float) -> F64:
+    """Values of :data:`SIGNS`. ``each``: log-odds of the units in each reading, K×U."""
+    return np.array([each.mean(0).max(), agreement, *seen.cues])
+
+
 def judge(seen: Observation, w: Weights) -> Judgement:
     """Weigh the readings."""
     each = unit_logits(seen, w)
@@ -103,6 +145,7 @@ def judge(seen: Observation, w: Weights) -> Judgement:
     named = sigmoid(each) >= w.threshold
     agreement = overlap([frozenset(np.flatnonzero(row).tolist()) for row in named])
     votes, count = named.sum(0), len(named)
+    likely = w.gate.likely(signs(seen, each, agreement))
     agreed = (shares >= w.threshold) & (votes >= MAJORITY * count)
     chosen = [i for i in np.argsort(-shares, kind="stable").tolist() if agreed[i]][:MAX_UNITS]
     units = tuple(
@@ -120,12 +163,14 @@ def judge(seen: Observation, w: Weights) -> Judgement:
         reason = UNSTABLE if votes.any() else "no_unit"
     elif agreement < w.agrees_at:
         reason = UNSTABLE
+    elif likely < w.gate.threshold:
+        reason = UNLIKELY
     if reason is not None:
-        return Judgement((), None, agreement, by_unit, reason)
+        return Judgement((), None, agreement, by_unit, reason, likely)
     p = class_shares(seen, {u.au: by_unit[u.au] for u in units}, w)
     scores = {str(name): round(float(v), 4) for name, v in zip(CLASSES, p, strict=True)}
     coarse: Coarse = CLASSES[int(np.argmax(p))]
-    return Judgement(units, Emotion(coarse, scores), agreement, by_unit, None)
+    return Judgement(units, Emotion(coarse, scores), agreement, by_unit, None, likely)
 
 
 def _side(amounts: F64, votes: F64) -> Side:
@@ -154,20 +199,35 @@ def load(path: Path) -> Weights:
     """
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        voices, classes = (np.array(record[name], np.float64) for name in ("voices", "classes"))
-        if (
-            voices.shape != (len(VOICES),)
-            or classes.shape != (2,)
-            or not np.isfinite([*voices, *classes]).all()
-        ):
-            raise ValueError(f"weights of shapes {voices.shape}, {classes.shape}")
-        numbers = [float(record[name]) for name in ("bias", "unasked", "threshold", "agrees_at")]
+        gate, measured = record["gate"], record.get("measured", [])
+        weights = Weights(
+            voices=_row(record["voices"], len(VOICES)),
+            bias=_row(record["bias"], len(UNITS)),
+            unasked=float(record["unasked"]),
+            threshold=float(record["threshold"]),
+            classes=_row(record["classes"], 2),
+            agrees_at=float(record["agrees_at"]),
+            gate=Gate(
+                centre=_row(gate["centre"], len(SIGNS)),
+                spread=_row(gate["spread"], len(SIGNS)),
+                weights=_row(gate["weights"], len(SIGNS)),
+                bias=float(gate["bias"]),
+                threshold=float(gate["threshold"]),
+            ),
+            measured=tuple((float(a), float(b), int(right), int(all_)) for a, b, right, all_ in measured),
+        )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelCorrupt(
             f"the weights {path.name} cannot be used: {error}", remedy="install the package again"
         ) from error
-    bias, unasked, threshold, agrees_at = numbers
-    return Weights(voices, bias, unasked, threshold, classes, agrees_at)
+    return weights
+
+
+def _row(values: object, count: int) -> F64:
+    row = np.array(values, np.float64)
+    if row.shape != (count,) or not np.isfinite(row).all():
+        raise ValueError(f"{count} finite numbers are wanted, not {row.shape}")
+    return row
 
 
 class EnsembleDescriber:
@@ -194,14 +254,14 @@ class EnsembleDescriber:
         """Describe one expression.
 
         Abstains with the evidence's own reason where it was refused, with ``no_unit`` where no unit is likely enough,
-        and with ``unstable`` where the readings do not agree.
+        with ``unstable`` where the readings do not agree, and with ``unlikely`` where it looks like no expression.
 
         :raises DescriberTimeout: the deadline passed
         :raises AnswerInvalid: the network answered with NaN
         """
         began = time.perf_counter()
         if evidence.refused is not None:
-            return self._told((), None, evidence.refused, began)
+            return self._description((), None, evidence.refused, began)
         shown = several(evidence, context.deadline_s) if self._several else (evidence,)
         left = context.deadline_s - (time.perf_counter() - began)
         seen = observe(shown, self._nano.read_many(shown, deadline_s=left), context, self._templates)
@@ -210,9 +270,13 @@ class EnsembleDescriber:
         text = ""
         if found.emotion is not None:
             text = sentences(
-                found.units, found.emotion, evidence.regions, readings=count, notes=(_basis(found.emotion),)
+                found.units,
+                found.emotion,
+                evidence.regions,
+                readings=count,
+                notes=basis(found.emotion, self._weights),
             )
-        return self._told(
+        return self._description(
             found.units,
             found.emotion,
             found.reason,
@@ -225,7 +289,7 @@ class EnsembleDescriber:
     def close(self) -> None:
         """Nothing to release: the sessions are the process's."""
 
-    def _told(
+    def _description(
         self,
         units: Sequence[ActionUnit],
         emotion: Emotion | None,
@@ -249,8 +313,10 @@ class EnsembleDescriber:
         )
 
 
-def _basis(emotion: Emotion) -> str:
-    """What the probability rests on: it was calibrated, so it is a share of right readings."""
+def basis(emotion: Emotion, w: Weights) -> tuple[str, ...]:
+    """What the probability of the class rests on, as a sentence; none where it was not measured often enough."""
     share = emotion.scores[emotion.coarse]
-    right = "more than 9" if share > 0.95 else f"about {round(10 * share)}"
-    return f"Of such readings {right} in 10 were right on synthetic faces."
+    for low, high, right, count in w.measured:
+        if low <= share < high and count >= ENOUGH:
+            return (f"Of {count} such readings {right} were right, on synthetic faces.",)
+    return ()

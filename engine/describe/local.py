@@ -120,7 +120,7 @@ class NanoDescriber:
         written = iter(self._write(shown, deadline) if shown else ())
         latency_ms = (time.monotonic() - started) * 1e3
         readings = [
-            self._refused(e) if self._gate and e.refused else self._said(next(written)) for e in evidences
+            self._refused(e) if self._gate and e.refused else self._reading(next(written)) for e in evidences
         ]
         return [replace(r, description=replace(r.description, latency_ms=latency_ms)) for r in readings]
 
@@ -143,7 +143,7 @@ class NanoDescriber:
     def _refused(self, evidence: Evidence) -> Reading:
         return Reading(self._description(abstained=evidence.refused))
 
-    def _said(self, written: Written) -> Reading:
+    def _reading(self, written: Written) -> Reading:
         raw = self._graph.folder.text(written.ids)
         used = Usage(len(self._graph.folder.prompts[self._language]), len(written.ids) + written.whole)
         parsed = nano.PROFILE.parse(raw)

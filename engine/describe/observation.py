@@ -1,7 +1,8 @@
 """What is known about one moment, as numbers: the input of :mod:`mellm.engine.describe.ensemble`.
 
 Every reading of the moment gives a row: log-odds of each unit from the region motion and from the embedded model, and
-that model's probabilities of the classes. Beside them stands the spotter's opinion, which is one for all readings.
+that model's probabilities of the classes. Beside them stand the spotter's opinion, which is one for all readings, and
+cues to whether there is an expression at all.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ class Observation:
     :param opinion: U log-odds by the spotter, NaN where it was not asked
     :param votes: U×3, readings in which the embedded model names the unit on the left, the right, both sides
     :param sides: U×2, motion on the subject's left and right that the unit explains, 1/100 inter-ocular distance
+    :param cues: :data:`CUES`, NaN where not known
     """
 
     rules: F64
@@ -50,7 +52,13 @@ class Observation:
     opinion: F64
     sides: F64
     votes: F64
+    cues: F64
 
+
+CUES: Final = ("spotted", "abstains", "explained", "peak", "noise")
+"""What tells an expression from speech, a blink or a slip: log-odds of the spotter's score, mean log-odds with which
+the embedded model would abstain, mean share of the motion (in spreads, squared) that units explain, and the logarithms
+of the largest motion and of the noise (1/100 inter-ocular distance)."""
 
 SIDES: Final[tuple[Side, ...]] = ("left", "right", "both")
 """Columns of :attr:`Observation.votes`."""
@@ -68,9 +76,14 @@ def observe(
     nano = np.full((len(shown), len(UNITS)), logit(UNNAMED))
     classes = np.full((len(shown), len(CLASSES)), np.nan)
     sides, votes = np.zeros((len(UNITS), 2)), np.zeros((len(UNITS), len(SIDES)))
+    explained: list[float] = []
     for k, (evidence, reading) in enumerate(zip(shown, read, strict=True)):
         motion = motion_vector(evidence.regions)
-        for match in () if motion is None else explain(motion, known):
+        matches = () if motion is None else explain(motion, known)
+        if motion is not None and matches:
+            whole = float(((motion / known.spread) ** 2).sum())
+            explained.append(1 - matches[0].misfit / max(whole, 1e-9))
+        for match in matches:
             i = UNITS.index(match.au)
             rules[k, i] = np.clip(log_odds(match, known), -REACH, REACH)
             sides[i] += _amounts(match, evidence.mirrored)
@@ -86,7 +99,15 @@ def observe(
             classes[k] = [said.emotion.scores.get(c, 0.0) for c in CLASSES]
     asked = dict(context.unit_scores)
     opinion = np.array([logit(asked[au]) if au in asked else np.nan for au in UNITS])
-    return Observation(rules, nano, classes, opinion, sides, votes)
+    doubts = [logit(r.abstains) for r in read if r.abstains is not None]
+    stats = shown[0].flow_stats
+    cues = (
+        np.nan if context.score is None else logit(context.score),
+        np.mean(doubts) if doubts else np.nan,
+        np.mean(explained) if explained else np.nan,
+        *(np.log(max(stats[name], 0.01)) if name in stats else np.nan for name in ("peak_iod", "noise_iod")),
+    )
+    return Observation(rules, nano, classes, opinion, sides, votes, np.array(cues))
 
 
 def _amounts(match: Match, mirrored: bool) -> F64:

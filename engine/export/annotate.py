@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from mellm.engine.export.captions import cues
 from mellm.engine.export.pictures import evidence
 from mellm.engine.results.expressions import DISCLAIMER, ExpressionRecord
 from mellm.engine.results.run_reader import Run, time_scale
+from mellm.engine.results.video import ENCODERS, add_stream, encode
 from mellm.stream.clock import clock
 from mellm.stream.errors import RunError, SourceUnsupported
 from mellm.stream.frames import Frame, Item
@@ -39,15 +39,6 @@ COLOURS: Mapping[str | None, lettering.Colour] = {
 
 NOTE_MS = 6000
 """How long the note about what this is stays at the top."""
-
-ENCODERS: Mapping[str, Mapping[str, str]] = {
-    "libx264": {"crf": "18", "preset": "fast"},
-    "mpeg4": {"b": "6M"},  # a PyAV that was built without GPL parts has it
-}
-"""By preference, with their settings."""
-
-TIME_BASE = Fraction(1, 60_000)
-"""Holds milliseconds and the usual frame rates exactly; MPEG-4 has 16 bits for it."""
 
 SUFFIXES = (".mp4", ".mkv", ".mov")
 Lines = list[tuple[str, lettering.Colour]]
@@ -262,24 +253,8 @@ class _Film:
     def add(self, picture: U8, pts_ns: int) -> None:
         """One frame; its size is that of the first one."""
         if self._video is None:
-            codec = next(name for name in ENCODERS if name in av.codecs_available)
-            self._video = self._out.add_stream(codec, rate=Fraction(50), options=dict(ENCODERS[codec]))
-            # video in this pixel format has even sides
-            self._video.height, self._video.width = (n + n % 2 for n in picture.shape[:2])
-            self._video.pix_fmt = "yuv420p"
-            self._video.codec_context.time_base = self._video.time_base = TIME_BASE
-        height, width = self._video.height, self._video.width
-        if abs(picture.shape[0] - height) > 1 or abs(picture.shape[1] - width) > 1:
-            picture = np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
-        below, right = max(0, height - picture.shape[0]), max(0, width - picture.shape[1])
-        if below or right:
-            picture = np.asarray(
-                cv2.copyMakeBorder(picture, 0, below, 0, right, cv2.BORDER_REPLICATE), np.uint8
-            )
-        frame = av.VideoFrame.from_ndarray(picture[:height, :width], format="bgr24")
-        frame.pts = round(pts_ns * TIME_BASE.denominator / 1_000_000_000)
-        frame.time_base = TIME_BASE
-        self._out.mux(self._video.encode(frame))
+            self._video = add_stream(self._out, ENCODERS, *picture.shape[:2])
+        self._out.mux(encode(self._video, picture, pts_ns))
         self._sound.until(pts_ns)
 
 

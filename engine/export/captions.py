@@ -44,7 +44,7 @@ def cues(run: Run, hold_ms: float = HOLD_MS, scale: float = 1.0) -> list[Cue]:
             if following is not None:
                 until = max(end, min(until, scale * following.onset_ms))
             who = f"Face {track}: " if len(tracks) > 1 else ""
-            found.append(_cue(record.id, begin, until, tuple(_said(record, who))))
+            found.append(_cue(record.id, begin, until, tuple(_answer_lines(record, who))))
     for number, marker in enumerate(run.markers, 1):
         label = " ".join(marker.label.split())
         begin = scale * marker.t_ms
@@ -73,7 +73,7 @@ def to_srt(run: Run, scale: float = 1.0) -> str:
 _SRT = str.maketrans({"<": "‹", ">": "›", "{": "(", "}": ")"})
 
 
-def _said(record: ExpressionRecord, who: str) -> Iterator[str]:
+def _answer_lines(record: ExpressionRecord, who: str) -> Iterator[str]:
     length = record.duration_ms
     yield f"{who}{words.headline(record)} · {length:.0f} ms"
     if words.text(record):

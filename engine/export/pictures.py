@@ -18,10 +18,12 @@ from mellm.detectors.regions import eye_frame
 from mellm.detectors.types import U8, Face
 from mellm.engine.evidence.motion_map import warp
 from mellm.engine.results.expressions import ExpressionRecord
-from mellm.engine.results.run_reader import Run, open_recording, recording
+from mellm.engine.results.run_folder import evidence_name
+from mellm.engine.results.run_reader import Run, is_live, open_recording, recording
 from mellm.stream.errors import MellmError
 from mellm.stream.frames import Frame
 from mellm.stream.protocol.events import FACE_APPEARED
+from mellm.stream.sources.decoding import decode
 
 logger = logging.getLogger(__name__)
 
@@ -46,15 +48,7 @@ class Analyzer(Protocol):
 
 def evidence(run: Run, record: ExpressionRecord) -> U8 | None:
     """The motion map of an expression, H×W×3 uint8 BGR; ``None`` where the run kept none."""
-    name = record.evidence
-    if not name:
-        return None
-    path = (run.path / name).resolve()
-    # a run folder may come from somebody else: nothing outside of it is shown
-    if not path.is_relative_to(run.path.resolve()) or not path.is_file():
-        return None
-    picture = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
-    return None if picture is None else np.asarray(picture, np.uint8)
+    return decode(run.picture(record.evidence) or b"")
 
 
 def motion_map(run: Run, record: ExpressionRecord) -> str | None:
@@ -83,6 +77,9 @@ def faces(
     """
     found: dict[str, tuple[str, str]] = {}
     for source, part in run.each():
+        if is_live(part, source):
+            found |= _kept(part)
+            continue
         path = recording(part, source)
         if not path.exists() or not part.expressions:
             continue
@@ -91,6 +88,21 @@ def faces(
             found |= _of_recording(part, source, path, analyzer, progress)
         except MellmError as error:
             logger.warning("%s: no pictures of faces: %s", path, error)
+    return found
+
+
+def _kept(run: Run) -> dict[str, tuple[str, str]]:
+    """Of a session: the faces that it kept, onset beside apex."""
+    found = {}
+    for record in run.expressions:
+        both = decode(run.picture(evidence_name(record.id, "faces")) or b"")
+        if both is not None:
+            width = both.shape[1] // 2
+            onset, apex = (
+                np.asarray(cv2.resize(half, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA), np.uint8)
+                for half in (both[:, :width], both[:, width:])
+            )
+            found[record.id] = (address(onset), address(apex))
     return found
 
 

@@ -11,7 +11,7 @@ from pathlib import PurePath
 from typing import Any, Final
 
 from mellm.detectors.sensitivity import BARS, LARGEST
-from mellm.engine.export import judged_band, statistics, words
+from mellm.engine.export import citing, judged_band, statistics, words
 from mellm.engine.governance.purpose import NOTICE
 from mellm.engine.results import run_reader as runs
 from mellm.engine.results.expressions import DISCLAIMER, ExpressionRecord, quality_json
@@ -294,7 +294,7 @@ def _recording(run: Run, source: str, number: int) -> dict[str, Any]:
             for k in range(TICKS)
         ],
         "quality": _quality(run, source, summary),
-        "problems": [*_problems(summary), *runs.problems(run)],
+        "problems": [*_problems(summary), *_lowered(run), *runs.problems(run)],
     }
 
 
@@ -399,6 +399,15 @@ def _reasons(counts: Mapping[str, int] | None) -> str:
     return ", ".join(f"{count} × {words.reason(code)}" for code, count in sorted((counts or {}).items()))
 
 
+def _lowered(run: Run) -> list[str]:
+    """Where the machine was too slow."""
+    return [
+        f"{clock(span.from_ms)} to {clock(span.to_ms)}: frames came faster than they could be measured; analysed: "
+        f"{span.what}. Short and small expressions may be missing there."
+        for span in runs.lowered(run)
+    ]
+
+
 def _problems(summary: Mapping[str, Any]) -> list[str]:
     found = []
     if summary.get("state") == "failed":
@@ -432,17 +441,18 @@ SPOTTING: Final = {
 
 def _settings(run: Run) -> list[tuple[str, str]]:
     settings, facts = run.state.get("settings") or {}, run.state.get("facts") or {}
-    spotting = settings.get("spotting") or {}
+    spotting = facts.get("spotting") or settings.get("spotting") or {}
     machine = facts.get("machine") or {}
     providers = sorted(
         {p for s in run.state["sources"].values() for p in (s.get("providers") or {}).values()}
     )
     rows: list[tuple[str, Any]] = [
-        ("Purpose", settings.get("purpose")),
+        *citing.rows(run),
         ("Describer", " · ".join(str(v) for v in (settings.get("describer"), settings.get("profile")) if v)),
         *(
-            (SPOTTING.get(name, name.replace("_", " ")), "default" if value is None else value)
+            (SPOTTING.get(name, name.replace("_", " ")), value)
             for name, value in spotting.items()
+            if value is not None
         ),
         ("Most faces followed", settings.get("max_faces")),
         ("Version", f"mellm-live {facts['mellm']}" if "mellm" in facts else None),

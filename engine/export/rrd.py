@@ -105,7 +105,7 @@ def _notes(run: Run, source: str) -> Iterator[tuple[float, str, str, str]]:
     """Spots and markers: seconds, entity, text, level."""
     for record in run.expressions:
         entity = _entity(source, record.track, "spots")
-        text = f"{words.headline(record)} · score {record.score:.2f}{_said(record)} · {record.id}"
+        text = f"{words.headline(record)} · score {record.score:.2f}{_answer_text(record)} · {record.id}"
         yield record.onset_ms / 1000, entity, f"onset: {text}", "INFO"
         yield record.apex_ms / 1000, entity, f"apex: {text}", "WARN"
         yield record.offset_ms / 1000, entity, f"offset: {text}", "INFO"
@@ -113,7 +113,7 @@ def _notes(run: Run, source: str) -> Iterator[tuple[float, str, str, str]]:
         yield marker.t_ms / 1000, _entity(source, "markers"), marker.label, "INFO"
 
 
-def _said(record: ExpressionRecord) -> str:
+def _answer_text(record: ExpressionRecord) -> str:
     said = record.sensitivity
     return "" if said is None else f" · would find {said.upper:.1f} / {said.lower:.1f} %"
 

@@ -233,7 +233,7 @@ class AuditLog(Closing):
             self._wake.wait()
             self._worker.stopping.wait(SEAL_S)  # a crowd that connects costs one flush, not one each
             self._wake.clear()
-            turn.beat()
+            turn.heartbeat()
             self._try_to_seal()
             turn.worked()
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from mellm.engine.governance.purpose import PROHIBITED, Declaration, Purpose, reference
+from mellm.engine.governance.purpose import PROHIBITED, Declaration, Purpose, reference, require
 from mellm.stream.errors import ConsentMissing, ConsentWithdrawn, UsageError
 
 if TYPE_CHECKING:
@@ -38,6 +38,27 @@ def required(declaration: Declaration, chosen: bool | None = None) -> bool:
     return needed if chosen is None else chosen
 
 
+def of_analysis(settings: Settings, given: str | None, default: Purpose | None = None) -> str | None:
+    """The consent reference of a recording or camera that is analysed without a server.
+
+    :param given: as stated
+    :param default: purpose where none is stated
+    :raises PurposeRefused: see :func:`mellm.engine.governance.purpose.require`
+    :raises ConsentMissing: the purpose needs a reference and none is given
+    :raises UsageError: what is given is none
+    """
+    declaration = require(settings.purpose or default, settings.medical_or_safety_basis)
+    if given is None and required(declaration, settings.consent_required):
+        raise ConsentMissing(
+            f"the purpose {declaration.purpose} needs a consent reference",
+            remedy="give it with --consent REF (from Python: consent=)",
+        )
+    try:
+        return None if given is None else reference(given)
+    except ValueError as error:
+        raise UsageError(f"--consent: {error}") from None
+
+
 def withheld(
     sources: Iterable[SourceSettings], *, needed: bool, withdrawn: Callable[[str, str], bool]
 ) -> dict[str, ConsentMissing]:
@@ -61,17 +82,38 @@ def withheld(
     return found
 
 
+def on_page(settings: Settings) -> frozenset[str]:
+    """Sources that start when the person on camera has answered yes on the page, each time anew."""
+    asked = settings.server.consent_text is not None
+    return frozenset(source.id for source in settings.sources if asked and source.consent is None)
+
+
+def recorded(settings: Settings, waiting: frozenset[str] = frozenset()) -> None:
+    """Hold a wish to keep the video against the consents.
+
+    :param waiting: see :func:`on_page`
+    :raises ConsentMissing: somebody before a source has not agreed to it
+    """
+    for source in settings.sources:
+        if source.consent is None and source.id not in waiting:
+            raise ConsentMissing(
+                f"--record keeps the video of {source.id!r}, and there is no consent to that",
+                remedy=f"give its reference with --consent {source.id}=REF, or ask on the page with --consent-text",
+            )
+
+
 def gate(settings: Settings, declaration: Declaration, journal: Journal) -> dict[str, ConsentMissing]:
-    """Sources of these settings that must not start, and why.
+    """Sources of these settings that must not start, and why; those of :func:`on_page` wait for their yes.
 
     :raises ConsentMissing: if none may start for want of a reference: that is a mistake in the call
     """
+    waiting = on_page(settings)
     found = withheld(
-        settings.sources,
+        [source for source in settings.sources if source.id not in waiting],
         needed=required(declaration, settings.consent_required),
         withdrawn=lambda source, consent: was_withdrawn(journal, source, consent),
     )
-    if len(found) == len(settings.sources):
+    if found and len(found) == len(settings.sources):
         for error in found.values():
             if not isinstance(error, ConsentWithdrawn):
                 raise error

@@ -9,17 +9,22 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from mellm.engine.evidence.store import EvidenceStore
-from mellm.engine.results.run_folder import EVENTS, EVIDENCE, EXPRESSIONS, RUN, line
+from mellm.engine.results import corrections
+from mellm.engine.results.corrections import NONE, Corrections
+from mellm.engine.results.run_folder import EVENTS, EXPRESSIONS, RUN, evidence_name, line
 from mellm.engine.results.score_series import forget, path_of
 from mellm.stream.errors import RunError
 from mellm.stream.log.erasure import Erased, Selection
 from mellm.stream.log.journal import Journal, Retention
+from mellm.stream.protocol.client_messages import SHOWN
+from mellm.stream.protocol.events import rfc3339
 
 OPEN = "open"
 """Below the evidence folder: jobs that wait for their description, see :mod:`mellm.engine.analysis.spool`."""
@@ -64,14 +69,20 @@ class DataStore:
 
     :param folder: of motion maps, as ``keep_evidence`` names it
     :param memory: those in memory
+    :param runs: folder with a run folder for each session
     """
 
     def __init__(
-        self, journal: Journal, folder: Path | None = None, memory: EvidenceStore | None = None
+        self,
+        journal: Journal,
+        folder: Path | None = None,
+        memory: EvidenceStore | None = None,
+        runs: Path | None = None,
     ) -> None:
         self.journal = journal
         self.folder = folder
         self._memory = memory
+        self._runs = runs
 
     def erase(
         self, what: Selection, *, reason: str, dry_run: bool = False, vacuum: bool = False
@@ -100,9 +111,33 @@ class DataStore:
                     self._memory.forget(id)
             found = self._events(what, found, reason, vacuum)
         first, last = found.from_seq, found.to_seq
+        sessions = self._sessions(what, reason, dry_run)
         return ErasureReport(
-            found.events, found.expressions, len(old), unknown, found.wiped, found.sources, first, last
+            found.events,
+            tuple(dict.fromkeys((*found.expressions, *(id for each in sessions for id in each.expressions)))),
+            len(old) + sum(each.files for each in sessions),
+            unknown,
+            found.wiped,
+            found.sources.union(*(each.sources for each in sessions)),
+            first,
+            last,
         )
+
+    def _sessions(self, what: Selection, reason: str, dry_run: bool) -> list[ErasureReport]:
+        """From the run folders of sessions that have ended.
+
+        :raises OSError: one of them cannot be changed
+        """
+        if self._runs is None or not self._runs.is_dir():
+            return []
+        moment = rfc3339(time.time_ns())
+        try:
+            return [
+                erase_run(each.parent, what, reason=reason, moment=moment, dry_run=dry_run)
+                for each in sorted(self._runs.glob(f"*/{RUN}"))
+            ]
+        except RunError as error:
+            raise OSError(str(error)) from error
 
     def _events(self, what: Selection, foreseen: Erased, reason: str, vacuum: bool) -> Erased:
         if what.before_ns is not None and what.only_age:
@@ -163,19 +198,31 @@ def erase_run(
         known = {*state["sources"], *(r["source"] for r in (*events, *expressions))}
         whole = {s for s in known if what.source in (None, s)} if what.expression is None else set()
         touched = {r["source"] for r in expressions if r["id"] in gone_ids}
+        decided = _decided(folder)
+        left = decided.without(ids=gone_ids | {what.expression or ""}, sources=whole)
+        if whole >= set(state["sources"]):
+            left = NONE  # an added expression need not name the only recording
         names = {f"{source}.{suffix}" for source in touched for suffix in MADE_OF_ONE}
-        names |= set(MADE) if touched else set()
+        names |= set(MADE) if touched or left != decided else set()
         files = [folder / name for name in sorted(names) if (folder / name).is_file()]
         files += [path for source in sorted(whole) if (path := path_of(folder, source)).is_file()]
-        files += [path for id in sorted(gone_ids) if (path := folder / EVIDENCE / f"{id}.png").is_file()]
+        files += [
+            path
+            for id in sorted(gone_ids)
+            for kind in SHOWN
+            if (path := folder / evidence_name(id, kind)).is_file()
+        ]
         spans = {
             source: [(r["onset_ms"], r["offset_ms"]) for r in expressions if r["id"] in gone_ids]
             for source in touched - whole
         }
+        films = _films(folder, state, whole, spans)
+        files += films
         series = {
             path_of(folder, source): forget(path_of(folder, source), of) for source, of in spans.items()
         }
         lines = len(events) + len(expressions) - len(kept[EVENTS]) - len(kept[EXPRESSIONS])
+        lines += len(decided.items) - len(left.items)
         fresh = {source for source in whole if state["sources"].get(source, {}).get("state") != "erased"}
         gone = ErasureReport(lines, tuple(sorted(gone_ids)), len(files), sources=frozenset(fresh))
         if dry_run or not (lines or files or fresh):
@@ -188,8 +235,13 @@ def erase_run(
         for name, records in kept.items():
             _replace(folder / name, b"".join(map(line, records)))
             state.setdefault("sizes", {})[name] = (folder / name).stat().st_size
+        if left != decided:
+            _replace(folder / corrections.FILE, json.dumps(left.to_json(), ensure_ascii=False).encode())
         for source in whole:
             state["sources"][source] = {"state": "erased"}
+        for summary in state["sources"].values():
+            if "video" in summary:
+                summary["video"] = [each for each in summary["video"] if folder / each["file"] not in films]
         told = {"time": moment, "reason": reason, "lines": lines, "expressions": len(gone_ids)}
         state.setdefault("erased", []).append({**told, "sources": sorted(fresh)})
         _replace(run, json.dumps(state, indent=1, ensure_ascii=False, allow_nan=False).encode())
@@ -200,6 +252,31 @@ def erase_run(
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(f"cannot erase from the run folder {folder}: {error}") from error
     return gone
+
+
+def _films(
+    folder: Path,
+    state: Mapping[str, Any],
+    whole: Iterable[str],
+    spans_ms: Mapping[str, Iterable[tuple[float, float]]],
+) -> list[Path]:
+    """Video files of sources that go whole, and those that show one of the stretches."""
+    found = []
+    for source, summary in state["sources"].items():
+        for each in summary.get("video") or ():
+            shown = any(
+                each["from_ms"] <= to and start <= each["to_ms"] for start, to in spans_ms.get(source, ())
+            )
+            path = (folder / each["file"]).resolve()
+            # a run folder may come from somebody else: nothing outside of it is touched
+            if (shown or source in whole) and path.is_relative_to(folder.resolve()) and path.is_file():
+                found.append(folder / each["file"])
+    return found
+
+
+def _decided(folder: Path) -> Corrections:
+    path = folder / corrections.FILE
+    return corrections.read(path) if path.is_file() else NONE
 
 
 def _concerns(what: Selection, state: Mapping[str, Any], folder: Path) -> bool:

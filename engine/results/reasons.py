@@ -16,10 +16,12 @@ STATES: Final[Mapping[str, str]] = {
 """Terminal states in words."""
 
 REASONS: Final[Mapping[str, str]] = {
+    "not_coded": "a person added it without units or class",
     "motion_floor": "the motion is too small to tell from noise",
     MOTION_LARGE: "the motion is larger than a micro-expression",
     "no_unit": "no action unit was recognised",
     "unstable": "small changes of the picture change the reading",
+    "unlikely": "the motion does not look like a micro-expression",
     "model_abstained": "the model was not sure",
     "model_refused": "the model refused to answer",
     "no_face": "the face could not be placed in both pictures",

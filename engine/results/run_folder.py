@@ -13,11 +13,14 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
+from mellm.engine.results.about import KEY, About
 from mellm.engine.results.expressions import ExpressionRecord, FieldInvalid
+from mellm.stream import private
 from mellm.stream.errors import RunError
 from mellm.stream.protocol import wire
+from mellm.stream.protocol.client_messages import EvidenceKind
 from mellm.stream.protocol.events import (
     SOURCE_ENDED,
     SOURCE_OFFLINE,
@@ -123,15 +126,18 @@ class RunFolder:
     _seq: int = 0
 
     @classmethod
-    def create(cls, path: Path, settings: Mapping[str, Any], facts: Mapping[str, Any]) -> RunFolder:
+    def create(
+        cls, path: Path, settings: Mapping[str, Any], facts: Mapping[str, Any], about: About | None = None
+    ) -> RunFolder:
         """Start a run in ``path``, or go on with the one that is there.
 
         :param settings: what decides the results; a folder that holds a run with others is refused
         :param facts: versions, models, machine: written down, not compared
+        :param about: what the person who started it said; replaces what was said before
         :raises RunError: the folder cannot be written, holds something else, or another run
         """
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            private.folder(path)
             run = path / RUN
             if run.exists():
                 folder = cls._resume(path, json.loads(run.read_text(encoding="utf-8")), settings)
@@ -142,9 +148,11 @@ class RunFolder:
             else:
                 folder = cls(path, _fresh(settings))
             folder.state["facts"] = dict(facts)
+            if about is not None:
+                folder.state[KEY] = about.to_json()
             folder._seq = max((e["seq"] for e in _lines(path / EVENTS, 0)), default=0)
-            folder._events = (path / EVENTS).open("ab")
-            folder._expressions = (path / EXPRESSIONS).open("ab")
+            folder._events = _private(path / EVENTS, "ab")
+            folder._expressions = _private(path / EXPRESSIONS, "ab")
             folder.save()
         except (OSError, ValueError) as error:
             if isinstance(error, json.JSONDecodeError):
@@ -236,15 +244,16 @@ class RunFolder:
 
         return ScoreWriter(path_of(self.path, source))
 
-    def evidence(self, expression: str, png: bytes) -> str:
-        """Keep a motion map.
+    def evidence(self, expression: str, png: bytes, shown: EvidenceKind = "motion") -> str:
+        """Keep a motion map, or the faces at onset and apex.
 
         :returns: its path relative to the run folder
         """
-        name = f"{EVIDENCE}/{expression}.png"
+        name = evidence_name(expression, shown)
         try:
-            (self.path / EVIDENCE).mkdir(exist_ok=True)
-            (self.path / name).write_bytes(png)
+            private.folder(self.path / EVIDENCE)
+            with _private(self.path / name, "wb") as file:
+                file.write(png)
         except OSError as error:
             raise RunError(f"evidence cannot be written to {self.path} ({error.strerror})") from error
         return name
@@ -264,9 +273,8 @@ class RunFolder:
     def save(self) -> None:
         """Write ``run.json`` in one step: a reader sees the old one or the new one."""
         temporary = self.path / (RUN + ".part")
-        temporary.write_text(
-            json.dumps(self.state, indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8"
-        )
+        with _private(temporary, "wb") as file:
+            file.write(json.dumps(self.state, indent=1, ensure_ascii=False, allow_nan=False).encode())
         temporary.replace(self.path / RUN)
 
     def close(self) -> None:
@@ -284,6 +292,16 @@ class RunFolder:
             stream.flush()
         except OSError as error:
             raise RunError(f"run folder {self.path} cannot be written ({error.strerror})") from error
+
+
+def evidence_name(expression: str, shown: EvidenceKind = "motion") -> str:
+    """Where a picture of an expression lies, relative to the run folder."""
+    return f"{EVIDENCE}/{expression}{'' if shown == 'motion' else '.' + shown}.png"
+
+
+def _private(path: Path, mode: str) -> BinaryIO:
+    """Opened for its owner only: a run tells of people."""
+    return cast(BinaryIO, open(path, mode, opener=private.opener))
 
 
 def _fresh(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mellm.engine.results import corrections
+from mellm.engine.results.corrections import NONE, Corrections
 from mellm.engine.results.expressions import ExpressionRecord, FieldInvalid
 from mellm.engine.results.run_folder import EVENTS, EXPRESSIONS, READ, RUN
 from mellm.stream.errors import ProtocolError, RunError, UsageError
@@ -19,6 +21,7 @@ from mellm.stream.protocol.events import (
     FACE_APPEARED,
     FACE_LOST,
     MARKER,
+    SOURCE_DEGRADED,
     SOURCE_GAP,
     SOURCE_PICTURE,
     Event,
@@ -60,6 +63,8 @@ class Run:
     :param expressions: lines of ``expressions.jsonl``, in the order of the file
     :param events: lines of ``events.jsonl``, in the order of the file
     :param markers: of the run and of the user, in order of time
+    :param rejected: expressions that a person rejected; they are not among ``expressions``
+    :param corrections: what was decided by people, with who and when; see :mod:`mellm.engine.results.corrections`
     """
 
     path: Path
@@ -67,6 +72,8 @@ class Run:
     expressions: tuple[ExpressionRecord, ...]
     events: tuple[Event, ...] = ()
     markers: tuple[Marker, ...] = ()
+    rejected: tuple[ExpressionRecord, ...] = ()
+    corrections: Corrections = NONE
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -86,6 +93,7 @@ class Run:
             state={**self.state, "sources": {source: self.state["sources"][source]}},
             expressions=tuple(r for r in self.expressions if r.source == source),
             events=tuple(e for e in self.events if e.source == source),
+            rejected=tuple(r for r in self.rejected if r.source == source),
             markers=tuple(m for m in self.markers if m.source in (None, source)),
         )
 
@@ -94,17 +102,26 @@ class Run:
         for source in self.sources:
             yield source, self.only(source)
 
+    def picture(self, name: str | None) -> bytes | None:
+        """A kept picture, such as :attr:`ExpressionRecord.evidence` names; ``None`` where there is none.
+
+        A run folder may come from somebody else: nothing outside of it is read.
+        """
+        path = (self.path / (name or "")).resolve()
+        return path.read_bytes() if path.is_relative_to(self.path.resolve()) and path.is_file() else None
+
     def with_markers(self, markers: Sequence[Marker]) -> Run:
         """The same with more markers."""
         every = sorted((*self.markers, *markers), key=lambda m: (m.t_ms, m.label))
         return replace(self, markers=tuple(every))
 
 
-def read_run(path: Path) -> Run:
+def read_run(path: Path, *, corrected: bool = True) -> Run:
     """Read a run folder. A last line that a killed run left half written is passed over.
 
     Runs of an older format are read as if this version had written them.
 
+    :param corrected: with the corrections that were applied to it; otherwise as the engine left it
     :raises RunError: there is no run, it is of a format that is not known, or it is damaged
     """
     run = path / RUN
@@ -128,7 +145,23 @@ def read_run(path: Path) -> Run:
     markers = tuple(
         Marker(media_ms(e), str(e.data.get("label", "")), e.source) for e in events if e.type == MARKER
     )
-    return Run(path, state, expressions, events).with_markers(markers)
+    found = Run(path, state, expressions, events).with_markers(markers)
+    if corrected and (path / corrections.FILE).is_file():
+        return with_corrections(found, corrections.read(path / corrections.FILE))
+    return found
+
+
+def with_corrections(run: Run, decided: Corrections) -> Run:
+    """The run as these corrections leave it.
+
+    :raises RunError: they are about expressions or recordings that it does not have
+    """
+    rates = {}
+    for source, summary in run.state["sources"].items():
+        info = summary.get("source") or {}
+        rates[source] = float(info.get("measured_fps") or info.get("declared_fps") or 0.0)
+    expressions, rejected = corrections.apply(run.expressions, decided, rates)
+    return replace(run, expressions=expressions, rejected=rejected, corrections=decided)
 
 
 def media_ns(event: Event) -> int:
@@ -142,8 +175,43 @@ def media_ms(event: Event) -> float:
     return _ms(media_ns(event))
 
 
+def is_live(run: Run, source: str) -> bool:
+    """Whether it was a camera or the like: no recording of it lies anywhere, unless its session kept one."""
+    return bool(run.state["sources"][source].get("live"))
+
+
+@dataclass(frozen=True, slots=True)
+class Film:
+    """A video file of a recording.
+
+    :param path: where it is, or was
+    :param from_ms: media time of what it shows at its beginning
+    :param to_ms: media time of its end
+    :param scale: seconds of the file for one second of media time
+    """
+
+    path: Path
+    from_ms: float
+    to_ms: float
+    scale: float = 1.0
+
+
+def films(run: Run, source: str) -> list[Film]:
+    """The video of a source, in order of time: the file that was analysed, or those that a session kept."""
+    if not is_live(run, source):
+        return [Film(recording(run, source), 0.0, duration_ms(run, source), time_scale(run, source))]
+    return [
+        Film(run.path / str(each["file"]), float(each["from_ms"]), float(each["to_ms"]))
+        for each in run.state["sources"][source].get("video") or ()
+    ]
+
+
 def recording(run: Run, source: str) -> Path:
-    """The file that was analysed, as ``run.json`` names it; relative paths from here, then from the run folder."""
+    """The file that was analysed, as ``run.json`` names it; relative paths from here, then from the run folder. Of a
+    live source the first file that its session kept."""
+    if is_live(run, source):
+        kept = films(run, source)
+        return kept[0].path if kept else run.path / "video" / f"{source}.mp4"
     named = find(str(run.state["sources"][source].get("path", "")))
     beside = run.path / named.name
     return beside if not named.exists() and beside.exists() else named
@@ -176,7 +244,10 @@ def problems(run: Run, *, pictures: bool = True) -> list[str]:
     found = []
     for source in run.sources:
         path = recording(run, source)
-        if pictures and not path.exists():
+        if pictures and is_live(run, source):
+            if not films(run, source):
+                found.append(f"{source}: a live session without a video: `--record` keeps one")
+        elif pictures and not path.exists():
             found.append(f"{path}: the recording is not there any more: no pictures of faces, no video")
         end = duration_ms(run, source)
         outside = [m for m in run.markers if m.source in (None, source) and not 0 <= m.t_ms <= end]
@@ -291,6 +362,22 @@ def still_pictures(run: Run) -> list[Span]:
     return spans
 
 
+def lowered(run: Run) -> list[Span]:
+    """Where less was analysed than was asked for, because the machine was too slow, with what was left."""
+    spans: list[Span] = []
+    since: dict[str, tuple[float, str]] = {}
+    for event in run.events:
+        if event.type == SOURCE_DEGRADED:
+            at = media_ms(event)
+            if (before := since.pop(event.source, None)) is not None:
+                spans.append(Span(before[0], at, before[1]))
+            if event.data["degraded"]:
+                to = event.data["to"]
+                said = f"{to['fps']:g} frames a second" if to["fps"] else "set aside"
+                since[event.source] = at, said
+    return [*spans, *(Span(at, _end(run), said) for at, said in since.values())]
+
+
 def _end(run: Run) -> float:
     return max((duration_ms(run, source) for source in run.sources), default=0.0)
 
@@ -333,6 +420,8 @@ def _check(event: Event) -> None:
         int(event.data["to_ns"]), str(event.data["reason"])
     elif event.type == SOURCE_PICTURE:
         str(event.data["state"])
+    elif event.type == SOURCE_DEGRADED:
+        bool(event.data["degraded"]), float(event.data["to"]["fps"])
     media_ns(event)
 
 

@@ -20,6 +20,7 @@ from typing import Any, Self
 from mellm.engine.analysis.live import LiveEngine
 from mellm.engine.analysis.pipeline_factory import PipelineFactory, live_engine
 from mellm.engine.analysis.recovery import recover, take_over
+from mellm.engine.analysis.sessions import SessionOptions, Sessions
 from mellm.engine.analysis.spool import Spool
 from mellm.engine.analysis.watchdog import Watchdog
 from mellm.engine.config import Settings
@@ -27,6 +28,7 @@ from mellm.engine.evidence.store import EvidenceStore
 from mellm.engine.governance import consent
 from mellm.engine.governance import purpose as privacy
 from mellm.engine.governance.audit import AuditLog
+from mellm.engine.governance.consent_record import ConsentText
 from mellm.engine.governance.erase import DataStore
 from mellm.engine.governance.purpose import Audit, log_audit
 from mellm.engine.governance.retention import RetentionJob
@@ -39,6 +41,7 @@ from mellm.engine.server.previews import Previews
 from mellm.engine.server.process import heap, systemd
 from mellm.engine.server.process.loop import limit_accept_errors
 from mellm.engine.server.process.state_log import StateLog
+from mellm.engine.server.run_control import RunControl
 from mellm.engine.server.server import Server, serve
 from mellm.engine.server.sinks import HubSink, worker_events
 from mellm.stream.capture.runner import RunnerOptions
@@ -168,20 +171,23 @@ class App:
         if audited is not None:
             audit = stack.enter_context(AuditLog(audited, vitals=watchdog))
         hub = Hub(journal)
-        watchdog.told = worker_events(hub)
+        watchdog.on_change = worker_events(hub)
         hub.observe(StateLog())
         if (spans := tracing.from_environment()) is not None:
             hub.observe(spans)
 
         withheld = consent.gate(settings, options.declaration, journal)
         allowed = [source for source in settings.sources if source.id not in withheld]
+        waiting = consent.on_page(settings)
+        if settings.server.record:
+            consent.recorded(settings, waiting)
         consents = {source.id: source.consent for source in allowed if source.consent is not None}
         for name, reference in consents.items():
             hub.consent(name, reference)
 
         keep = settings.server.keep_evidence
         evidence = EvidenceStore(keep)
-        store = DataStore(journal, keep, evidence)
+        store = DataStore(journal, keep, evidence, settings.server.runs)
         finish(hub, store, audit)
         spool = Spool(keep / "open") if keep else None
         left_open = recover(journal.unfinished(), spool)
@@ -189,6 +195,9 @@ class App:
         previewed = [source.id for source in settings.sources if source.preview]
         mirrored = [source.id for source in settings.sources if source.mirrored]
         previews = Previews(hub, previewed, mirrored=mirrored, vitals=watchdog)
+        sessions = None if settings.server.runs is None else _sessions(settings, watchdog)
+        if sessions is not None:
+            hub.observe(sessions.observe)
         engine = self._engine = live_engine(
             settings,
             allowed,
@@ -199,7 +208,12 @@ class App:
             on_frame=previews,
             inlets=inlets,
             on_loaded=heap.set_aside,
+            tap=sessions,
         )
+        runs = None
+        if sessions is not None:
+            sessions.attach(engine)
+            runs = _run_control(settings, sessions, engine, hub, consents, audit, waiting, inlets)
         made = facts(settings)
         audit("analysis.configured", {**made, "withheld": sorted(withheld)})
         limit_accept_errors(asyncio.get_running_loop())
@@ -212,9 +226,11 @@ class App:
                 audit=audit,
                 watchdog=watchdog,
                 inlets=inlets,
-                withdrawal=Withdrawal(engine, hub, store, consents, audit, inlets=inlets),
+                withdrawal=Withdrawal(runs or engine, hub, store, consents, audit, inlets=inlets),
                 sweep=RetentionJob(store, evidence_s=settings.server.evidence_days * 86_400, audit=audit),
                 pages=self._pages,
+                runs=runs,
+                may_push=(lambda source: True) if runs is None else runs.may_run,
             )
         )
         take_over(left_open, engine, hub, self._server.metrics.resumed)
@@ -222,12 +238,48 @@ class App:
             hub.publish_threadsafe(SOURCE_OFFLINE, name, {"code": refusal.code, "message": str(refusal)})
         previews.start()
         stack.callback(previews.stop)
+        if sessions is not None:
+            stack.push_async_callback(asyncio.to_thread, sessions.close)
         stack.push_async_callback(asyncio.to_thread, engine.stop)
         for inlet in inlets.values():
             stack.callback(inlet.shut)
         stack.callback(systemd.stopping)
-        engine.start()
+        if runs is not None:
+            runs.start()
+        engine.start([source.id for source in allowed if source.id not in waiting])
         systemd.ready()
+
+
+def _sessions(settings: Settings, watchdog: Watchdog) -> Sessions:
+    chosen = settings.server
+    faces = chosen.record or chosen.keep_evidence is not None  # what was agreed to, or kept anyway
+    return Sessions(settings, SessionOptions(video=chosen.record, faces=faces), vitals=watchdog)
+
+
+def _run_control(
+    settings: Settings,
+    sessions: Sessions,
+    engine: LiveEngine,
+    hub: Hub,
+    consents: dict[str, str],
+    audit: Audit,
+    waiting: frozenset[str],
+    inlets: dict[str, PushInlet],
+) -> RunControl:
+    folder, text = settings.server.runs, settings.server.consent_text
+    assert folder is not None
+    return RunControl(
+        folder,
+        sessions,
+        engine,
+        hub,
+        consents,
+        audit,
+        purpose=settings.purpose or "",
+        text=None if text is None else ConsentText.load(text),
+        waiting=waiting,
+        inlets=inlets,
+    )
 
 
 def server_options(settings: Settings) -> ServerOptions:

@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from mellm.stream.protocol.events import SOURCE_SESSION
+
 MAX_DRIFT_NS: Final = 1_000_000_000
 """A media clock that has said nothing for longer than this is not extrapolated further."""
 
@@ -52,6 +54,8 @@ class Catalog:
             if kind == "source" and state in _STATES:
                 known.update({key: value for key, value in data.items() if key not in self._unheard("")})
                 known["state"] = state
+            if type == SOURCE_SESSION:
+                known["session"] = data["run"] if data["state"] == "begun" else None
             stamp = data.get("t_ns")
             if isinstance(stamp, str) and stamp.lstrip("-").isdigit():
                 self._clocks[source] = (int(stamp), time.monotonic_ns())

@@ -23,7 +23,8 @@ from mellm.engine.governance.withdrawal import WithdrawalFailed, Withdraws, noth
 from mellm.engine.server.catalog import Catalog
 from mellm.engine.server.expression_reader import ExpressionReader
 from mellm.engine.server.metrics import Metrics
-from mellm.stream.errors import JournalError
+from mellm.engine.server.run_control import NoRuns, Runs
+from mellm.stream.errors import JournalError, MellmError
 from mellm.stream.log.hub import Hub
 from mellm.stream.log.subscriber import ReplayDone, ReplayTruncated, Skipped, SlowConsumer, Subscriber
 from mellm.stream.protocol import wire
@@ -33,6 +34,7 @@ from mellm.stream.protocol.events import MARKER, Event, Position
 from mellm.stream.protocol.server_session import (
     Action,
     AddMarker,
+    ChangeRun,
     FetchEvidence,
     Hangup,
     Send,
@@ -93,7 +95,9 @@ class Connection:
         inlets: Mapping[str, PushInlet] = EMPTY,
         withdrawal: Withdraws = nothing_to_withdraw,
         audit: Audit = log_audit,
+        runs: Runs | None = None,
     ) -> None:
+        self._runs: Runs = NoRuns() if runs is None else runs
         self.id = uuid.uuid4().hex[:12]
         self.session = ServerSession(rules)
         self.subscriber: Subscriber | None = None
@@ -187,6 +191,8 @@ class Connection:
                     await self._stop_push(ref)
                 case Withdraw(source=source, ref=ref):
                     await self._withdraw(source, ref)
+                case ChangeRun():
+                    await self._change_run(action)
                 case Hangup(code=code, reason=reason):
                     self.finish(Ending(code, reason))
 
@@ -252,6 +258,28 @@ class Connection:
             return
         counts = {"events": gone.events, "expressions": len(gone.expressions), "files": gone.files}
         await self._say(wire.CONSENT_WITHDRAWN, {"ref": ref, "withdrawn": source, **counts})
+
+    async def _change_run(self, asked: ChangeRun) -> None:
+        who = self.session.principal
+        assert who is not None
+        source, by = asked.source, who.name
+        about = {"ref": asked.ref, "of": source}
+        try:
+            match asked.what:
+                case "agree":
+                    given = await asyncio.to_thread(self._runs.agree, source, asked.sha256, by)
+                    answer = {"ref": asked.ref, "agreed": source, "reference": given}
+                    await self._say(wire.CONSENT_GIVEN, answer)
+                case "begin":
+                    name = await asyncio.to_thread(self._runs.begin, source, by)
+                    await self._say(wire.RUN_CHANGED, {**about, "state": "begun", "run": name})
+                case "save":
+                    name, count = await asyncio.to_thread(self._runs.save, source, by)
+                    saved = {**about, "state": "saved", "run": name, "expressions": count}
+                    await self._say(wire.RUN_CHANGED, saved)
+        except MellmError as error:
+            told = {"code": error.code, "message": str(error), "ref": asked.ref}
+            await self._say(wire.ERROR, told)
 
     def _leave_inlet(self) -> None:
         inlet, self._pushing = self._pushing, None

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mellm.stream.log.subscriber import Totals
-from mellm.stream.protocol.events import EXPRESSION_ENDS, EXPRESSION_SPOTTED, STATS
+from mellm.stream.protocol.events import EXPRESSION_ENDS, EXPRESSION_SPOTTED, SOURCE_DEGRADED, STATS
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
@@ -44,6 +44,7 @@ class Metrics:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._frames: dict[str, FrameCounts] = {}
+        self._degraded: dict[str, bool] = {}
         self._expressions: Counter[tuple[str, str, str]] = Counter()  # source, stage, reason
         self._pending: dict[str, str] = {}  # id → source
         self._stray_ends = 0
@@ -63,6 +64,8 @@ class Metrics:
             self._events[type] += 1
             if type == STATS and source:
                 self._frames[source] = _frames(data)
+            elif type == SOURCE_DEGRADED:
+                self._degraded[source] = bool(data["degraded"])
             elif type == EXPRESSION_SPOTTED:
                 self._expressions[source, "spotted", ""] += 1
                 self._pending[str(data.get("id", ""))] = source
@@ -221,6 +224,14 @@ class Metrics:
                 if counts.score_p95_ms is not None:
                     late.add_metric([source], counts.score_p95_ms / 1000)
             yield from (captured, analysed, dropped, waiting, fps, late)
+            less = Gauge(
+                "mellm_source_degraded",
+                "1 while less is analysed than was asked for, because the machine is too slow",
+                labels=["source"],
+            )
+            for source in {**self._frames, **self._degraded}:
+                less.add_metric([source], self._degraded.get(source, False))
+            yield less
 
             found = Count(
                 "mellm_expressions",

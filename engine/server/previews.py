@@ -89,7 +89,7 @@ class Previews:
 
     def _work(self, turn: Turn) -> None:
         while not turn.over:
-            turn.beat()
+            turn.heartbeat()
             if self.step():
                 turn.worked()
                 continue

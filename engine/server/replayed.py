@@ -50,15 +50,13 @@ async def replayed(
 
 
 def _play(run: Run, speed: float, hub: Hub, evidence: EvidenceStore, stop: threading.Event) -> None:
-    maps = {record.id: record.evidence for record in run.expressions if record.evidence}
+    kept = {record.id: record for record in run.expressions}
     for event in paced(events(run), speed, stop.wait):
         if stop.is_set():
             return
-        if event.type == EXPRESSION_SPOTTED and event.id in maps:
-            path = (run.path / maps[event.id]).resolve()
-            # a run folder may come from somebody else: nothing outside of it is shown
-            if path.is_relative_to(run.path.resolve()) and path.is_file():
-                evidence.put(event.id, path.read_bytes(), "motion")
+        record = kept.get(event.id) if event.type == EXPRESSION_SPOTTED else None
+        if record and (picture := run.picture(record.evidence)):
+            evidence.put(event.id, picture, "motion")
         data = {name: value for name, value in event.data.items() if name not in ("t_ns", "t_ms")}
         timed = media_ns(event) if "t_ns" in event.data else None
         hub.publish_threadsafe(event.type, event.source, data, timed, id=event.id)

@@ -39,6 +39,7 @@ from mellm.engine.server.expression_reader import ExpressionReader
 from mellm.engine.server.http import Answer, Pages, forbidden, to_response, unauthorised
 from mellm.engine.server.metrics import Metrics
 from mellm.engine.server.options import ServerOptions, tls_context
+from mellm.engine.server.run_control import NoRuns, Runs
 from mellm.engine.server.static import StaticPages
 from mellm.stream.errors import JournalError, UsageError
 from mellm.stream.log.hub import Hub
@@ -83,8 +84,11 @@ class Server:
         sweep: Callable[[], None] | None = None,
         pages: Path | None = None,
         clock_ns: Callable[[], int] = time.time_ns,
+        runs: Runs | None = None,
+        may_push: Callable[[str], bool] = lambda source: True,
     ) -> None:
         self.options = options
+        self._runs: Runs = NoRuns() if runs is None else runs
         self._inlets = inlets
         self._withdrawal = withdrawal
         self._sweep = sweep or self._forget_old_events
@@ -116,7 +120,7 @@ class Server:
             created=self._created,
             authenticate=self._authenticator.check,
             sources=self.catalog.ids,
-            pushable=lambda: frozenset(inlets),
+            pushable=lambda: frozenset(filter(may_push, inlets)),
             messages_per_s=options.messages_per_s,
             burst=max(1, int(2 * options.messages_per_s)),
         )
@@ -314,6 +318,7 @@ class Server:
                 inlets=self._inlets,
                 withdrawal=self._withdrawal,
                 audit=self._audit,
+                runs=self._runs,
             )
             self._connections.add(connection)
             self._empty.clear()
@@ -381,6 +386,7 @@ class Server:
             "models": self.catalog.models(),
             "evidence": [each for each in SHOWN if each == "motion" or self.evidence.keeps_faces],
             "replay": {"epoch": journal.epoch, "from_seq": journal.first_seq, "to_seq": journal.last_seq},
+            **({} if (sessions := self._runs.facts()) is None else {"sessions": sessions}),
         }
 
     def _about(self) -> dict[str, str]:
@@ -427,6 +433,8 @@ def serve(
     withdrawal: Withdraws = nothing_to_withdraw,
     sweep: Callable[[], None] | None = None,
     pages: Path | None = None,
+    runs: Runs | None = None,
+    may_push: Callable[[str], bool] = lambda source: True,
 ) -> Server:
     """A server to enter with ``async with``.
 
@@ -435,6 +443,8 @@ def serve(
     :param withdrawal: carries out ``consent.withdraw``
     :param pages: folder of the dashboard; without it ``/`` shows a few facts
     :param sweep: called every minute, from a thread; by default the journal forgets what is too old
+    :param runs: sessions that clients may begin and save
+    :param may_push: whether pictures of a source may be sent now
     """
     return Server(
         options,
@@ -448,6 +458,8 @@ def serve(
         withdrawal=withdrawal,
         sweep=sweep,
         pages=pages,
+        runs=runs,
+        may_push=may_push,
     )
 
 

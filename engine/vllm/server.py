@@ -34,6 +34,9 @@ logger = logging.getLogger(__name__)
 Device = Literal["cpu", "cuda"]
 DTypes = Literal["float32", "bfloat16", "float16"]
 
+BESIDE_CPU: Final = Path(__file__).with_name("beside_cpu")
+"""A folder whose ``sitecustomize`` lets torchvision be imported beside a CPU build of torch, in helpers as well."""
+
 LAUNCHER: Final = Path(__file__).with_name("launcher.py")
 MAX_CONTEXT: Final = 8192
 """Tokens per request unless asked for more: the longest question of the profiles has about 4000."""
@@ -189,16 +192,12 @@ def _cpu_environment(options: ModelServerOptions) -> dict[str, str]:
     return {
         # one process instead of three: half the memory, half the start
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        "PYTHONPATH": str(BESIDE_CPU),
         "OMP_NUM_THREADS": str(options.threads),
     }
 
 
 def _cpu_arguments(model: ServedModel, options: ModelServerOptions, length: int) -> list[str]:
-    if not model.cpu_build_serves_it:
-        raise UsageError(
-            f"the CPU build of vLLM cannot serve {model.family} models (they need torchvision)",
-            remedy="serve it on a CUDA machine; --device cuda --print shows the command",
-        )
     wanted = model.kv_bytes * length * SEQUENCES["cpu"]
     return [
         *("--dtype", options.dtype or "float32"),

@@ -46,8 +46,8 @@ class Cache(Closing):
                 remedy="move the file away, or name another --out",
             ) from error
 
-    def get(self, fingerprint: str, contestant: str, question: Question) -> Answer | None:
-        """The answer that was given to the same request, as this contestant's to this question.
+    def get(self, fingerprint: str, system: str, question: Question) -> Answer | None:
+        """The answer that was given to the same request, as this system's to this question.
 
         :raises RunError: the file cannot be read
         """
@@ -63,7 +63,7 @@ class Cache(Closing):
             return None
         state, reason, text, cut, latency_s, tokens_in, tokens_out, tries = row
         return Answer(
-            contestant,
+            system,
             question.task,
             question.id,
             state,

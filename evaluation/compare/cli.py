@@ -17,7 +17,8 @@ import click
 from mellm.evaluation.compare import comparison, config, dry_run, history, recorded, report
 from mellm.evaluation.compare.cache import Cache
 from mellm.evaluation.compare.runner import Asked, Runner
-from mellm.evaluation.compare.types import Answer, Contestant, Measures, RunResult, Task
+from mellm.evaluation.compare.tasks.mme import Mme
+from mellm.evaluation.compare.types import Answer, Measures, RunResult, System, Task
 from mellm.evaluation.metrics.table import Table
 from mellm.stream.signals import until_signal
 
@@ -40,7 +41,7 @@ def run(
     """Compare, or say what comparing would send.
 
     :param out: default: ``runs/compare/<name of the file>``
-    :param only: names of the contestants that take part; default: all
+    :param only: names of the systems that take part; default: all
     :param send: without it nobody outside this process is asked: the cache has to do
     :returns: exit code: 0, 5 where an endpoint was asked no more before the end, 130 after Ctrl-C
     :raises MellmError: a file, key, task or folder that cannot be used
@@ -52,10 +53,10 @@ def run(
         _tell_plan(settings, tasks, folder, as_json)
         return 0
     started = comparison.now()
-    people = comparison.contestants(settings, keys=send)
+    people = comparison.systems(settings, keys=send)
     earlier = history.read(folder)
-    with Cache(folder / ANSWERS) as cache, _progress(people, tasks) as told:
-        runner = Runner(tasks, people, cache, send=send, told=told)
+    with Cache(folder / ANSWERS) as cache, _progress(people, tasks) as on_answer:
+        runner = Runner(tasks, people, cache, send=send, on_answer=on_answer)
         asked = asyncio.run(_run(runner))
     results = comparison.result(
         settings,
@@ -99,14 +100,15 @@ def write_report(results: RunResult, folder: Path) -> list[Path]:
 
 
 def _official(results: RunResult, folder: Path) -> list[Path]:
-    """Answers to MME as the benchmark's own text files, for anybody's scorer: one folder for each contestant."""
+    """Answers to MME as the benchmark's own text files, for anybody's scorer: one folder for each system."""
     written = []
     for result in results.tasks:
-        make = getattr(result.task, "results", None)
-        for name, answers in result.answers.items() if make is not None else ():
+        if not isinstance(result.task, Mme):
+            continue
+        for name, answers in result.answers.items():
             place = folder / result.task.name / re.sub(r"[^\w.-]+", "_", name)
             place.mkdir(parents=True, exist_ok=True)
-            for file, text in make(answers).items():
+            for file, text in result.task.results(answers).items():
                 (place / file).write_text(text, encoding="utf-8")
             written.append(place)
     return written
@@ -127,14 +129,14 @@ async def _run(runner: Runner) -> Asked:
 
 
 def _all(asked: Asked) -> Iterator[Answer]:
-    for by_contestant in asked.values():
-        for answers in by_contestant.values():
+    for by_system in asked.values():
+        for answers in by_system.values():
             yield from answers.values()
 
 
 @contextmanager
-def _progress(people: Sequence[Contestant], tasks: Sequence[Task]) -> Iterator[Callable[[Answer], None]]:
-    """A bar for each contestant, on standard error, where that is a terminal."""
+def _progress(people: Sequence[System], tasks: Sequence[Task]) -> Iterator[Callable[[Answer], None]]:
+    """A bar for each system, on standard error, where that is a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -148,12 +150,12 @@ def _progress(people: Sequence[Contestant], tasks: Sequence[Task]) -> Iterator[C
         bars = {person.name: progress.add_task(person.name, total=total, bad="") for person in people}
         bad = dict.fromkeys(bars, 0)
 
-        def told(answer: Answer) -> None:
-            bad[answer.contestant] += answer.state == "failed"
-            failed = bad[answer.contestant]
-            progress.update(bars[answer.contestant], advance=1, bad=f"{failed} failed" if failed else "")
+        def on_answer(answer: Answer) -> None:
+            bad[answer.system] += answer.state == "failed"
+            failed = bad[answer.system]
+            progress.update(bars[answer.system], advance=1, bad=f"{failed} failed" if failed else "")
 
-        yield told
+        yield on_answer
 
 
 # -- what is said at the end ----------------------------------------------------------------------------
@@ -174,7 +176,7 @@ def _tell_plan(settings: config.Comparison, tasks: Sequence[Task], folder: Path,
 
 
 HEADS: Final = (
-    *("contestant", "answered", "refused", "failed", "unsup.", "half", "p50 s", "p95 s"),
+    *("system", "answered", "refused", "failed", "unsup.", "half", "p50 s", "p95 s"),
     *("words", "direct", "steps", "cost"),
 )
 

@@ -1,4 +1,4 @@
-"""A comparison from file to result: contestants made, questions asked, answers scored and measured."""
+"""A comparison from file to result: systems made, questions asked, answers scored and measured."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ from datetime import UTC, datetime
 from mellm.evaluation.compare import embedded, endpoint, recorded
 from mellm.evaluation.compare.config import (
     Comparison,
-    EmbeddedContestant,
+    EmbeddedSystem,
     MmeTask,
-    OpenAIContestant,
-    PublishedContestant,
-    RecordedContestant,
-    RulesContestant,
+    OpenAISystem,
+    PublishedSystem,
+    RecordedSystem,
+    RulesSystem,
 )
 from mellm.evaluation.compare.history import Record, changes
 from mellm.evaluation.compare.measures import Prices, measure
 from mellm.evaluation.compare.published import defaults
 from mellm.evaluation.compare.runner import Asked
-from mellm.evaluation.compare.types import Change, Contestant, Entry, Published, RunResult, Task, TaskResult
+from mellm.evaluation.compare.types import Change, Entry, Published, RunResult, System, Task, TaskResult
 from mellm.stream.errors import UsageError
 
 
 def only(comparison: Comparison, names: Sequence[str]) -> Comparison:
-    """The comparison with these contestants alone; all of them where none is named.
+    """The comparison with these systems alone; all of them where none is named.
 
     :raises UsageError: nobody of that name
     """
-    known = [contestant.name for contestant in comparison.contestants]
+    known = [system.name for system in comparison.systems]
     for name in names:
         if name not in known:
-            raise UsageError(f"there is no contestant {name!r}", remedy=f"the file has {', '.join(known)}")
-    kept = tuple(c for c in comparison.contestants if not names or c.name in names)
-    return comparison.model_copy(update={"contestants": kept})
+            raise UsageError(f"there is no system {name!r}", remedy=f"the file has {', '.join(known)}")
+    kept = tuple(c for c in comparison.systems if not names or c.name in names)
+    return comparison.model_copy(update={"systems": kept})
 
 
-def contestants(comparison: Comparison, *, keys: bool = True) -> list[Contestant]:
+def systems(comparison: Comparison, *, keys: bool = True) -> list[System]:
     """Everybody who answers. Nobody is asked yet, and no connection is made.
 
     :param keys: whether keys are needed: not where nothing is sent
@@ -46,17 +46,17 @@ def contestants(comparison: Comparison, *, keys: bool = True) -> list[Contestant
     :raises MetricsError: recorded answers that cannot be read
     :raises RowError: recorded answers that cannot be read
     """
-    made: list[Contestant] = []
-    for settings in comparison.contestants:
+    made: list[System] = []
+    for settings in comparison.systems:
         match settings:
-            case OpenAIContestant():
+            case OpenAISystem():
                 key = endpoint.key_of(settings) if keys else None
-                made.append(endpoint.EndpointContestant(settings, key))
-            case EmbeddedContestant() | RulesContestant():
+                made.append(endpoint.EndpointSystem(settings, key))
+            case EmbeddedSystem() | RulesSystem():
                 made.append(embedded.make(settings))
-            case RecordedContestant():
+            case RecordedSystem():
                 made.append(recorded.make(settings))
-            case PublishedContestant():
+            case PublishedSystem():
                 pass
     return made
 
@@ -65,23 +65,23 @@ def published(comparison: Comparison) -> tuple[Published, ...]:
     """The rows that are printed and not run. Where the file names none, MME has those of the survey beside it."""
     named = tuple(
         Published(c.name, c.model or c.name, c.task, c.scores, c.source)
-        for c in comparison.contestants
-        if isinstance(c, PublishedContestant)
+        for c in comparison.systems
+        if isinstance(c, PublishedSystem)
     )
     if named or not any(isinstance(task, MmeTask) for task in comparison.tasks):
         return named
-    taken = {c.name for c in comparison.contestants}
+    taken = {c.name for c in comparison.systems}
     return tuple(
         replace(row, name=f"{row.name} (published)") if row.name in taken else row for row in defaults()
     )
 
 
 def prices(comparison: Comparison) -> Mapping[str, Prices]:
-    """Contestant's name → what its tokens cost, of those that have prices."""
+    """System's name → what its tokens cost, of those that have prices."""
     return {
         c.name: Prices(c.price_in, c.price_out)
-        for c in comparison.contestants
-        if isinstance(c, OpenAIContestant) and c.price_in is not None and c.price_out is not None
+        for c in comparison.systems
+        if isinstance(c, OpenAISystem) and c.price_in is not None and c.price_out is not None
     }
 
 
@@ -94,7 +94,7 @@ def result(
     comparison: Comparison,
     tasks: Sequence[Task],
     asked: Asked,
-    took_part: Sequence[Contestant],
+    took_part: Sequence[System],
     *,
     started: str,
     file: str,
@@ -103,7 +103,7 @@ def result(
 ) -> RunResult:
     """Score and measure what was answered.
 
-    :param took_part: as :func:`contestants` made them, after the run
+    :param took_part: as :func:`systems` made them, after the run
     :param earlier: records of the folder's runs
     """
     rows = published(comparison)
@@ -117,8 +117,8 @@ def result(
         for task in tasks
     )
     entries = []
-    for contestant in took_part:
-        name = contestant.name
+    for system in took_part:
+        name = system.name
         by_task = {
             task.name: measure(asked[task.name][name].values(), costs.get(name), comparison.currency)
             for task in tasks
@@ -127,12 +127,12 @@ def result(
         entries.append(
             Entry(
                 name,
-                contestant.kind,
-                contestant.model,
-                contestant.where,
+                system.kind,
+                system.model,
+                system.where,
                 measure(everything, costs.get(name), comparison.currency),
                 by_task,
-                contestant.stopped,
+                system.stopped,
             )
         )
     previous: list[str] = []

@@ -48,10 +48,10 @@ Variable: TypeAlias = Annotated[str, Field(pattern=r"^[A-Z_][A-Z0-9_]{0,63}$")]
 """An environment variable's name; lower-case letters are refused, because keys have them."""
 
 
-# -- contestants ----------------------------------------------------------------------------------------
+# -- systems ----------------------------------------------------------------------------------------
 
 
-class OpenAIContestant(Section):
+class OpenAISystem(Section):
     """A model behind an OpenAI-compatible endpoint.
 
     :ivar base_url: up to and including ``/v1`` or what stands for it
@@ -107,7 +107,7 @@ class OpenAIContestant(Section):
         return self
 
 
-class EmbeddedContestant(Section):
+class EmbeddedSystem(Section):
     """mellm-nano in this process. It answers questions about micro-expressions only."""
 
     kind: Literal["embedded"]
@@ -116,14 +116,14 @@ class EmbeddedContestant(Section):
     deadline_s: float = Field(default=60.0, gt=0, le=3600)
 
 
-class RulesContestant(Section):
+class RulesSystem(Section):
     """The rule-based describer in this process. It answers questions about micro-expressions only."""
 
     kind: Literal["rules"]
     name: Name = "rules"
 
 
-class RecordedContestant(Section):
+class RecordedSystem(Section):
     """Answers that are there already: models whose endpoints are gone, or that were run elsewhere.
 
     :ivar path: a folder of official MME result files, or a JSONL file of answers
@@ -137,7 +137,7 @@ class RecordedContestant(Section):
     task: str = ""
 
 
-class PublishedContestant(Section):
+class PublishedSystem(Section):
     """Scores that somebody published; printed as such, never run.
 
     :ivar model: a row of the task's own list (``Gemini Pro``, ``GPT-4V``, ``Sphinx``); default: the name
@@ -159,8 +159,8 @@ class PublishedContestant(Section):
         return self
 
 
-ContestantSettings: TypeAlias = Annotated[
-    OpenAIContestant | EmbeddedContestant | RulesContestant | RecordedContestant | PublishedContestant,
+SystemSettings: TypeAlias = Annotated[
+    OpenAISystem | EmbeddedSystem | RulesSystem | RecordedSystem | PublishedSystem,
     Field(discriminator="kind"),
 ]
 
@@ -241,23 +241,23 @@ class Comparison(Section):
     """The whole file."""
 
     currency: str = Field(default="USD", min_length=1, max_length=8)
-    contestants: tuple[ContestantSettings, ...] = Field(min_length=1, max_length=64)
+    systems: tuple[SystemSettings, ...] = Field(min_length=1, max_length=64)
     tasks: tuple[TaskSettings, ...] = Field(min_length=1, max_length=32)
 
     @model_validator(mode="after")
     def _unique(self) -> Self:
         for kind, names in (
-            ("contestants", [c.name for c in self.contestants]),
+            ("systems", [c.name for c in self.systems]),
             ("tasks", [t.name for t in self.tasks]),
         ):
             for name in names:
                 if names.count(name) > 1:
                     raise ValueError(f"two {kind} are called {name!r}; give them a name each")
         known = {task.name for task in self.tasks}
-        for contestant in self.contestants:
-            task = getattr(contestant, "task", "")
+        for system in self.systems:
+            task = getattr(system, "task", "")
             if task and task not in known:
-                raise ValueError(f"{contestant.name} is for the task {task!r}, which is not in the file")
+                raise ValueError(f"{system.name} is for the task {task!r}, which is not in the file")
         return self
 
 
@@ -295,7 +295,7 @@ def parse(data: dict[str, Any], path: Path) -> Comparison:
         raise explain(error, Comparison, path, data) from error
     return read.model_copy(
         update={
-            "contestants": tuple(_placed(c, path.parent) for c in read.contestants),
+            "systems": tuple(_placed(c, path.parent) for c in read.systems),
             "tasks": tuple(_placed(t, path.parent) for t in read.tasks),
         }
     )

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from mellm.evaluation.compare import requests
 from mellm.evaluation.compare.cache import Cache
-from mellm.evaluation.compare.config import Comparison, OpenAIContestant
+from mellm.evaluation.compare.config import Comparison, OpenAISystem
 from mellm.evaluation.compare.limits import WINDOW_S
 from mellm.evaluation.compare.measures import Prices
 from mellm.evaluation.compare.types import Question, Task
@@ -50,7 +50,7 @@ class Plan:
 class DryRun:
     """:param questions: task → questions
 
-    :param silent: contestants that are sent nothing, with the reason"""
+    :param silent: systems that are sent nothing, with the reason"""
 
     questions: dict[str, int]
     plans: tuple[Plan, ...]
@@ -71,7 +71,7 @@ _SILENT = {
 
 
 class _Draft:
-    def __init__(self, settings: OpenAIContestant) -> None:
+    def __init__(self, settings: OpenAISystem) -> None:
         self.settings = settings
         self.questions = self.cached = self.send = self.unsendable = self.tokens_in = 0
         self.example: dict[str, Any] | None = None
@@ -127,7 +127,7 @@ def dry_run(comparison: Comparison, tasks: Sequence[Task], cache: Cache | None =
     :param cache: answers that need not be asked for again
     :raises MellmError: what a task raises when its questions cannot be read
     """
-    drafts = [_Draft(c) for c in comparison.contestants if isinstance(c, OpenAIContestant)]
+    drafts = [_Draft(c) for c in comparison.systems if isinstance(c, OpenAISystem)]
     counts = {}
     for task in tasks:
         counts[task.name] = 0
@@ -135,7 +135,7 @@ def dry_run(comparison: Comparison, tasks: Sequence[Task], cache: Cache | None =
             counts[task.name] += 1
             for draft in drafts:
                 draft.add(question, cache)
-    silent = {c.name: _SILENT[c.kind] for c in comparison.contestants if c.kind != "openai"}
+    silent = {c.name: _SILENT[c.kind] for c in comparison.systems if c.kind != "openai"}
     return DryRun(counts, tuple(draft.plan() for draft in drafts), silent, comparison.currency)
 
 

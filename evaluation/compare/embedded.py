@@ -1,4 +1,4 @@
-"""Contestants in this process: mellm-nano and the rule-based describer. They know micro-expressions and nothing else.
+"""Systems in this process: mellm-nano and the rule-based describer. They know micro-expressions and nothing else.
 
 They answer from :attr:`Question.evidence`. A question without it is *unsupported*, and so is one that asks for what
 they do not tell (the fine class, units beyond their own). Questions in the challenge's templates are answered in the
@@ -17,7 +17,7 @@ from mellm.engine.describe import create
 from mellm.engine.describe.base import DescribeContext, Describer
 from mellm.engine.facs import action_units as facs
 from mellm.engine.types import Description
-from mellm.evaluation.compare.config import EmbeddedContestant, RulesContestant
+from mellm.evaluation.compare.config import EmbeddedSystem, RulesSystem
 from mellm.evaluation.compare.types import Answer, Kind, Question
 from mellm.stream.errors import DescriberError
 
@@ -34,10 +34,10 @@ _ASKS_TEXT: Final = re.compile(
 _BY_NAME: Final = {unit.name.lower(): number for number, unit in facs.UNITS.items()}
 
 
-class DescriberContestant:
-    """A describer of this project as a contestant.
+class DescriberSystem:
+    """A describer of this project as a system.
 
-    :param describer: made by the caller, closed with the contestant
+    :param describer: made by the caller, closed with the system
     """
 
     concurrency = 1  # one inference session; two are slower on two busy cores
@@ -115,15 +115,15 @@ class DescriberContestant:
         )
 
 
-def make(settings: EmbeddedContestant | RulesContestant) -> DescriberContestant:
-    """The contestant that the file names.
+def make(settings: EmbeddedSystem | RulesSystem) -> DescriberSystem:
+    """The system that the file names.
 
     :raises ModelError: the model's folder is not there, incomplete or damaged
     """
-    if isinstance(settings, RulesContestant):
-        return DescriberContestant(settings.name, "rules", create("rules"))
+    if isinstance(settings, RulesSystem):
+        return DescriberSystem(settings.name, "rules", create("rules"))
     describer = create("nano", folder=settings.folder)
-    return DescriberContestant(settings.name, "embedded", describer, deadline_s=settings.deadline_s)
+    return DescriberSystem(settings.name, "embedded", describer, deadline_s=settings.deadline_s)
 
 
 def reply(prompt: str, said: Description) -> str | None:

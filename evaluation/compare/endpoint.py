@@ -1,4 +1,4 @@
-"""A contestant behind an OpenAI-compatible endpoint: vLLM, the compatible doors of Gemini and GPT, and others."""
+"""A system behind an OpenAI-compatible endpoint: vLLM, the compatible doors of Gemini and GPT, and others."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import httpx
 
 from mellm.engine.server.auth import is_loopback
 from mellm.evaluation.compare import requests
-from mellm.evaluation.compare.config import OpenAIContestant
+from mellm.evaluation.compare.config import OpenAISystem
 from mellm.evaluation.compare.limits import Fault, Limiter, Patience, Streak, Ticket
 from mellm.evaluation.compare.replies import Reply, read_error, read_reply
 from mellm.evaluation.compare.types import Answer, Kind, Question
@@ -44,7 +44,7 @@ class _Faulty(Exception):
         self.fault = fault
 
 
-def key_of(settings: OpenAIContestant) -> str | None:
+def key_of(settings: OpenAISystem) -> str | None:
     """The API key from the environment.
 
     :raises ConfigError: the variable that the file names is not set, or holds what no header can
@@ -68,13 +68,13 @@ def _tls() -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
-class EndpointContestant:
+class EndpointSystem:
     """Asks one model at one endpoint.
 
     Transient failures (no connection, connection lost, time-outs, 408, 429, 5xx, an answer that is no JSON) are tried
     again with growing, jittered pauses until tries or deadline are used up; other 4xx never. 401, 402, 404, an
     exhausted account, a ``Retry-After`` beyond the deadline, or ten questions in a row that found nobody end the
-    asking: what is left ends as *failed* with that reason, and the other contestants go on.
+    asking: what is left ends as *failed* with that reason, and the other systems go on.
 
     :param key: sent as bearer token; never logged, never part of a message
     :param time: clocks and chance, for tests
@@ -82,9 +82,7 @@ class EndpointContestant:
 
     kind: Kind = "openai"
 
-    def __init__(
-        self, settings: OpenAIContestant, key: str | None = None, *, time: Time | None = None
-    ) -> None:
+    def __init__(self, settings: OpenAISystem, key: str | None = None, *, time: Time | None = None) -> None:
         self._settings = settings
         self.name, self.model, self.concurrency = settings.name, settings.model, settings.concurrency
         self.where = settings.base_url  # the file's check keeps credentials out of it
@@ -155,7 +153,7 @@ class EndpointContestant:
         """Wait for one's turn. Before the first try our own limits are waited for as long as it takes.
 
         :param last: why the last try failed, ``None`` before the first
-        :raises _Faulty: the contestant is asked no more, or the turn would come too late
+        :raises _Faulty: the system is asked no more, or the turn would come too late
         """
         async with self._turn:  # in the order of asking: a large request is not overtaken for ever
             while True:

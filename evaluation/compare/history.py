@@ -1,7 +1,7 @@
 """The runs of a folder, one JSON line each, and what changed since the last one that asked the same.
 
 Numbers are compared only where the same questions of the same task were asked, never with a run that was interrupted,
-and not for a contestant that failed to answer some of them: its scores would tell of the network.
+and not for a system that failed to answer some of them: its scores would tell of the network.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ class Record:
 
 
 def questions_hash(answers: Answers) -> str:
-    """Of the ids that were asked, whatever the order; the same for every contestant of a run."""
+    """Of the ids that were asked, whatever the order; the same for every system of a run."""
     ids = sorted({question for by_id in answers.values() for question in by_id})
     return hashlib.sha256(json.dumps(ids).encode()).hexdigest()
 
 
 def failing(answers: Answers) -> frozenset[str]:
-    """Contestants that failed to answer something."""
+    """Systems that failed to answer something."""
     return frozenset(n for n, by_id in answers.items() if any(a.state == "failed" for a in by_id.values()))
 
 
@@ -130,7 +130,7 @@ def append(folder: Path, results: RunResult) -> Path:
         "started": results.started,
         "file": results.file,
         "interrupted": results.interrupted,
-        "contestants": {
+        "systems": {
             e.name: {"kind": e.kind, "model": e.model, "stopped": e.stopped, **_brief(e.measures)}
             for e in results.entries
         },

@@ -11,7 +11,7 @@ from mellm.evaluation.compare.samples import Shown
 from mellm.evaluation.compare.types import Cell, Entry, Measures, RunResult, Table
 
 WIDE: Final = 8
-"""Columns from which on a table of scores is turned: sub-tasks down, contestants across."""
+"""Columns from which on a table of scores is turned: sub-tasks down, systems across."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Grid:
     :param key: of its file
     :param forms: how a column's numbers are written, one for each head; ``None``: by :attr:`digits`
     :param digits: decimals of floats
-    :param published: names of contestants, in the first column or in the heads, that were not run
+    :param published: names of systems, in the first column or in the heads, that were not run
     :param best: row and column of the best scores
     :param down: :attr:`forms` go down the rows, not across
     """
@@ -56,13 +56,13 @@ class Grid:
             down=not self.down,
         )
 
-    def told(self) -> Iterator[tuple[str, ...]]:
+    def text_rows(self) -> Iterator[tuple[str, ...]]:
         """The rows as people read them; ``–`` is not known."""
         for r, row in enumerate(self.rows):
             yield tuple(
                 form(cell)
                 if (form := self._form(r, k)) and isinstance(cell, int | float) and math.isfinite(cell)
-                else told(cell, self.digits)
+                else format_cell(cell, self.digits)
                 for k, cell in enumerate(row)
             )
 
@@ -71,7 +71,7 @@ class Grid:
         return self.forms[at] if at < len(self.forms) else None
 
 
-def told(cell: Cell, digits: int = 2) -> str:
+def format_cell(cell: Cell, digits: int = 2) -> str:
     """A cell as people read it."""
     if isinstance(cell, float):
         return f"{cell:.{digits}f}" if math.isfinite(cell) else "–"
@@ -83,7 +83,7 @@ def told(cell: Cell, digits: int = 2) -> str:
 def score_grid(task: str, table: Table, *, turn: bool | None = None) -> Grid:
     """A task's table.
 
-    :param turn: sub-tasks down; default: where there are more than :data:`WIDE` and more of them than contestants
+    :param turn: sub-tasks down; default: where there are more than :data:`WIDE` and more of them than systems
     """
     if turn is None:
         turn = len(table.columns) > max(WIDE, len(table.rows))
@@ -161,8 +161,8 @@ def measure_grid(entries: Sequence[Entry], task: str | None = None) -> Grid:
                 f"{entry.name}: tokens of {m.unpriced:,} answers were not counted; the cost lacks them."
             )
     return Grid(
-        "contestants" if task is None else f"{task}-contestants",
-        "Contestants",
+        "systems" if task is None else f"{task}-systems",
+        "Systems",
         ("", *(head for head, _, _ in columns)),
         tuple((entry.name, *(get(m) for _, get, _ in columns)) for entry, m in measures),
         (None, *(form for _, _, form in columns)),
@@ -171,7 +171,7 @@ def measure_grid(entries: Sequence[Entry], task: str | None = None) -> Grid:
 
 
 def refusal_grid(shown: Shown) -> Grid:
-    """Where contestants refused: share of the sub-task's questions; empty where nobody did."""
+    """Where systems refused: share of the sub-task's questions; empty where nobody did."""
     names = list(dict.fromkeys(name for by_name in shown.states.values() for name in by_name))
     rows = []
     for (domain, subtask), by_name in shown.states.items():

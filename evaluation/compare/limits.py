@@ -115,7 +115,7 @@ class Fault:
     :param message: one sentence
     :param retryable: another try may go better
     :param retry_after: seconds that the endpoint asks to wait
-    :param final: no question will fare better: the contestant is asked no more
+    :param final: no question will fare better: the system is asked no more
     :param away: it says more about the endpoint than about the question
     """
 

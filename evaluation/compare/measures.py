@@ -1,4 +1,4 @@
-"""What is measured of a contestant beside its scores: states, speed, length, style, cost."""
+"""What is measured of a system beside its scores: states, speed, length, style, cost."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def percentile(values: Sequence[float], share: float) -> float | None:
 
 
 def measure(answers: Iterable[Answer], prices: Prices | None = None, currency: str = "USD") -> Measures:
-    """Measure some answers of one contestant.
+    """Measure some answers of one system.
 
     Length and style are of answers, not of refusals; latency of both. What the endpoint counted was paid for.
     """

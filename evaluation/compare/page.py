@@ -71,7 +71,7 @@ def html(results: RunResult, shown: Sequence[Shown]) -> str:
             js=Markup(js),
             css_hash=_hash(css),
             js_hash=_hash(js),
-            contestants=list(_contestants(results)),
+            systems=list(_systems(results)),
             measures=measure_grid(results.entries).turned(),
             tasks=list(_tasks(results, shown)),
             changes=change_grid(results),
@@ -95,7 +95,7 @@ def html(results: RunResult, shown: Sequence[Shown]) -> str:
 
 
 def who(entry: Entry) -> str:
-    """What sort of contestant it is, and where it answered."""
+    """What sort of system it is, and where it answered."""
     where = re.sub(r"^https?://", "", entry.where)
     match entry.kind:
         case "openai":
@@ -129,7 +129,7 @@ def fold(text: str) -> Folded:
 
 
 def answers(asked: Asked, names: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Answers in the order of the contestants, as the template wants them."""
+    """Answers in the order of the systems, as the template wants them."""
     for name in names:
         answer = asked.answers.get(name)
         if answer is None:
@@ -169,14 +169,14 @@ def soft(text: str) -> Markup:
 
 def grid_rows(grid: Grid) -> Iterator[list[dict[str, Any]]]:
     """Cells as the template wants them."""
-    for r, row in enumerate(grid.told()):
+    for r, row in enumerate(grid.text_rows()):
         yield [
             {"text": cell, "head": grid.heads[k], "word": k in grid.words, "best": (r, k) in grid.best}
             for k, cell in enumerate(row)
         ]
 
 
-def _contestants(results: RunResult) -> Iterator[dict[str, Any]]:
+def _systems(results: RunResult) -> Iterator[dict[str, Any]]:
     for entry in results.entries:
         states = entry.measures.states
         total = sum(states.values())

@@ -1,6 +1,6 @@
-"""Contestants whose answers are there already: a folder of official MME result files, or a JSONL file.
+"""Systems whose answers are there already: a folder of official MME result files, or a JSONL file.
 
-A line of JSONL is an object: ``id`` (of the question) and ``answer`` are needed; ``task``, ``contestant``, ``state``
+A line of JSONL is an object: ``id`` (of the question) and ``answer`` are needed; ``task``, ``system``, ``state``
 (answered, refused, failed, unsupported), ``reason``, ``cut``, ``latency_s``, ``tokens_in`` and ``tokens_out`` may be
 there. The ``answers.jsonl`` of a run has this shape. Lines of MME are found by sub-task, image and question.
 """
@@ -13,7 +13,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final, cast, get_args
 
-from mellm.evaluation.compare.config import RecordedContestant
+from mellm.evaluation.compare.config import RecordedSystem
 from mellm.evaluation.compare.replies import refuses
 from mellm.evaluation.compare.types import Answer, Kind, Question, State
 from mellm.evaluation.metrics import mme
@@ -24,7 +24,7 @@ from mellm.stream.files import replacing
 MAX_LINE: Final = 1 << 20
 _KNOWN: Final = frozenset(
     {
-        *("id", "answer", "task", "contestant", "model", "state", "reason", "error", "cut"),
+        *("id", "answer", "task", "system", "contestant", "model", "state", "reason", "error", "cut"),
         *("latency_s", "tokens_in", "tokens_out", "tries", "cached"),
     }
 )
@@ -32,7 +32,7 @@ Key = tuple[str, ...]
 
 
 class RecordedAnswers:
-    """A contestant that only remembers. What it has no record of is *unsupported*, with reason ``not_recorded``.
+    """A system that only remembers. What it has no record of is *unsupported*, with reason ``not_recorded``.
 
     :param find: question → its record, named after nobody in particular
     """
@@ -41,7 +41,7 @@ class RecordedAnswers:
     concurrency = 1
     stopped: str | None = None
 
-    def __init__(self, settings: RecordedContestant, find: Callable[[Question], Answer | None]) -> None:
+    def __init__(self, settings: RecordedSystem, find: Callable[[Question], Answer | None]) -> None:
         self.name, self.model = settings.name, settings.model or settings.name
         self.where = settings.path.name
         self._task, self._find = settings.task, find
@@ -57,7 +57,7 @@ class RecordedAnswers:
         """Look it up."""
         found = self._find(question) if self._task in ("", question.task) else None
         if found is not None:
-            return replace(found, contestant=self.name, task=question.task, question=question.id, cached=True)
+            return replace(found, system=self.name, task=question.task, question=question.id, cached=True)
         return Answer(
             self.name,
             question.task,
@@ -68,7 +68,7 @@ class RecordedAnswers:
         )
 
 
-def make(settings: RecordedContestant) -> RecordedAnswers:
+def make(settings: RecordedSystem) -> RecordedAnswers:
     """Read the records.
 
     :raises MetricsError: no such file or folder, or nothing in it
@@ -123,7 +123,8 @@ def _from_mme(folder: Path) -> Callable[[Question], Answer | None]:
 def _from_jsonl(path: Path, model: str) -> Callable[[Question], Answer | None]:
     found: dict[Key, Answer] = {}
     for number, row in _rows(path):
-        if model and row.get("contestant", row.get("model", model)) != model:
+        # files of before 0.2 say "contestant"
+        if model and row.get("system", row.get("contestant", row.get("model", model))) != model:
             continue
         key = (str(row.get("task") or ""), str(row["id"]))
         if key in found:

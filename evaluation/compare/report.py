@@ -50,7 +50,7 @@ def write(results: RunResult, folder: Path) -> list[Path]:
 
 
 def grids(results: RunResult, shown: Sequence[Shown]) -> list[Grid]:
-    """Every table of the report, scores as tasks made them: contestants down, sub-tasks across."""
+    """Every table of the report, scores as tasks made them: systems down, sub-tasks across."""
     found = [measure_grid(results.entries)]
     for result, seen in zip(results.tasks, shown, strict=True):
         task = result.task.name
@@ -72,7 +72,7 @@ def plain(results: RunResult) -> dict[str, Any]:
             "file": results.file,
             "interrupted": results.interrupted,
             "previous": results.previous,
-            "contestants": [asdict(entry) for entry in results.entries],
+            "systems": [asdict(entry) for entry in results.entries],
             "published": [asdict(row) for row in results.published],
             "tasks": {
                 result.task.name: {table.key: _table(table) for table in result.tables}
@@ -109,7 +109,7 @@ def _finite(data: Any) -> Any:
 def markdown(results: RunResult, shown: Sequence[Shown]) -> str:
     """The report without answers; they are in the page and in ``answers.jsonl``."""
     parts = [f"# Comparison {_md(results.file)}", _lead(results, shown)]
-    parts += ["## Contestants", _md_grid(measure_grid(results.entries).turned()), _who(results)]
+    parts += ["## Systems", _md_grid(measure_grid(results.entries).turned()), _who(results)]
     for result, seen in zip(results.tasks, shown, strict=True):
         parts.append(f"## {_md(result.task.name)}")
         for table in result.tables:
@@ -151,7 +151,7 @@ def _who(results: RunResult) -> str:
 def _md_grid(grid: Grid) -> str:
     heads = [_md(f"{head} {DAGGER}" if head in grid.published else head) for head in grid.heads]
     rows = []
-    for r, row in enumerate(grid.told()):
+    for r, row in enumerate(grid.text_rows()):
         name = f"{row[0]} {DAGGER}" if row[0] in grid.published else row[0]
         rows.append(
             [f"**{_md(c)}**" if (r, k) in grid.best else _md(c) for k, c in enumerate((name, *row[1:]))]

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from typing import Any, Final
 
-from mellm.evaluation.compare.config import OpenAIContestant
+from mellm.evaluation.compare.config import OpenAISystem
 from mellm.evaluation.compare.types import Question
 from mellm.stream.errors import UsageError
 from mellm.stream.sources.headers import HEAD_BYTES, picture_size
@@ -44,7 +44,7 @@ def data_url(picture: bytes) -> str:
 
 
 def body(
-    settings: OpenAIContestant, question: Question, url: Callable[[bytes], str] = data_url
+    settings: OpenAISystem, question: Question, url: Callable[[bytes], str] = data_url
 ) -> dict[str, Any]:
     """The request.
 
@@ -74,7 +74,7 @@ def body(
     return {**found, **settings.extra_body}
 
 
-def fingerprint(settings: OpenAIContestant, question: Question) -> str:
+def fingerprint(settings: OpenAISystem, question: Question) -> str:
     """The same for requests that would be the same to the same endpoint, and for no others.
 
     :raises UsageError: a picture that endpoints do not take
@@ -84,18 +84,18 @@ def fingerprint(settings: OpenAIContestant, question: Question) -> str:
     return hashlib.sha256(raw.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def shown(settings: OpenAIContestant, question: Question) -> dict[str, Any]:
+def shown(settings: OpenAISystem, question: Question) -> dict[str, Any]:
     """The request for people: pictures by type and size."""
-    return body(settings, question, _told)
+    return body(settings, question, _describe_picture)
 
 
-def _told(picture: bytes) -> str:
+def _describe_picture(picture: bytes) -> str:
     size = picture_size(picture[:HEAD_BYTES])
     across = f" {size[0]}×{size[1]}" if size else ""
     return f"<{media_type(picture).removeprefix('image/')}{across}, {len(picture):,} bytes>"
 
 
-def tokens(settings: OpenAIContestant, question: Question) -> int:
+def tokens(settings: OpenAISystem, question: Question) -> int:
     """A guess at a question's tokens: four letters or one ideograph each, pictures by their size."""
     texts = [question.system, question.prompt, *(t for s in question.shots for t in (s.prompt, s.answer))]
     pictures = [*question.images, *(picture for shot in question.shots for picture in shot.images)]
@@ -108,7 +108,7 @@ def _text_tokens(text: str) -> int:
     return wide + math.ceil((len(text) - wide) / 4)
 
 
-def _picture_tokens(settings: OpenAIContestant, picture: bytes) -> int:
+def _picture_tokens(settings: OpenAISystem, picture: bytes) -> int:
     if settings.image_tokens is not None:
         return settings.image_tokens
     size = picture_size(picture[:HEAD_BYTES])

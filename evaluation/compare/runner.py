@@ -1,4 +1,4 @@
-"""Asks every question of every contestant, each at its own pace, and sees that each ends exactly once."""
+"""Asks every question of every system, each at its own pace, and sees that each ends exactly once."""
 
 from __future__ import annotations
 
@@ -7,43 +7,43 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 from mellm.evaluation.compare.cache import Cache
-from mellm.evaluation.compare.types import Answer, Contestant, Question, Task
+from mellm.evaluation.compare.types import Answer, Question, System, Task
 from mellm.stream.errors import UsageError
 
 BACKLOG: Final = 32
-"""Questions that are read ahead of the slowest contestant: pictures and evidence in memory are bounded by it."""
+"""Questions that are read ahead of the slowest system: pictures and evidence in memory are bounded by it."""
 
 Asked = Mapping[str, Mapping[str, Mapping[str, Answer]]]
-"""Task's name → contestant's name → question's id → answer."""
+"""Task's name → system's name → question's id → answer."""
 
 
 class Runner:
-    """One run. Questions are read once and handed to everybody; the slowest contestant sets the pace of reading.
+    """One run. Questions are read once and handed to everybody; the slowest system sets the pace of reading.
 
     :param cache: looked into before asking, written as answers come; ``None`` for neither
     :param send: whether anybody is asked who is not in this process: without it the cache is all there is, and the rest
         ends as *failed* with reason ``not_asked``
-    :param told: called for every answer, in the order of their coming
+    :param on_answer: called for every answer, in the order of their coming
     """
 
     def __init__(
         self,
         tasks: Sequence[Task],
-        contestants: Sequence[Contestant],
+        systems: Sequence[System],
         cache: Cache | None = None,
         *,
         send: bool = True,
-        told: Callable[[Answer], None] | None = None,
+        on_answer: Callable[[Answer], None] | None = None,
     ) -> None:
         self._tasks = tasks
-        self._contestants = contestants
+        self._systems = systems
         self._cache = cache
         self._send = send
-        self._told = told or (lambda answer: None)
+        self._on_answer = on_answer or (lambda answer: None)
         self._answers: dict[str, dict[str, dict[str, Answer]]] = {
-            task.name: {c.name: {} for c in contestants} for task in tasks
+            task.name: {c.name: {} for c in systems} for task in tasks
         }
-        self._queues = {c.name: asyncio.Queue[Question | None](BACKLOG) for c in contestants}
+        self._queues = {c.name: asyncio.Queue[Question | None](BACKLOG) for c in systems}
         self._asking: set[asyncio.Task[Answer]] = set()
         self._interrupted = False
 
@@ -68,15 +68,15 @@ class Runner:
         """
         try:
             async with asyncio.TaskGroup() as group:
-                for contestant in self._contestants:
-                    for _ in range(contestant.concurrency):
-                        group.create_task(self._work(contestant))
+                for system in self._systems:
+                    for _ in range(system.concurrency):
+                        group.create_task(self._work(system))
                 group.create_task(self._read())
         except BaseExceptionGroup as failures:
             raise _first(failures) from None
         finally:
-            for contestant in self._contestants:
-                await contestant.close()
+            for system in self._systems:
+                await system.close()
         return self._answers
 
     async def _read(self) -> None:
@@ -95,39 +95,39 @@ class Runner:
                 seen.add(question.id)
                 for queue in self._queues.values():
                     await queue.put(question)
-        for contestant in self._contestants:
-            for _ in range(contestant.concurrency):
-                await self._queues[contestant.name].put(None)
+        for system in self._systems:
+            for _ in range(system.concurrency):
+                await self._queues[system.name].put(None)
 
-    async def _work(self, contestant: Contestant) -> None:
-        queue = self._queues[contestant.name]
+    async def _work(self, system: System) -> None:
+        queue = self._queues[system.name]
         while (question := await queue.get()) is not None:
-            answer = await self._one(contestant, question)
-            self._answers[question.task][contestant.name][question.id] = answer
-            self._told(answer)
+            answer = await self._one(system, question)
+            self._answers[question.task][system.name][question.id] = answer
+            self._on_answer(answer)
 
-    async def _one(self, contestant: Contestant, question: Question) -> Answer:
-        fingerprint = contestant.fingerprint(question)
+    async def _one(self, system: System, question: Question) -> Answer:
+        fingerprint = system.fingerprint(question)
         if fingerprint is not None and self._cache is not None:
-            known = self._cache.get(fingerprint, contestant.name, question)
+            known = self._cache.get(fingerprint, system.name, question)
             if known is not None:
                 return known
         if self._interrupted:
-            return _unasked(contestant, question, "interrupted", "the run was interrupted before")
-        if not self._send and contestant.kind == "openai":
-            return _unasked(contestant, question, "not_asked", "nothing was sent in this run")
-        asking = asyncio.ensure_future(contestant.ask(question))
+            return _unasked(system, question, "interrupted", "the run was interrupted before")
+        if not self._send and system.kind == "openai":
+            return _unasked(system, question, "not_asked", "nothing was sent in this run")
+        asking = asyncio.ensure_future(system.ask(question))
         self._asking.add(asking)
         try:
             answer = await asking
         except asyncio.CancelledError:
             if not self._dropped():
                 raise
-            return _unasked(contestant, question, "interrupted", "the run was interrupted while it was asked")
+            return _unasked(system, question, "interrupted", "the run was interrupted while it was asked")
         finally:
             self._asking.discard(asking)
         if fingerprint is not None and self._cache is not None:
-            self._cache.put(fingerprint, contestant.model, answer)
+            self._cache.put(fingerprint, system.model, answer)
         return answer
 
     def _dropped(self) -> bool:
@@ -140,8 +140,8 @@ def _next(questions: Iterator[Question]) -> Question | None:
     return next(questions, None)
 
 
-def _unasked(contestant: Contestant, question: Question, reason: str, error: str) -> Answer:
-    return Answer(contestant.name, question.task, question.id, "failed", reason=reason, error=error)
+def _unasked(system: System, question: Question, reason: str, error: str) -> Answer:
+    return Answer(system.name, question.task, question.id, "failed", reason=reason, error=error)
 
 
 def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:

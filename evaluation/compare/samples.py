@@ -1,4 +1,4 @@
-"""What a page shows of a run: some questions with small pictures, and every contestant's answer to them.
+"""What a page shows of a run: some questions with small pictures, and every system's answer to them.
 
 The questions of a task are read once more, one at a time. All are counted; of each sub-task at most :data:`MOST` are
 kept, spread evenly, so that a page of MME stays a page. What a task says of a question in :attr:`Question.meta`
@@ -55,7 +55,7 @@ class Picture:
 class Asked:
     """A question with what became of it.
 
-    :param answers: contestant's name → answer"""
+    :param answers: system's name → answer"""
 
     id: str
     prompt: str
@@ -88,7 +88,7 @@ class Shown:
 
     :param questions: all that were asked
     :param samples: those that are shown, in the order of asking
-    :param states: place → contestant's name → how all its questions ended
+    :param states: place → system's name → how all its questions ended
     """
 
     task: str

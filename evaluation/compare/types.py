@@ -1,7 +1,7 @@
 """What flows through a comparison: questions out, answers back, tables at the end.
 
-A *task* asks questions and scores answers; a *contestant* answers them. Neither knows the other: a task sees answers by
-contestant's name, a contestant sees one question at a time. Every question ends, for every contestant, in exactly one
+A *task* asks questions and scores answers; a *system* answers them. Neither knows the other: a task sees answers by
+system's name, a system sees one question at a time. Every question ends, for every system, in exactly one
 state (:data:`State`).
 """
 
@@ -16,7 +16,7 @@ from mellm.engine.types import Evidence
 State: TypeAlias = Literal["answered", "refused", "failed", "unsupported"]
 """How a question ended. *answered*: there is text, perhaps half of it (:attr:`Answer.cut`). *refused*: the model, or a
 filter before it, would not answer. *failed*: nobody answered; :attr:`Answer.reason` says why. *unsupported*: the
-contestant has no means to answer questions of this kind, or no record of this one; it was not asked."""
+system has no means to answer questions of this kind, or no record of this one; it was not asked."""
 
 Kind: TypeAlias = Literal["openai", "embedded", "rules", "recorded"]
 Technique: TypeAlias = Literal["plain", "pointer", "chain-of-thought", "few-shot"]
@@ -68,7 +68,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What became of one question to one contestant.
+    """What became of one question to one system.
 
     :param text: what was said; of a refusal its words, if any; ``None`` where nothing was said
     :param reason: code of a failure (``timeout``, ``rate_limited``, ``server_error``, ``unauthorized``, ``invalid``,
@@ -82,7 +82,7 @@ class Answer:
     :param cached: it came from an earlier run
     """
 
-    contestant: str
+    system: str
     task: str
     question: str
     state: State
@@ -124,7 +124,7 @@ class Published:
 class Row:
     """A line of a table.
 
-    :param name: a contestant's, or a published row's
+    :param name: a system's, or a published row's
     :param cells: one for each column
     :param published: it was not run
     """
@@ -161,7 +161,7 @@ class Table:
 
 
 Answers: TypeAlias = Mapping[str, Mapping[str, Answer]]
-"""Contestant's name → question's id → answer. Every contestant has an answer to every question."""
+"""System's name → question's id → answer. Every system has an answer to every question."""
 
 
 class Task(Protocol):
@@ -177,7 +177,7 @@ class Task(Protocol):
         ...
 
     def score(self, answers: Answers, published: Sequence[Published] = ()) -> tuple[Table, ...]:
-        """Tables over all contestants. What is not *answered* counts as wrong and is never left out.
+        """Tables over all systems. What is not *answered* counts as wrong and is never left out.
 
         :param published: those of this task, see :attr:`Published.task`; a model that the task's list does not know
             is left to other tasks
@@ -185,7 +185,7 @@ class Task(Protocol):
         ...
 
 
-class Contestant(Protocol):
+class System(Protocol):
     """Answers questions, one in each call; several calls may run at once."""
 
     @property
@@ -195,7 +195,7 @@ class Contestant(Protocol):
 
     @property
     def kind(self) -> Kind:
-        """What sort of contestant it is."""
+        """What sort of system it is."""
         ...
 
     @property
@@ -233,7 +233,7 @@ class Contestant(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Measures:
-    """What was measured of one contestant over some questions.
+    """What was measured of one system over some questions.
 
     :param states: state → questions
     :param reasons: reason → questions
@@ -268,7 +268,7 @@ class Measures:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A contestant as the report shows it.
+    """A system as the report shows it.
 
     :param model: as the endpoint calls it
     :param where: address without credentials, file or package

@@ -9,6 +9,7 @@ from typing import Any
 from mellm.evaluation.dataset_runs.questions import name_of
 from mellm.evaluation.dataset_runs.recognition import ALL, Recognition, Scored
 from mellm.evaluation.dataset_runs.understanding import Understanding
+from mellm.evaluation.metrics.priors import PRIOR
 from mellm.evaluation.metrics.recognition import OTHER
 from mellm.evaluation.metrics.table import Cell, Table
 from mellm.evaluation.protocols.composite import CLASSES
@@ -131,14 +132,18 @@ def understanding(result: Understanding, rows: Rows) -> list[Table]:
 
 def _units(result: Understanding) -> Table:
     body: list[Sequence[Cell]] = []
-    for what, groups in (("all annotated", result.units), ("known to the engine", result.known)):
+    for what, groups in (
+        ("all annotated", result.units),
+        ("known to the engine", result.known),
+        (f"all annotated, {PRIOR}", result.prior_units),
+    ):
         body += [
             (
                 name,
                 what,
                 len(s.units),
                 s.clips,
-                result.unanswered[name],
+                None if groups is result.prior_units else result.unanswered[name],
                 s.macro_f1,
                 s.binary_f1,
                 s.jaccard,
@@ -160,6 +165,8 @@ def _units(result: Understanding) -> Table:
     notes = (
         "Binary F1 is the mean over units of the F1 of shown, macro F1 that of shown and not shown; Jaccard is the "
         "mean over clips. A unit that the coder was not sure of counts neither way; a clip without answer has none.",
+        f"{PRIOR.capitalize()}: the commonest units of other people, said of everybody.",
+        *result.no_better(),
     )
     return Table("units", "Action units", heads, body, notes)
 
@@ -175,7 +182,8 @@ def _each_unit(result: Understanding) -> Table:
 
 def _questions(result: Understanding) -> Table:
     body: list[Sequence[Cell]] = []
-    for name, v in result.vqa.items():
+    never = [(f"{name}, {PRIOR}", v) for name, v in result.prior_vqa.items()]
+    for name, v in (*result.vqa.items(), *never):
         for kind, part in (("coarse", v.coarse), ("fine", v.fine)):
             if part is not None:
                 s = part.extracted
@@ -192,7 +200,11 @@ def _questions(result: Understanding) -> Table:
         for kind, combined in v.combined.items():
             body.append((name, f"combined: {kind}", combined.rows, "UF1", combined.uf1, "UAR", combined.uar))
     heads = ("data set", "question", "rows", "measure", "value", "measure 2", "value 2")
-    notes = ("Answers are read off one description of each clip; a question without an answer is wrong.",)
+    notes = (
+        "Answers are read off one description of each clip; a question without an answer is wrong.",
+        f"{PRIOR.capitalize()}: the commonest answer to the same question about other people.",
+        *result.no_better(),
+    )
     return Table("questions", "ME-VQA questions", heads, body, notes)
 
 

@@ -61,15 +61,17 @@ class Asker:
     def read(self, spotted: Spotted) -> Mapping[str, Any]:
         """What a spotted expression shows, for its row."""
         expression = spotted.expression
-        context = DescribeContext(expression.id, spotted.duration_ms, expression.aus, self.deadline_s)
+        context = DescribeContext(
+            expression.id, spotted.duration_ms, expression.aus, self.deadline_s, expression.score
+        )
         return self._answer(spotted.evidence, spotted.evidence.refused, context)
 
     def _answer(self, evidence: Evidence, refused: str | None, context: DescribeContext) -> dict[str, Any]:
         if refused is not None:
-            return {"state": "abstained", "reason": refused, **_said(None)}
+            return {"state": "abstained", "reason": refused, **_answer_fields(None)}
         answer = ask(self.describer, evidence, context)
         state = "abstained" if answer.abstained else "described"
-        return {"state": state, "reason": answer.abstained, **_said(answer)}
+        return {"state": state, "reason": answer.abstained, **_answer_fields(answer)}
 
 
 def evidence_of(clip: Clip, analyzer: Analyzer, recipe: Recipe) -> tuple[Evidence, Quality]:
@@ -141,7 +143,7 @@ def _gray(image: U8) -> U8:
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), np.uint8)
 
 
-def _said(answer: Description | None) -> dict[str, Any]:
+def _answer_fields(answer: Description | None) -> dict[str, Any]:
     """The fields of an answer, the same for every row."""
     emotion = None if answer is None or answer.abstained else answer.emotion
     return {

@@ -198,8 +198,12 @@ def pool(judged: Sequence[Judged], *, draws: int = 1000) -> Score:
     if len(by_subject) > 1 and draws:
         ranges = intervals(by_subject, lambda items: {"f1": _sum(items).f1}, draws=draws)
     rates = {j.video.fps for j in judged if j.pairs}
-    pairs = [(_true(t), _said(s)) for j in judged for t, s in j.pairs]
-    times = [(_true(t, 1000 / j.video.fps), _said(s, 1000 / j.video.fps)) for j in judged for t, s in j.pairs]
+    pairs = [(_true_moments(t), _predicted_moments(s)) for j in judged for t, s in j.pairs]
+    times = [
+        (_true_moments(t, 1000 / j.video.fps), _predicted_moments(s, 1000 / j.video.fps))
+        for j in judged
+        for t, s in j.pairs
+    ]
     return Score(
         total,
         len(judged),
@@ -219,13 +223,13 @@ def _sum(scores: Sequence[SpottingScore]) -> SpottingScore:
     return reduce(SpottingScore.__add__, scores, SpottingScore(0, 0, 0))
 
 
-def _true(truth: Truth, scale: float = 1) -> Moments:
+def _true_moments(truth: Truth, scale: float = 1) -> Moments:
     return Moments(
         *(None if v is None else round(v * scale) for v in (truth.onset, truth.apex, truth.offset))
     )
 
 
-def _said(spot: Spot, scale: float = 1) -> Moments:
+def _predicted_moments(spot: Spot, scale: float = 1) -> Moments:
     return Moments(round(spot.onset * scale), round(spot.apex * scale), round(spot.offset * scale))
 
 

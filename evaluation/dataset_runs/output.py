@@ -95,6 +95,11 @@ def understanding(
         "units_known_to_the_engine": {name: score.as_dict() for name, score in result.known.items()},
         "clips_without_answer": dict(result.unanswered),
         "questions": {name: score.as_dict() for name, score in result.vqa.items()},
+        "never_looking": {
+            "units": {name: score.as_dict() for name, score in result.prior_units.items()},
+            "questions": {name: score.as_dict() for name, score in result.prior_vqa.items()},
+        },
+        "no_better_than_never_looking": result.no_better(),
     }
     made = clip_tables.understanding(result, rows)
     _answers(result.questions, out / ANSWERS)

@@ -113,7 +113,7 @@ def spot(
         whole = source.time_of(source.last + 1)
 
         def take(outputs: list[Any]) -> None:
-            predicted.extend(_told(o, source, read) for o in outputs if isinstance(o, Spotted))
+            predicted.extend(_prediction(o, source, read) for o in outputs if isinstance(o, Spotted))
 
         with seen_ahead(source, chain) as all_seen:
             for seen in all_seen:
@@ -149,7 +149,7 @@ def spot(
     return row, levels
 
 
-def _told(output: Spotted, source: LabelledFrames, read: Reader | None) -> dict[str, Any]:
+def _prediction(output: Spotted, source: LabelledFrames, read: Reader | None) -> dict[str, Any]:
     expression = output.expression
     return {
         "onset": source.label_at(expression.onset.pts_ns),

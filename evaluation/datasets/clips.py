@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from mellm.evaluation.datasets.errors import DatasetError
 from mellm.evaluation.datasets.units import ActionUnits
+from mellm.stream.sources.decoding import decode
 
 U8 = NDArray[np.uint8]
 PICTURES: Final = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"})
@@ -89,10 +89,10 @@ class Frames:
             raise DatasetError(
                 f"there is no frame {label} in {self.folder}", remedy="`mellm dataset inspect` lists gaps"
             )
-        picture = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR) if path.stat().st_size else None
+        picture = decode(path.read_bytes())
         if picture is None:
             raise DatasetError(f"{path} is no picture that can be read", remedy="copy the file again")
-        return picture.astype(np.uint8, copy=False)
+        return picture
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,8 @@ from mellm.detectors.types import F32
 from mellm.engine.evidence.motion_map import motion_floor
 from mellm.evaluation.spotting.stats import Estimate, share
 from mellm.stream.errors import MellmError, UsageError
-from mellm.training.readings.spots import Split
+from mellm.training.instruct.pairs import JPEG_FOR_H264
+from mellm.training.readings.clips import Split
 from mellm.training.rules import pairs as rule_pairs
 from mellm.training.rules import portraits as rule_portraits
 from mellm.training.spotter.sets import still_split
@@ -87,7 +88,7 @@ def of_drawn(seed: int) -> Iterator[Motion]:
     rng = np.random.default_rng([0xCE12, seed])
     spec = draw_spec(seed, SECONDS)
     if spec.compression == "h264":
-        spec = replace(spec, compression="jpeg", quality=int(rng.integers(*rule_pairs.JPEG_FOR_H264)))
+        spec = replace(spec, compression="jpeg", quality=int(rng.integers(*JPEG_FOR_H264)))
     clip = RenderedClip(spec, load_rig())
     for peak in ((1.0, LARGEST_MICRO), (GRIMACE[0], 20.0)):
         profile = replace(

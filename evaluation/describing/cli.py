@@ -9,8 +9,13 @@ import click
 
 from mellm.detectors.stepmodel import OnnxStepModel
 from mellm.engine.describe import create
-from mellm.evaluation.describing import cases, readers, report
+from mellm.engine.describe.ensemble import load as load_weights
+from mellm.engine.describe.ensemble import weights
+from mellm.evaluation.describing import cases, on_spots, report, stability, systems
 from mellm.evaluation.metrics import marks
+from mellm.evaluation.metrics.priors import PRIOR
+from mellm.training.readings.changed import FOLDER
+from mellm.training.readings.observed import load as load_observed
 
 _PATH = click.Path(path_type=Path)
 
@@ -37,6 +42,21 @@ _PATH = click.Path(path_type=Path)
     show_default=True,
     help="Their measured signals.",
 )
+@click.option(
+    "--spots",
+    type=_PATH,
+    metavar="DIR",
+    help="Score on the product's own spots of test people instead, as mellm.training.readings.observed kept them.",
+)
+@click.option(
+    "--stability",
+    "stability_of",
+    type=_PATH,
+    metavar="DIR",
+    help="Compare what is said of the same moments under seven harmless changes instead; kept there as well.",
+)
+@click.option("--weights", "weights_file", type=_PATH, help="Of the ensemble, with the two options above.")
+@click.option("--diagram", type=_PATH, help="With --spots: write the reliability diagram there.")
 @click.option("--page", type=_PATH, help="Put the table between the marks of this page.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def describing(
@@ -49,33 +69,40 @@ def describing(
     pairs: Path,
     clips: Path,
     root: Path,
+    spots: Path | None,
+    stability_of: Path | None,
+    weights_file: Path | None,
+    diagram: Path | None,
     page: Path | None,
     as_json: bool,
 ) -> None:
     """Score describers against known units, on pairs that no describer was trained on."""
-    asked: dict[str, readers.Reader] = {}
+    if spots is not None or stability_of is not None:
+        _kept(spots, stability_of, weights_file, diagram, page, as_json)
+        return
+    asked: dict[str, systems.System] = {}
     for kind in kinds or ("ensemble", "rules", "nano"):
         if kind == "nano":
             asked |= {
-                "nano": readers.nano(folder),
-                "nano, unconstrained": readers.nano(folder, constrained=False),
+                "nano": systems.nano(folder),
+                "nano, unconstrained": systems.nano(folder, constrained=False),
             }
         else:
-            asked[kind] = readers.of_describer(create(kind, base_url=base_url, model=model, profile=profile))
+            asked[kind] = systems.of_describer(create(kind, base_url=base_url, model=model, profile=profile))
     looking = dict(asked)
-    asked |= {readers.PRIOR: readers.prior_only}
-    for name, reader in looking.items():
+    asked |= {PRIOR: systems.prior_only}
+    for name, system in looking.items():
         if "," not in name:
             asked |= {
-                f"{name}, blank map": readers.blank(reader),
-                f"{name}, other maps": readers.shuffled(reader),
+                f"{name}, blank map": systems.blank(system),
+                f"{name}, other maps": systems.shuffled(system),
             }
     results = {}
     for name in names or cases.SETS:
         examples = cases.load(name, pairs, clips=clips, signals=root / "rendered50", model=OnnxStepModel())
         told = name == "clips" and not kinds
         more = (
-            {"rules, with the spotter": readers.rules_with_opinion, "spotter": readers.spotter}
+            {"rules, with the spotter": systems.rules_with_opinion, "spotter": systems.spotter}
             if told
             else {}
         )
@@ -83,9 +110,38 @@ def describing(
     if page is not None:
         marks.put(page, report.table(results), report.BEGIN)
     click.echo(json.dumps(report.plain(results), indent=1) if as_json else report.table(results))
-    for name, reader in report.no_better_than_labels(results):
+    for name, who in report.no_better_than_labels(results):
         click.echo(
-            f"mellm: warning: on {name}, {reader} is not better than the most likely answer: "
+            f"mellm: warning: on {name}, {who} is not better than the most likely answer: "
             "it has learnt the labels, not the faces",
             err=True,
         )
+
+
+def _kept(
+    spots: Path | None,
+    stability_of: Path | None,
+    weights_file: Path | None,
+    diagram: Path | None,
+    page: Path | None,
+    as_json: bool,
+) -> None:
+    """Score what was kept of spots."""
+    w = weights() if weights_file is None else load_weights(weights_file)
+    told: dict[str, object] = {}
+    tables = []
+    if spots is not None:
+        found = load_observed(spots, ["test"])
+        scores, fits = on_spots.rows(found, w), on_spots.calibration(found, w)
+        told |= on_spots.plain(scores, fits)
+        tables.append((on_spots.BEGIN, f"{on_spots.table(scores)}\n\n{on_spots.calibration_table(fits)}"))
+        if diagram is not None:
+            on_spots.diagram(fits, diagram)
+    if stability_of is not None:
+        steady = stability.results(load_observed(stability_of, [FOLDER]), w)
+        told |= {"stability": stability.plain(steady)}
+        tables.append((stability.BEGIN, stability.table(steady)))
+    for begin, text in tables:
+        if page is not None:
+            marks.put(page, text, begin)
+    click.echo(json.dumps(told, indent=1) if as_json else "\n\n".join(text for _, text in tables))

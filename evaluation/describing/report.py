@@ -1,4 +1,4 @@
-"""``mellm eval describing``: readers side by side on the same pairs."""
+"""``mellm eval describing``: systems side by side on the same pairs."""
 
 from __future__ import annotations
 
@@ -8,42 +8,45 @@ from typing import Any
 
 from mellm.evaluation.describing.cases import Example
 from mellm.evaluation.describing.measures import Scores, balanced, score
-from mellm.evaluation.describing.readers import PRIOR, Reader
+from mellm.evaluation.describing.systems import System
+from mellm.evaluation.metrics.priors import PRIOR
 from mellm.evaluation.metrics.table import pipes
 from mellm.evaluation.spotting.stats import Estimate
 
 BEGIN = "<!-- results: written by mellm eval describing --page -->"
 
 
-def compare(examples: Sequence[Example], readers: Mapping[str, Reader]) -> dict[str, dict[str, Scores]]:
-    """Reader → ``gate`` or ``no gate`` → scores; half of the negatives lie above the motion floor."""
+def compare(examples: Sequence[Example], systems: Mapping[str, System]) -> dict[str, dict[str, Scores]]:
+    """System → ``gate`` or ``no gate`` → scores; half of the negatives lie above the motion floor."""
     chosen = [examples[i] for i in balanced([e.case for e in examples])]
     cases = [e.case for e in chosen]
     out = {}
-    for name, read in readers.items():
+    for name, read in systems.items():
         readings = read(chosen)
         out[name] = {"gate": score(cases, readings, True), "no gate": score(cases, readings, False)}
     return out
 
 
 def table(results: Mapping[str, Mapping[str, Mapping[str, Scores]]]) -> str:
-    """Markdown: one row a set and reader. The motion floor only matters where nothing is to be described."""
-    heads = ("set", "reader", "unit F1", "precision / recall", "sides", "coarse UF1 (ceiling, share)")
-    heads += ("abstains, no expression; floor gate off", "… above the floor", "silent, expression")
-    heads += ("parsed / consistent", "pairs")
+    """Markdown: one row a set and system. The motion floor only matters where nothing is to be described."""
+    heads = [
+        *("set", "system", "unit F1", "precision / recall", "sides", "coarse UF1 (ceiling, share)"),
+        *("abstains, no expression; floor gate off", "… above the floor", "silent, expression"),
+        *("parsed / consistent", "pairs"),
+    ]
     rows = []
-    for name, readers in results.items():
-        for reader, scores in readers.items():
+    for name, systems in results.items():
+        for system, scores in systems.items():
             s, free = scores["gate"], scores["no gate"]
-            found = (_told(s.f1), f"{s.precision:.2f} / {s.recall:.2f}", f"{s.sides:.2f}")
-            coarse = f"{_told(s.coarse)} ({s.ceiling:.2f}, {s.coarse_share:.0%})"
-            none = (f"{_told(s.abstains)}; {free.abstains.value:.2f}", _told(s.moving), _told(s.silent))
+            found = (_format(s.f1), f"{s.precision:.2f} / {s.recall:.2f}", f"{s.sides:.2f}")
+            coarse = f"{_format(s.coarse)} ({s.ceiling:.2f}, {s.coarse_share:.0%})"
+            none = (f"{_format(s.abstains)}; {free.abstains.value:.2f}", _format(s.moving), _format(s.silent))
             form = f"{free.parsed:.0%} / {free.consistent:.0%}"
-            rows.append((name, reader, *found, coarse, *none, form, f"{s.expressions} + {s.negatives}"))
+            rows.append((name, system, *found, coarse, *none, form, f"{s.expressions} + {s.negatives}"))
     return pipes(heads, rows)
 
 
-def _told(e: Estimate) -> str:
+def _format(e: Estimate) -> str:
     return f"{e.value:.2f} [{e.low:.2f}, {e.high:.2f}]"
 
 
@@ -52,19 +55,19 @@ def plain(results: Mapping[str, Mapping[str, Mapping[str, Scores]]]) -> dict[str
     return {
         name: {
             r: {g: asdict(s) | {"coarse_share": s.coarse_share} for g, s in gates.items()}
-            for r, gates in readers.items()
+            for r, gates in systems.items()
         }
-        for name, readers in results.items()
+        for name, systems in results.items()
     }
 
 
 def no_better_than_labels(results: Mapping[str, Mapping[str, Mapping[str, Scores]]]) -> list[tuple[str, str]]:
-    """Sets and readers whose unit F1 is not above that of the reader that never looks; controls are left out."""
+    """Sets and systems whose unit F1 is not above that of the system that never looks; controls are left out."""
     return [
-        (name, reader)
-        for name, readers in results.items()
-        if PRIOR in readers
-        for reader, scores in readers.items()
-        if not reader.endswith(("blank map", "other maps", PRIOR))
-        and scores["gate"].f1.value <= readers[PRIOR]["gate"].f1.value
+        (name, system)
+        for name, systems in results.items()
+        if PRIOR in systems
+        for system, scores in systems.items()
+        if not system.endswith(("blank map", "other maps", PRIOR))
+        and scores["gate"].f1.value <= systems[PRIOR]["gate"].f1.value
     ]

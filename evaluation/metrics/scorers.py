@@ -120,7 +120,7 @@ def recognition(files: Files, options: Options) -> Result:
     return _drawn(
         Result(
             score.as_dict(),
-            (*given.notes, *_told(score)),
+            (*given.notes, *_score_notes(score)),
             compat=compat.recognition(*_sides(given.rows), given.folds) if options.compat else None,
         ),
         groups,
@@ -138,7 +138,7 @@ def _sides(rows: Sequence[tuple[Any, Any]]) -> tuple[list[Any], list[Any]]:
     return [t for t, _ in rows], [p for _, p in rows]
 
 
-def _told(score: RecognitionScore) -> list[str]:
+def _score_notes(score: RecognitionScore) -> list[str]:
     notes = []
     if score.unparsable:
         notes.append(f"{score.unparsable} rows without an answer, counted wrong")

@@ -48,13 +48,13 @@ class Table:
         cells = [row[column] for row in self.rows]
         return bool(cells) and all(not isinstance(cell, str) for cell in cells)
 
-    def told(self) -> list[list[str]]:
+    def text_rows(self) -> list[list[str]]:
         """The rows as people read them."""
-        return [[told(cell, self.digits) for cell in row] for row in self.rows]
+        return [[format_cell(cell, self.digits) for cell in row] for row in self.rows]
 
     def markdown(self) -> str:
         """A heading, the table, its notes."""
-        rows = self.told() or [["–" for _ in self.heads]]
+        rows = self.text_rows() or [["–" for _ in self.heads]]
         body = pipes(self.heads, rows, [k for k in range(len(self.heads)) if self.numeric(k)])
         return "\n".join(
             [f"## {self.title}", "", body, *(line for note in self.notes for line in ("", note)), ""]
@@ -64,7 +64,7 @@ class Table:
         """A ``table`` with ``booktabs`` rules."""
         columns = "".join("r" if self.numeric(k) else "l" for k in range(len(self.heads)))
         caption = _tex(" ".join([self.title + ".", *self.notes]))
-        body = "".join(" & ".join(map(_tex, row)) + " \\\\\n" for row in self.told())
+        body = "".join(" & ".join(map(_tex, row)) + " \\\\\n" for row in self.text_rows())
         return (
             "% \\usepackage{booktabs}\n\\begin{table}\n\\centering\n"
             f"\\caption{{{caption}}}\n\\label{{tab:{self.name}}}\n\\begin{{tabular}}{{{columns}}}\n\\toprule\n"
@@ -81,7 +81,7 @@ class Table:
         drawn = Drawn(title=self.title or None, title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
         for column, head in enumerate(self.heads):
             drawn.add_column(head, justify="right" if self.numeric(column) else "left", overflow="fold")
-        for row in self.told():
+        for row in self.text_rows():
             drawn.add_row(*row)
         console = Console(highlight=False, markup=False)
         console.width = max(console.width, WIDTH)
@@ -90,7 +90,7 @@ class Table:
             console.print(note, soft_wrap=True)
 
 
-def told(cell: Cell, digits: int = 3) -> str:
+def format_cell(cell: Cell, digits: int = 3) -> str:
     """A cell as people read it; ``–`` is unknown or undefined."""
     if cell is None or cell != cell:
         return "–"

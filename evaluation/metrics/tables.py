@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mellm.evaluation.metrics.table import WIDTH, Table, told
+from mellm.evaluation.metrics.table import WIDTH, Table, format_cell
 
 if TYPE_CHECKING:
     from mellm.evaluation.metrics.compat import Printed
@@ -35,7 +35,7 @@ def compat(printed: Sequence[Printed]) -> None:
     if not printed:
         click.echo("no other scorer is known for this")
     for one in printed:
-        numbers = "  ".join(f"{name} {told(value, 4)}" for name, value in one.values.items())
+        numbers = "  ".join(f"{name} {format_cell(value, 4)}" for name, value in one.values.items())
         click.echo(f"{one.scorer}: {numbers or 'nothing'}")
         click.echo(textwrap.fill(one.why, WIDTH, initial_indent="  ", subsequent_indent="  "))
 

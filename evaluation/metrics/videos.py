@@ -56,9 +56,9 @@ def _joined(predicted: Found, true: Found) -> Given:
     if not any(predicted.values()):
         notes.append("there are no predictions at all: every true interval is missed")
     if only := [key for key in true if key not in predicted]:
-        notes.append(f"{len(only)} videos only in the truth, all missed: {_told(only)}")
+        notes.append(f"{len(only)} videos only in the truth, all missed: {_list_keys(only)}")
     if only := [key for key in predicted if key not in true]:
-        notes.append(f"{len(only)} videos only predicted, all false: {_told(only)}")
+        notes.append(f"{len(only)} videos only predicted, all false: {_list_keys(only)}")
     for found, what in ((predicted, "predicted intervals"), (true, "true intervals")):
         notes += repeated([(key[1], *row[0]) for key, rows in found.items() for row in rows], what)
     keys = sorted({*predicted, *true}, key=lambda key: (key[0] or "", key[1]))
@@ -82,7 +82,7 @@ def _joined(predicted: Found, true: Found) -> Given:
     return Given(videos, [video.subject for video in videos], tuple(notes))
 
 
-def _told(keys: Sequence[tuple[str | None, str]]) -> str:
+def _list_keys(keys: Sequence[tuple[str | None, str]]) -> str:
     return listed([f"{subject} {video}" if subject else video for subject, video in keys])
 
 

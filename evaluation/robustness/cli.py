@@ -77,7 +77,7 @@ def robustness(
         click.echo(text, err=True)
 
     if what == "spot":
-        from mellm.evaluation.spotting.contenders import load_model
+        from mellm.evaluation.spotting.systems import load_model
 
         shipped = load_model("shipped", None)
         rows = Rows(out / "spot.jsonl", f"spotter at {shipped.level:g}, every {spot.EVERY}")

@@ -17,10 +17,10 @@ from mellm.engine.types import Evidence
 from mellm.evaluation.describing.cases import Example
 from mellm.evaluation.describing.measures import balanced
 from mellm.evaluation.metrics.bootstrap import interval
-from mellm.evaluation.spotting.contenders import Contender
 from mellm.evaluation.spotting.data import require_validation
 from mellm.evaluation.spotting.measures import judge, minutes, pooled
 from mellm.evaluation.spotting.stats import Estimate, bootstrap
+from mellm.evaluation.spotting.systems import System
 from mellm.training.spotter.records import Record
 
 NEAR = 0.005
@@ -75,19 +75,19 @@ def _rows(
 
 
 def spotting(
-    contender: Contender, chosen_on: Mapping[str, Sequence[Record]], scored_on: Mapping[str, Sequence[Record]]
+    system: System, chosen_on: Mapping[str, Sequence[Record]], scored_on: Mapping[str, Sequence[Record]]
 ) -> Matrix:
     """Thresholds of a spotter.
 
     :raises UsageError: a threshold was to be chosen on a test set
     """
-    levels = sorted({*contender.levels, contender.level})
+    levels = sorted({*system.levels, system.level})
 
     def curve(records: Sequence[Record]) -> dict[float, float]:
-        return {level: pooled(judge(contender, records, level)).f1 for level in levels}
+        return {level: pooled(judge(system, records, level)).f1 for level in levels}
 
     def cell(test: str, level: float) -> Cell:
-        judged = judge(contender, scored_on[test], level)
+        judged = judge(system, scored_on[test], level)
         by_person = {
             who: pooled(j for j in judged if j.record.subject == who)
             for who in {j.record.subject for j in judged}
@@ -97,7 +97,7 @@ def spotting(
 
     chosen = {name: curve(records) for name, records in chosen_on.items()}
     tested = {name: curve(records) for name, records in scored_on.items()}
-    return Matrix(contender.name, _rows(chosen, contender.level, tested, cell))
+    return Matrix(system.name, _rows(chosen, system.level, tested, cell))
 
 
 @dataclass(frozen=True, slots=True)

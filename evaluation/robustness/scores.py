@@ -146,7 +146,10 @@ def point(
             if before is not None:
                 people.setdefault(row.subject, []).append((counts(item), counts(before)))
                 number += 1
-    summed = {name: [(sum(a for a, _ in some), sum(b for _, b in some))] for name, some in people.items()}
+    summed = {
+        name: [(np.sum([a for a, _ in some], 0), np.sum([b for _, b in some], 0))]
+        for name, some in people.items()
+    }
     if not summed:
         return Point(level, {}, {}, 0, 0)
 

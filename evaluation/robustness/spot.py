@@ -17,9 +17,9 @@ from mellm.detectors.types import U8
 from mellm.evaluation.robustness import degrade
 from mellm.evaluation.robustness.axes import BASE, Axis
 from mellm.evaluation.robustness.rows import Row, Rows
-from mellm.evaluation.spotting.contenders import Contender
 from mellm.evaluation.spotting.data import seen_s
 from mellm.evaluation.spotting.measures import judge
+from mellm.evaluation.spotting.systems import System
 from mellm.stream.errors import SourceCorrupt, UsageError
 from mellm.stream.frames import Frame
 from mellm.stream.sources.media import open_container
@@ -140,9 +140,9 @@ def signals(film: Film) -> Record:
     return records.measure(film.name, film.subject, frames, truths=film.truths, seconds=seconds, fps=film.fps)
 
 
-def item(contender: Contender, record: Record) -> dict[str, Any]:
+def item(system: System, record: Record) -> dict[str, Any]:
     """How a spotter did on one clip, as JSON data."""
-    (judged,) = judge(contender, [record])
+    (judged,) = judge(system, [record])
     score = judged.score
     return {
         "clip": record.name,
@@ -159,12 +159,12 @@ def item(contender: Contender, record: Record) -> dict[str, Any]:
 
 
 def measure(
-    videos: Iterable[Path], axes: Iterable[Axis], rows: Rows, contender: Callable[[], Contender],
+    videos: Iterable[Path], axes: Iterable[Axis], rows: Rows, system: Callable[[], System],
     tell: Callable[[str], None] = lambda text: None,
 ) -> None:  # fmt: skip
     """Measure every clip at every level that is not there yet.
 
-    :param contender: makes the spotter anew: it keeps what it has seen
+    :param system: makes the spotter anew: it keeps what it has seen
     """
     cv2.setNumThreads(1)
     places = [(BASE, 0.0), *((axis.name, level) for axis in axes for level in axis.levels)]
@@ -175,7 +175,7 @@ def measure(
         began = time.process_time()
         film = load(video)
         for axis, level in todo:
-            items = [item(contender(), signals(damaged(film, axis, level)))]
+            items = [item(system(), signals(damaged(film, axis, level)))]
             now = time.process_time()
             rows.add(Row(rows.key, "spot", SET, video.stem, axis, level, items, round(now - began, 3)))
             began = now

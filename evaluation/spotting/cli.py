@@ -12,12 +12,12 @@ import click
 
 from mellm.evaluation.metrics.spotting import SpottingScore
 from mellm.evaluation.metrics.table import Table
-from mellm.evaluation.spotting import contenders, data, report, tune
+from mellm.evaluation.spotting import data, report, tune
 from mellm.evaluation.spotting.baselines import Form
-from mellm.evaluation.spotting.contenders import Contender, ModelContender, load_model
 from mellm.evaluation.spotting.page import marked, publish, ranged, two, write
 from mellm.evaluation.spotting.report import Report
 from mellm.evaluation.spotting.rivals import PublishedDecoder
+from mellm.evaluation.spotting.systems import BaselineSystem, ModelSystem, System, load_model
 from mellm.stream.errors import ModelCorrupt, ModelMissing, RunError
 from mellm.training.spotter import sets
 from mellm.training.spotter.records import Record
@@ -112,10 +112,10 @@ def spotting(
         return
     ours = spotters[1] if model else spotters[0]
     forms: tuple[Form, ...] = ("causal", "whole")
-    every: list[Contender] = [
+    every: list[System] = [
         *spotters,
         *(load_model(f"rival: {path.stem}", path) for path in rivals),
-        *(contenders.BaselineContender(form) for form in forms),
+        *(BaselineSystem(form) for form in forms),
         *(
             PublishedDecoder("score", form, model_of=ours.network, seen=ours.seen_in_training)
             for form in forms
@@ -130,7 +130,7 @@ def spotting(
     _show(made, as_json)
 
 
-def _networks(model: Path | None, before: Path | None, folds: Path | None) -> list[ModelContender]:
+def _networks(model: Path | None, before: Path | None, folds: Path | None) -> list[ModelSystem]:
     """The shipped network, another one, an earlier one. Folds go with the newest: the other one if there is one."""
     if folds is not None and not any(folds.glob("fold-*.onnx")):
         raise ModelMissing(f"no fold-*.onnx in {folds}", remedy="train them with `mellm train spotter`")
@@ -146,7 +146,7 @@ def _networks(model: Path | None, before: Path | None, folds: Path | None) -> li
         return _loaded(model, before, None)
 
 
-def _loaded(model: Path | None, before: Path | None, folds: Path | None) -> list[ModelContender]:
+def _loaded(model: Path | None, before: Path | None, folds: Path | None) -> list[ModelSystem]:
     out = [load_model("shipped", None, folds=None if model else folds)]
     if model:
         out.append(load_model("model", model, folds=folds))
@@ -219,7 +219,7 @@ def _show(made: Report, as_json: bool) -> None:
     Table("spotting", title, heads, rows, notes, right=range(2, 8)).show()
 
 
-def _tune(contender: ModelContender, found: Mapping[str, Sequence[Record]], as_json: bool) -> None:
+def _tune(system: ModelSystem, found: Mapping[str, Sequence[Record]], as_json: bool) -> None:
     def plain(scores: Mapping[str, tuple[SpottingScore, float]]) -> dict[str, dict[str, float]]:
         return {
             key: {
@@ -231,13 +231,13 @@ def _tune(contender: ModelContender, found: Mapping[str, Sequence[Record]], as_j
             for key, (s, rate) in scores.items()
         }
 
-    tuned = tune.model(contender, found)
+    tuned = tune.model(system, found)
     before, after, options = plain(tuned.before), plain(tuned.after), asdict(tuned.options)
     if as_json:
-        whole = {"spotter": contender.name, "options": options, "tried": tuned.tried}
+        whole = {"spotter": system.name, "options": options, "tried": tuned.tried}
         click.echo(json.dumps({**whole, "before": before, "after": after}))
         return
-    click.echo(f"{contender.name}: {tuned.tried} sets of options tried")
+    click.echo(f"{system.name}: {tuned.tried} sets of options tried")
     for key, value in options.items():
         click.echo(f"  {key:13} {value if value is not None else 'follows the threshold'}")
     for key, now in after.items():

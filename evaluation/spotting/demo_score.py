@@ -67,10 +67,9 @@ def score_run(run: Path, truth: Path) -> DemoScore:
         Hit(
             true[j],
             found[i],
-            *(
-                round(getattr(found[i], key) - true[j][key], 1)
-                for key in ("onset_ms", "apex_ms", "offset_ms")
-            ),
+            round(found[i].onset_ms - true[j]["onset_ms"], 1),
+            round(found[i].apex_ms - true[j]["apex_ms"], 1),
+            round(found[i].offset_ms - true[j]["offset_ms"], 1),
             _units(true[j]["action_units"]),
             frozenset((u.au, u.side) for u in found[i].action_units),
         )

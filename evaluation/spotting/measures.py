@@ -19,9 +19,9 @@ import numpy as np
 from mellm.detectors.windows import SNAP_NS
 from mellm.evaluation.metrics.matching import match
 from mellm.evaluation.metrics.spotting import SpottingScore
-from mellm.evaluation.spotting.contenders import Contender, ModelContender
 from mellm.evaluation.spotting.data import STEP_S, seen_s
 from mellm.evaluation.spotting.stats import Estimate, Ratios, bootstrap, percentiles, poisson_rate, share
+from mellm.evaluation.spotting.systems import ModelSystem, System
 from mellm.training.spotter.evaluate import Interval
 from mellm.training.spotter.records import FACE_WIDTH_IOD, Published, Record
 
@@ -158,11 +158,11 @@ class Result:
     seen_in_training: int
 
 
-def judge(contender: Contender, records: Iterable[Record], level: float | None = None) -> list[Judged]:
+def judge(system: System, records: Iterable[Record], level: float | None = None) -> list[Judged]:
     """Run a spotter over clips and match what it found with the truth."""
     out = []
     for record in records:
-        spots = contender.spots(record, level)
+        spots = system.spots(record, level)
         pairs = match([frames(s.interval) for s in spots], [frames(t) for t in record.truths], LEAST_IOU)
         out.append(Judged(record, spots, pairs))
     return out
@@ -184,23 +184,23 @@ def minutes(judged: Iterable[Judged]) -> float:
     return sum(seen_s(j.record) for j in judged) / 60
 
 
-def result(contender: Contender, records: Sequence[Record]) -> Result:
+def result(system: System, records: Sequence[Record]) -> Result:
     """Everything about one spotter on one set."""
-    judged = judge(contender, records)
+    judged = judge(system, records)
     total = pooled(judged)
     by_subject: dict[str, SpottingScore] = {}
     for j in judged:
         by_subject[j.record.subject] = by_subject.get(j.record.subject, SpottingScore(0, 0, 0)) + j.score
     return Result(
-        spotter=contender.name,
-        level=contender.level,
-        causal=contender.causal,
+        spotter=system.name,
+        level=system.level,
+        causal=system.causal,
         score=total,
         ratios=bootstrap(by_subject),
         false_per_minute=poisson_rate(total.fp, minutes(judged)),
-        unit_f1=unit_f1(judged) if isinstance(contender, ModelContender) else None,
+        unit_f1=unit_f1(judged) if isinstance(system, ModelSystem) else None,
         errors=errors(judged),
-        latency=latency(contender, judged) if contender.causal else None,
+        latency=latency(system, judged) if system.causal else None,
         recalls={
             "peak_px": by_size(judged, lambda r, t: t.peak / 100 * r.iod_px, PEAK_PX, "px"),
             "peak_face": by_size(judged, lambda r, t: t.peak / FACE_WIDTH_IOD, PEAK_FACE, "%"),
@@ -213,16 +213,16 @@ def result(contender: Contender, records: Sequence[Record]) -> Result:
             "person": parts(judged, lambda r: [r.subject] if r.facts.get("fold") else []),
         },
         distractors=distractors(judged),
-        curve=curve(contender, records),
-        seen_in_training=sum(contender.seen_in_training(r) for r in records),
+        curve=curve(system, records),
+        seen_in_training=sum(system.seen_in_training(r) for r in records),
     )
 
 
-def curve(contender: Contender, records: Sequence[Record]) -> tuple[Point, ...]:
-    """Scores over the contender's thresholds and its own, by rising threshold."""
+def curve(system: System, records: Sequence[Record]) -> tuple[Point, ...]:
+    """Scores over the system's thresholds and its own, by rising threshold."""
     out = []
-    for level in sorted({*contender.levels, contender.level}):
-        judged = judge(contender, records, None if level == contender.level else level)
+    for level in sorted({*system.levels, system.level}):
+        judged = judge(system, records, None if level == system.level else level)
         total = pooled(judged)
         out.append(
             Point(
@@ -357,7 +357,7 @@ def errors(judged: Iterable[Judged]) -> dict[str, Error]:
     }
 
 
-def latency(contender: Contender, judged: Iterable[Judged]) -> Latency:
+def latency(system: System, judged: Iterable[Judged]) -> Latency:
     """Media time from offset to publication, the wait for the next frame of the clip included."""
     running: list[float] = []
     at_end = 0
@@ -369,7 +369,7 @@ def latency(contender: Contender, judged: Iterable[Judged]) -> Latency:
             else:
                 running.append(1000 * (spot.latency_s + frame_wait_s(spot.at_s, j.record.fps)))
     p50, p95 = percentiles(running)
-    step = contender.compute_ms() if isinstance(contender, ModelContender) else (float("nan"), float("nan"))
+    step = system.compute_ms() if isinstance(system, ModelSystem) else (float("nan"), float("nan"))
     return Latency(len(running), at_end, p50, p95, *step)
 
 

@@ -12,9 +12,9 @@ from importlib.metadata import version
 from typing import Any
 
 from mellm.evaluation.metrics.spotting import SpottingScore
-from mellm.evaluation.spotting.contenders import Contender
 from mellm.evaluation.spotting.data import seen_s
 from mellm.evaluation.spotting.measures import Point, Result, best_within, result
+from mellm.evaluation.spotting.systems import System
 from mellm.training.spotter.records import Record
 
 FORMAT = "mellm-eval-spotting/1"
@@ -87,7 +87,7 @@ class Report:
 
 def evaluate(
     sets: Mapping[str, Sequence[Record]],
-    contenders: Sequence[Contender],
+    systems: Sequence[System],
     *,
     wanted: Mapping[str, int] | None = None,
     progress: Callable[[str, str], None] | None = None,
@@ -99,10 +99,10 @@ def evaluate(
     reports = []
     for name, records in sets.items():
         results = []
-        for contender in contenders:
+        for system in systems:
             if progress:
-                progress(name, contender.name)
-            results.append(result(contender, records))
+                progress(name, system.name)
+            results.append(result(system, records))
         facts = SetFacts(
             len(records),
             (wanted or {}).get(name, len(records)),
@@ -111,7 +111,7 @@ def evaluate(
             sum(r.seconds for r in records),
             sum(seen_s(r) for r in records),
         )
-        kinds = {c.name: c.facts()["kind"] for c in contenders}
+        kinds = {c.name: c.facts()["kind"] for c in systems}
         reports.append(SetReport(name, facts, tuple(results), _equal(results, kinds)))
     return Report(
         datetime.now(UTC).date().isoformat(),
@@ -121,7 +121,7 @@ def evaluate(
             "onnxruntime": version("onnxruntime"),
             "cpu": f"{os.cpu_count()}-core {platform.machine()}",
         },
-        {c.name: c.facts() for c in contenders},
+        {c.name: c.facts() for c in systems},
         tuple(reports),
     )
 

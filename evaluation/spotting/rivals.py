@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from mellm.detectors.regions import INDEX
 from mellm.detectors.spotting import Spotter
 from mellm.detectors.stepmodel import StepModel
 from mellm.evaluation.spotting import baselines
@@ -63,7 +64,7 @@ class Curve:
 
 def flow_curves(record: Record) -> list[Curve]:
     """Mean magnitude of the three strongest regions' flow over 0.1 s, the nose's motion taken out: nothing learnt."""
-    watched = [baselines.INDEX[n] for n in baselines.WATCHED]
+    watched = [INDEX[n] for n in baselines.WATCHED]
     out = []
     for a, b in baselines.stretches(record):
         flow = baselines.nose_relative(record.features[a:b])[:, watched]
@@ -75,7 +76,9 @@ def flow_curves(record: Record) -> list[Curve]:
 def score_curves(record: Record, model: StepModel) -> list[Curve]:
     """The network's own score, step by step; it speaks 0.3 s late."""
     out: list[Curve] = []
-    spotter, times, values = Spotter(model), [], []
+    spotter = Spotter(model)
+    times: list[float] = []
+    values: list[float] = []
     lag_s = model.delay_steps * STEP_S
 
     def close() -> None:
@@ -171,7 +174,7 @@ def _interval(curve: Curve, peak: int, score: float, k: int) -> Interval:
 
 
 class PublishedDecoder:
-    """A rival in one of its forms; see :class:`mellm.evaluation.spotting.contenders.Contender`.
+    """A rival in one of its forms; see :class:`mellm.evaluation.spotting.systems.System`.
 
     :param model_of: record → the network whose score is read, for ``score``; it must not know the person
     :param seen: record → whether it may know the person all the same
@@ -206,7 +209,7 @@ class PublishedDecoder:
         return LEVELS
 
     def spots(self, record: Record, level: float | None = None) -> list[Published]:
-        """See :class:`mellm.evaluation.spotting.contenders.Contender`."""
+        """See :class:`mellm.evaluation.spotting.systems.System`."""
         if id(record) not in self._curves:
             made = (
                 flow_curves(record)

@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 from mellm.detectors.spotting import SpottingOptions
 from mellm.evaluation.metrics.spotting import SpottingScore
 from mellm.evaluation.spotting.baselines import LEVELS, BaselineOptions, Form
-from mellm.evaluation.spotting.contenders import BaselineContender, ModelContender
 from mellm.evaluation.spotting.data import load_set, require_validation
 from mellm.evaluation.spotting.measures import judge, minutes, pooled
+from mellm.evaluation.spotting.systems import BaselineSystem, ModelSystem
 from mellm.training.spotter.records import Record
 
 Options = TypeVar("Options", SpottingOptions, BaselineOptions)
@@ -58,7 +58,7 @@ class Tuned:
     tried: int
 
 
-def model(contender: ModelContender, sets: Mapping[str, Sequence[Record]]) -> Tuned:
+def model(system: ModelSystem, sets: Mapping[str, Sequence[Record]]) -> Tuned:
     """:class:`SpottingOptions` of high pooled F1: coordinate by coordinate, from the present ones.
 
     Of thresholds within half a per cent of the best the strictest is taken, for people outside the validation sets
@@ -68,13 +68,13 @@ def model(contender: ModelContender, sets: Mapping[str, Sequence[Record]]) -> Tu
     """
     require_validation(list(sets))
     clips = [r for records in sets.values() for r in records]
-    present = replace(contender.options, threshold=contender.level)
+    present = replace(system.options, threshold=system.level)
 
     def f1(options: SpottingOptions) -> float:
-        return _scored(clips, lambda r: contender.decode(r, options))[0].f1
+        return _scored(clips, lambda r: system.decode(r, options))[0].f1
 
     chosen, tried = _search(present, MODEL_GRID, f1, strictest="threshold")
-    return Tuned(chosen, _all(contender, sets, present), _all(contender, sets, chosen), tried)
+    return Tuned(chosen, _all(system, sets, present), _all(system, sets, chosen), tried)
 
 
 def baseline(form: Form, sets: Mapping[str, Sequence[Record]], start: BaselineOptions | None = None) -> Tuned:
@@ -87,21 +87,21 @@ def baseline(form: Form, sets: Mapping[str, Sequence[Record]], start: BaselineOp
     levels: dict[BaselineOptions, float] = {}
 
     def f1(options: BaselineOptions) -> float:
-        contender = BaselineContender(form, options)
-        scores = {v: pooled(judge(contender, clips, v)).f1 for v in LEVELS[form][::2]}
+        system = BaselineSystem(form, options)
+        scores = {v: pooled(judge(system, clips, v)).f1 for v in LEVELS[form][::2]}
         levels[options] = max(scores, key=lambda v: (scores[v], v))
         return scores[levels[options]]
 
     grid = {k: v for k, v in BASELINE_GRID.items() if form == "causal" or k != "floor"}
-    present = start or BaselineContender(form).options
+    present = start or BaselineSystem(form).options
     chosen, tried = _search(present, grid, f1)
     final = replace(chosen, level=levels[chosen])
 
-    def told(options: BaselineOptions) -> dict[str, tuple[SpottingScore, float]]:
-        contender = BaselineContender(form, options)
-        return _by_set(sets, lambda records: _scored(records, contender.spots))
+    def scores_of(options: BaselineOptions) -> dict[str, tuple[SpottingScore, float]]:
+        system = BaselineSystem(form, options)
+        return _by_set(sets, lambda records: _scored(records, system.spots))
 
-    return Tuned(final, told(replace(present, level=levels[present])), told(final), tried)
+    return Tuned(final, scores_of(replace(present, level=levels[present])), scores_of(final), tried)
 
 
 def _search(
@@ -135,7 +135,7 @@ def _scored(records: Sequence[Record], spots: Callable[[Record], Any]) -> tuple[
     """Pooled counts and false alarms a minute."""
 
     class Once:
-        """Any function of a clip as a contender."""
+        """Any function of a clip as a system."""
 
         name, causal, level, levels = "", True, 0.0, ()
 
@@ -161,9 +161,9 @@ def _by_set(
 
 
 def _all(
-    contender: ModelContender, sets: Mapping[str, Sequence[Record]], options: SpottingOptions
+    system: ModelSystem, sets: Mapping[str, Sequence[Record]], options: SpottingOptions
 ) -> dict[str, tuple[SpottingScore, float]]:
-    return _by_set(sets, lambda records: _scored(records, lambda r: contender.decode(r, options)))
+    return _by_set(sets, lambda records: _scored(records, lambda r: system.decode(r, options)))
 
 
 def main() -> None:

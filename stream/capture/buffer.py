@@ -4,8 +4,9 @@ Policies, by name:
 
 ``newest``
     for live sources. When the bound is reached, everything that waits is dropped and replaced by one
-    :class:`~mellm.stream.frames.Gap`; the analysis goes on with the newest picture. Whole stretches go, never
-    every other frame: a thinned window looks like a slower movement.
+    :class:`~mellm.stream.frames.Gap`; the analysis goes on with the newest picture. A whole stretch goes, and no holes
+    at random. Before that happens the rate is lowered evenly (:meth:`MediaBuffer.thin`,
+    :mod:`mellm.engine.analysis.overload`).
 ``block``
     for recordings. The reader waits.
 """
@@ -83,6 +84,28 @@ class MediaBuffer:
             self._forget(item)
             self._changed.notify_all()
             return item
+
+    def thin(self, keep_every: int) -> int:
+        """Keep one of every so many pictures that wait, the newest among them.
+
+        :param keep_every: 0 keeps none
+        :returns: how many went
+        """
+        with self._changed:
+            frames, kept = self._frames, deque[Item]()
+            count = 0
+            for item in reversed(self._items):
+                if isinstance(item, Frame):
+                    if keep_every and count % keep_every == 0:
+                        kept.appendleft(item)
+                    count += 1
+                else:
+                    kept.appendleft(item)
+            self._items = kept
+            held = [i for i in kept if isinstance(i, Frame)]
+            self._frames, self._bytes = len(held), sum(i.image.nbytes for i in held)
+            self._changed.notify_all()
+            return frames - self._frames
 
     def close(self, *, discard: bool = False) -> int:
         """No more items; what waits can still be taken, unless it is discarded.

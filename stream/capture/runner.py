@@ -18,6 +18,7 @@ from dataclasses import replace
 from typing import Final, TypeAlias
 
 from mellm.stream.capture.buffer import MediaBuffer
+from mellm.stream.capture.intake import Intake
 from mellm.stream.capture.pace import Pace
 from mellm.stream.capture.reconnect import Backoff, Outcome, judge
 from mellm.stream.capture.status import RunnerCounts, RunnerOptions, SourceStatus
@@ -116,6 +117,7 @@ class SourceRunner:
 
         self._opener = opener or default
         self._buffer = MediaBuffer("newest" if live else "block", chosen.buffer)
+        self._intake = Intake(id, self._buffer)
         self._backoff = Backoff(chosen.backoff, random.Random(chosen.seed))
         self._worker = Worker(
             f"watch-{id}",
@@ -176,10 +178,24 @@ class SourceRunner:
         """Facts of the last opening, ``None`` while it was never open."""
         return self._info
 
+    @property
+    def drops(self) -> bool:
+        """Whether it drops what is not taken in time, as a live source does; otherwise its reader waits."""
+        return self._options.policy == "live"
+
+    def lower(self, keep_every: int) -> None:
+        """From now on hand on one of every so many frames, see :class:`~mellm.stream.capture.intake.Intake`. From any
+        thread; for sources that drop.
+
+        :param keep_every: 1 for all, 0 for none
+        """
+        with self._lock:
+            self._intake.lower(keep_every)
+
     def counts(self) -> RunnerCounts:
         """Both sides of the sum: captured = analysed + dropped + waiting (+ the one in the analyst's hand)."""
         with self._lock:
-            dropped = dict(self._dropped)
+            dropped = {**self._dropped, **self._intake.dropped}
             overflow = self._buffer.overflowed
             if overflow:
                 dropped["overflow"] = overflow
@@ -190,6 +206,7 @@ class SourceRunner:
                 self._repaired,
                 self._losses,
                 self._buffer.lag_s,
+                self._intake.fps,
             )
 
     def stop(self) -> None:
@@ -211,7 +228,7 @@ class SourceRunner:
             self._reading.abandoned.set()
         attempt = 0
         while not self._stop.is_set():
-            turn.beat()
+            turn.heartbeat()
             reading = self._launch()
             self._watch(reading, turn)
             if self._stop.is_set():
@@ -268,7 +285,7 @@ class SourceRunner:
         """Return when the reader is done or was abandoned, with the reason in ``reading.error``."""
         while not self._clock.wait(reading.done, _TICK_S):
             if reading.online_ns is None:
-                turn.beat()
+                turn.heartbeat()
             else:
                 turn.worked()
             if self._stop.is_set():
@@ -412,6 +429,8 @@ class SourceRunner:
                 self._dropped["decode"] += item.frames
                 if reading.online_ns is None and self._last is not None:
                     return True  # lost before the first frame after an outage, whose gap covers it
+            if isinstance(item, Frame) and not self._intake.takes(item):
+                return True
         if self._buffer.put(item):
             return True
         if isinstance(item, Frame):

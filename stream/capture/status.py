@@ -86,7 +86,11 @@ class SourceStatus:
 
 @dataclass(frozen=True, slots=True)
 class RunnerCounts:
-    """``captured`` pictures reached this machine; ``dropped`` of them, by reason, never reach the analysis."""
+    """``captured`` pictures reached this machine; ``dropped`` of them, by reason, never reach the analysis.
+
+    :param lag_s: media that waits
+    :param fps: pictures a second of media, as they arrive
+    """
 
     captured: int
     dropped: dict[str, int]
@@ -94,3 +98,4 @@ class RunnerCounts:
     repaired: int
     losses: int
     lag_s: float
+    fps: float = 0.0

@@ -200,7 +200,7 @@ def bury(
         for stone in _stones(rows, before):
             if stone.first < stone.last:
                 db.execute("DELETE FROM events WHERE seq >= ? AND seq < ?", (stone.first, stone.last))
-            told = _told(stone, epoch, reason)
+            told = _erasure_event(stone, epoch, reason)
             db.execute(
                 "UPDATE events SET type = ?, id = ?, time = ?, score = NULL, payload = ?, consent = NULL WHERE seq = ?",
                 (told.type, told.id, told.time, wire.encode(told), stone.last),
@@ -244,7 +244,7 @@ def _stones(rows: Iterable[Row], before: Stone | None) -> Iterator[Stone]:
         yield stone
 
 
-def _told(stone: Stone, epoch: str, reason: str) -> Event:
+def _erasure_event(stone: Stone, epoch: str, reason: str) -> Event:
     data = {
         "reason": reason,
         "events": stone.last - stone.first + 1,

@@ -94,7 +94,7 @@ class Hub:
 
     def consent(self, source: str, reference: str) -> None:
         """From now on this reference stands as ``consent`` in every journalled event of the source, so that they can
-        be found by it. Register before publishing starts."""
+        be found by it. Set it before the source starts."""
         self._consents[source] = reference
 
     def silence(self, source: str) -> None:
@@ -103,6 +103,11 @@ class Hub:
         with self._lock:
             self._silent |= {source}
         self.journal.flush()
+
+    def hear(self, source: str) -> None:
+        """Take events of a silenced source again: somebody else is before it, who has agreed."""
+        with self._lock:
+            self._silent -= {source}
 
     def publish_threadsafe(
         self,

@@ -41,6 +41,9 @@ __all__ = ["MEMORY", "PAGE", "Journal", "Record", "Retention"]
 PAGE: Final = 256
 MEMORY: Final = ":memory:"
 
+WAL_PAGES: Final = 25_000
+"""Of the write-ahead log while much changes, 4 KB each; beyond it the writer waits until it is in the file."""
+
 
 class Journal(Closing):
     """One log file, or memory. All methods may be called from any thread; what changes the log is done by one writer
@@ -295,9 +298,12 @@ class Journal(Closing):
         passive = "PRAGMA wal_checkpoint(PASSIVE)"
 
         def checkpoint() -> None:
+            # twice: the first takes long and the writer goes on meanwhile, the second is up to date with it, as a rule,
+            # and then the write-ahead log begins anew
             beside.execute(passive).fetchone()
-            # what was written meanwhile is little; without it the write-ahead log would never begin anew, and grow
-            self._writer.call(lambda db: db.execute(passive).fetchone())
+            _, pages, _ = beside.execute(passive).fetchone()
+            if pages > WAL_PAGES:  # it has never been: the writer itself stops for it
+                self._writer.call(lambda db: db.execute(passive).fetchone())
 
         try:
             yield checkpoint

@@ -173,7 +173,7 @@ class LogWriter:
             with self._changed:
                 turn.rest()
                 self._changed.wait_for(lambda: self._items or turn.over)
-                turn.beat()
+                turn.heartbeat()
                 if not self._items:
                     return
                 taken = self._next()

@@ -32,6 +32,7 @@ EvidenceKind: TypeAlias = Literal["motion", "faces"]
 
 SHOWN: Final[tuple[EvidenceKind, ...]] = get_args(EvidenceKind)
 
+SHA256: Final = r"[0-9a-f]{64}"
 EXPRESSION_ID: Final = r"[A-Za-z0-9._-]{1,128}"
 
 
@@ -118,6 +119,34 @@ class ConsentWithdraw:
 
 
 @dataclass(frozen=True, slots=True)
+class ConsentGive:
+    """``consent.give``: whoever is before this source has read the consent text and answered yes.
+
+    :param sha256: of the text that was shown
+    """
+
+    source: str
+    sha256: str
+    id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunBegin:
+    """``run.begin``: a session of this source begins now; one that is open is saved before."""
+
+    source: str
+    id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunSave:
+    """``run.save``: the session of this source ends and is saved."""
+
+    source: str
+    id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Close:
     """``session.close``: the client is done."""
 
@@ -125,7 +154,18 @@ class Close:
 
 
 ClientMessage: TypeAlias = (
-    Auth | Subscribe | Unsubscribe | MarkerAdd | EvidenceGet | PushStart | PushStop | ConsentWithdraw | Close
+    Auth
+    | Subscribe
+    | Unsubscribe
+    | MarkerAdd
+    | EvidenceGet
+    | PushStart
+    | PushStop
+    | ConsentWithdraw
+    | ConsentGive
+    | RunBegin
+    | RunSave
+    | Close
 )
 
 
@@ -163,6 +203,12 @@ def encode_client(message: ClientMessage) -> str:
             out = {"type": "push.stop"}
         case ConsentWithdraw(source=source):
             out = {"type": "consent.withdraw", "source": source}
+        case ConsentGive(source=source, sha256=sha256):
+            out = {"type": "consent.give", "source": source, "sha256": sha256}
+        case RunBegin(source=source):
+            out = {"type": "run.begin", "source": source}
+        case RunSave(source=source):
+            out = {"type": "run.save", "source": source}
         case Close():
             out = {"type": "session.close"}
     if message.id is not None:
@@ -272,6 +318,12 @@ def _read_client(message: dict[str, Any], ref: str | None) -> ClientMessage:
             return PushStop(ref)
         case "consent.withdraw":
             return ConsentWithdraw(values["source"], ref)
+        case "consent.give":
+            return ConsentGive(values["source"], values["sha256"], ref)
+        case "run.begin":
+            return RunBegin(values["source"], ref)
+        case "run.save":
+            return RunSave(values["source"], ref)
         case _:
             return Close(ref)
 
@@ -333,6 +385,12 @@ def _read_label(value: Any) -> str:
 def _read_source(value: Any) -> str:
     if not _is_name(value):
         raise Refused("bad_value", f"source must be a string of 1 to {MAX_NAME_CHARS} characters")
+    return value
+
+
+def _read_sha256(value: Any) -> str:
+    if not isinstance(value, str) or re.fullmatch(SHA256, value) is None:
+        raise Refused("bad_value", "sha256 must be 64 hexadecimal digits")
     return value
 
 
@@ -461,6 +519,24 @@ MESSAGES: Final[Mapping[str, Mapping[str, Field]]] = {
     "consent.withdraw": {
         "source": Field(
             _read_source, _string(MAX_NAME_CHARS, "id of a source: it stops, its data is erased"), True
+        )
+    },
+    "consent.give": {
+        "source": Field(
+            _read_source, _string(MAX_NAME_CHARS, "id of the source that the person is before"), True
+        ),
+        "sha256": Field(
+            _read_sha256,
+            {"type": "string", "pattern": f"^{SHA256}$", "description": "of the consent text that was shown"},
+            True,
+        ),
+    },
+    "run.begin": {
+        "source": Field(_read_source, _string(MAX_NAME_CHARS, "id of a source: its session begins now"), True)
+    },
+    "run.save": {
+        "source": Field(
+            _read_source, _string(MAX_NAME_CHARS, "id of a source: its session ends, and is kept"), True
         )
     },
     "session.close": {},

@@ -18,8 +18,10 @@ SOURCE_ONLINE: Final = "source.online"
 SOURCE_OFFLINE: Final = "source.offline"
 SOURCE_RECONNECTING: Final = "source.reconnecting"
 SOURCE_GAP: Final = "source.gap"
+SOURCE_DEGRADED: Final = "source.degraded"
 SOURCE_ENDED: Final = "source.ended"
 SOURCE_PICTURE: Final = "source.picture"
+SOURCE_SESSION: Final = "source.session"
 FACE_APPEARED: Final = "face.appeared"
 FACE_LOST: Final = "face.lost"
 EXPRESSION_SPOTTED: Final = "expression.spotted"
@@ -39,8 +41,10 @@ RELIABLE: Final = frozenset(
         SOURCE_OFFLINE,
         SOURCE_RECONNECTING,
         SOURCE_GAP,
+        SOURCE_DEGRADED,
         SOURCE_ENDED,
         SOURCE_PICTURE,
+        SOURCE_SESSION,
         FACE_APPEARED,
         FACE_LOST,
         EXPRESSION_SPOTTED,

@@ -66,6 +66,7 @@ COUNTS: Final = _of("object", "by reason or type", additionalProperties=COUNT)
 TEXT_OR_NOT: Final = _of(["string", "null"])
 ASKED_REF: Final = _of(["string", "null"], "the id of your message")
 CONSENT: Final = _of("string", "the operator's reference to the consent of those before this camera")
+SESSION: Final = _of(["string", "null"], "name of the run folder that its session is kept in")
 PLACE: Final = _record({"epoch": TEXT, "seq": COUNT})
 NAMES_OR_ALL: Final = _of(["array", "null"], "null: all", items=TEXT)
 BOX: Final = _of("array", "x, y, width, height; pixels", items=NUMBER)
@@ -204,6 +205,13 @@ def _ended(state: str, description: Schema) -> dict[str, Schema]:
     }
 
 
+_SERVICE = _record(
+    {
+        "fps": _of("number", "frames a second that are analysed; 0: the source is set aside", minimum=0),
+        "faces": _of(["integer", "null"], "followed at most; null: as many as the settings allow", minimum=0),
+        "gaps": _of("boolean", "nothing more could be lowered: whole stretches are dropped"),
+    }
+)
 _STATS: dict[str, Schema] = {
     "captured": COUNT,
     "analysed": COUNT,
@@ -247,13 +255,23 @@ SAID: Final[Mapping[str, Said]] = {
             "sources": _of(
                 "array",
                 items=_record(
-                    {**_SOURCE, **_STATUS, "consent": CONSENT}, optional=frozenset(_STATUS) | {"consent"}
+                    {**_SOURCE, **_STATUS, "consent": CONSENT, "session": SESSION},
+                    optional=frozenset(_STATUS) | {"consent", "session"},
                 ),
             ),
             "models": _of("object", "in use, by name"),
             "evidence": _of("array", "pictures that evidence.get may find", items={"enum": list(SHOWN)}),
             "replay": _record({"epoch": TEXT, "from_seq": COUNT, "to_seq": COUNT}),
+            "sessions": _record(
+                {
+                    "video": _of("boolean", "whether pictures are kept too"),
+                    "consent_text": _of("string", "to be shown to the person on camera before it starts"),
+                    "consent_sha256": _of("string", "of that text, for consent.give"),
+                },
+                optional=frozenset({"consent_text", "consent_sha256"}),
+            ),
         },
+        frozenset({"sessions"}),
     ),
     wire.SUBSCRIBED: Said(
         "The filter as understood; what follows comes after the place.",
@@ -288,6 +306,21 @@ SAID: Final[Mapping[str, Said]] = {
         "The source was stopped, and what it showed under this consent is erased.",
         {"ref": ASKED_REF, "withdrawn": TEXT, "events": COUNT, "expressions": COUNT, "files": COUNT},
     ),
+    wire.CONSENT_GIVEN: Said(
+        "The yes is written down, and the source starts under this reference.",
+        {"ref": ASKED_REF, "agreed": TEXT, "reference": CONSENT},
+    ),
+    wire.RUN_CHANGED: Said(
+        "A session has begun, or was saved, as asked for.",
+        {
+            "ref": ASKED_REF,
+            "of": _of("string", "id of the source"),
+            "state": {"enum": ["begun", "saved"]},
+            "run": _of("string", "name of the run folder"),
+            "expressions": _of("integer", "that a saved one holds", minimum=0),
+        },
+        frozenset({"expressions"}),
+    ),
     wire.ERROR: Said(
         "A message of yours that cannot be obeyed, or why the session ends.",
         {"code": _of("string", "stable"), "message": _of("string", "for people"), "ref": ASKED_REF},
@@ -313,9 +346,30 @@ SAID: Final[Mapping[str, Said]] = {
             "frames": COUNT,
         },
     ),
+    events.SOURCE_DEGRADED: Said(
+        "Less of a source is analysed, because frames come faster than they can be measured, or more again.",
+        {
+            "from": _SERVICE,
+            "to": _SERVICE,
+            "reason": {"enum": ["overload", "recovered"]},
+            "degraded": _of("boolean", "whether it is still less than all"),
+            "message": _of("string", "for people, with what can be done"),
+            **_media("t"),
+        },
+    ),
     events.SOURCE_PICTURE: Said(
         "The picture froze, went dark, or lives again.",
         {"state": {"enum": ["live", "frozen", "dark"]}, **_media("at", "t")},
+    ),
+    events.SOURCE_SESSION: Said(
+        "A session of a source begins, or was saved as a run folder.",
+        {
+            "run": _of("string", "name of the run folder"),
+            "state": {"enum": ["begun", "saved"]},
+            "video": _of("boolean", "whether pictures are kept too"),
+            "expressions": _of("integer", "that a saved one holds", minimum=0),
+        },
+        frozenset({"expressions"}),
     ),
     events.FACE_APPEARED: Said(
         "A face is followed from now on.",

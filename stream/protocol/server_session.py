@@ -14,7 +14,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from mellm.stream.errors import ProtocolError
 from mellm.stream.protocol import client_messages as said
@@ -112,6 +112,19 @@ class Withdraw:
 
 
 @dataclass(frozen=True, slots=True)
+class ChangeRun:
+    """Begin or save the session of a source, or take note of a consent that was given on the page; and answer.
+
+    :param sha256: of the consent text, with ``agree``
+    """
+
+    what: Literal["agree", "begin", "save"]
+    source: str
+    ref: str | None
+    sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Hangup:
     """Send ``session.closed`` and close the connection with this code."""
 
@@ -129,6 +142,7 @@ Action: TypeAlias = (
     | TakePicture
     | StopPush
     | Withdraw
+    | ChangeRun
     | Hangup
 )
 
@@ -268,6 +282,12 @@ class ServerSession:
                 _need(self.principal, Scope.SOURCES_WRITE, message.id)
                 self._known(frozenset({source}), self.principal, message.id)
                 return [Withdraw(source, message.id)]
+            case said.ConsentGive(source=source, sha256=sha256):
+                return self._run(ChangeRun("agree", source, message.id, sha256), self.principal)
+            case said.RunBegin(source=source):
+                return self._run(ChangeRun("begin", source, message.id), self.principal)
+            case said.RunSave(source=source):
+                return self._run(ChangeRun("save", source, message.id), self.principal)
 
     def _admit(self, principal: Principal) -> list[Action]:
         self.principal = principal
@@ -295,6 +315,11 @@ class ServerSession:
             raise Refused("busy", f"you send pictures of {self.pushing!r} already", ref=ref)
         self.pushing = source
         return [StartPush(source, ref)]
+
+    def _run(self, change: ChangeRun, principal: Principal) -> list[Action]:
+        _need(principal, Scope.SOURCES_WRITE, change.ref)
+        self._known(frozenset({change.source}), principal, change.ref)
+        return [change]
 
     def _picture(self, payload: bytes, now_s: float) -> list[Action]:
         if self.pushing is None:

@@ -31,6 +31,8 @@ EVIDENCE: Final = "evidence"
 PUSH_ACCEPTED: Final = "push.accepted"
 PUSH_ENDED: Final = "push.ended"
 CONSENT_WITHDRAWN: Final = "consent.withdrawn"
+CONSENT_GIVEN: Final = "consent.given"
+RUN_CHANGED: Final = "run.changed"
 ERROR: Final = "error"
 SESSION_CLOSED: Final = "session.closed"
 
@@ -47,6 +49,8 @@ CONTROL: Final = frozenset(
         PUSH_ACCEPTED,
         PUSH_ENDED,
         CONSENT_WITHDRAWN,
+        CONSENT_GIVEN,
+        RUN_CHANGED,
         ERROR,
         SESSION_CLOSED,
     }

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 import cv2
 import numpy as np
 
-from mellm.stream.sources.headers import HEAD_BYTES, jpeg_end, significant_bits
+from mellm.stream.sources.base import MAX_PIXELS
+from mellm.stream.sources.headers import HEAD_BYTES, jpeg_end, picture_size, significant_bits
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,17 +20,23 @@ _PNG: Final = b"\x89PNG\r\n\x1a\n"
 _JPEG: Final = b"\xff\xd8"
 
 
-def decode(data: bytes, *, bits: int | None = None) -> NDArray[np.uint8] | None:
-    """A picture file as H×W×3 uint8 BGR, upright; ``None`` if it is damaged, or any part of it is missing.
+def decode(data: bytes, *, bits: int | None = None, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8] | None:
+    """A picture file as H×W×3 uint8 BGR, upright; ``None`` if it is damaged, too large, or any part of it is missing.
 
     :param bits: of 16-bit samples, how many are filled; judged by the picture itself if ``None``
+    :param max_pixels: larger ones are refused by their header: 3 MB can hold 32000×32000 pixels
     """
-    image = decode_deep(data)
+    image = decode_deep(data, max_pixels=max_pixels)
     return None if image is None else to_8_bits(image, bits or significant_bits(data[:HEAD_BYTES]))
 
 
-def decode_deep(data: bytes) -> NDArray[np.uint8] | NDArray[np.uint16] | None:
+def decode_deep(
+    data: bytes, *, max_pixels: int = MAX_PIXELS
+) -> NDArray[np.uint8] | NDArray[np.uint16] | None:
     """As :func:`decode`, with 16-bit samples left as they are."""
+    size = picture_size(data[:HEAD_BYTES])
+    if size is None or size[0] * size[1] > max_pixels:
+        return None
     if data.startswith(_JPEG):
         end = jpeg_end(data)
         if end is None:

@@ -156,8 +156,7 @@ class ImageFolder(PlacedSource):
                 data = file.read_bytes()
             except OSError:
                 continue
-            size = picture_size(data[:HEAD_BYTES])
-            image = None if size is None or self._too_large(size) else decode_deep(data)
+            image = decode_deep(data, max_pixels=self._options.max_pixels)
             if image is None or image.dtype == np.uint8:
                 if image is not None:
                     return None, ""
@@ -179,15 +178,12 @@ class ImageFolder(PlacedSource):
     def _first_size(self) -> tuple[int, int]:
         with self._files[0].open("rb") as file:
             size = picture_size(file.read(HEAD_BYTES)) or (0, 0)
-        if self._too_large(size):
+        if size[0] * size[1] > self._options.max_pixels:
             raise SourceTooLarge(
                 f"{self._files[0]}: {size[0]}×{size[1]} pixels, more than {self._options.max_pixels}",
                 remedy="scale it down",
             )
         return size
-
-    def _too_large(self, size: tuple[int, int]) -> bool:
-        return size[0] * size[1] > self._options.max_pixels
 
     def _load(self, path: Path) -> NDArray[np.uint8] | None:
         """Decode one file; ``None`` if it is damaged or too large."""
@@ -195,8 +191,5 @@ class ImageFolder(PlacedSource):
             data = path.read_bytes()
         except OSError:
             return None
-        size = picture_size(data[:HEAD_BYTES])
-        if size is None or self._too_large(size):
-            return None
-        image = decode_deep(data)
+        image = decode_deep(data, max_pixels=self._options.max_pixels)
         return None if image is None else to_8_bits(image, self._bits)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, overload
 
@@ -51,19 +52,30 @@ def open_container(
 
 
 @overload
-def open_container(path: str | Path, mode: Literal["w"], *, format: str | None = None) -> OutputContainer: ...
+def open_container(
+    path: str | Path,
+    mode: Literal["w"],
+    *,
+    format: str | None = None,
+    options: Mapping[str, str] | None = None,
+) -> OutputContainer: ...
 
 
 def open_container(
-    path: str | Path, mode: Literal["r", "w"] = "r", *, format: str | None = None
+    path: str | Path,
+    mode: Literal["r", "w"] = "r",
+    *,
+    format: str | None = None,
+    options: Mapping[str, str] | None = None,
 ) -> InputContainer | OutputContainer:
     """Open a media file with FFmpeg, for packets; pictures come from :func:`mellm.stream.sources.open_source`.
 
+    :param options: of the format that is written
     :raises av.FFmpegError: FFmpeg cannot
     :raises OSError: the file cannot be opened
     """
     import av
 
     if mode == "w":
-        return av.open(address(path), "w", format=format)
+        return av.open(address(path), "w", format=format, options=dict(options or {}))
     return av.open(address(find(path)), "r", format=format, options={"protocol_whitelist": "file"})

@@ -48,7 +48,7 @@ def read_picture(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> NDArray[n
         raise SourceTooLarge(
             f"{path}: {width}×{height} pixels, more than {max_pixels}", remedy="scale it down"
         )
-    image = decode(data)
+    image = decode(data, max_pixels=max_pixels)
     if image is None:
         raise SourceCorrupt(f"{path}: the picture is damaged or cut off", remedy="copy or save it again")
     return image

@@ -93,6 +93,15 @@ class PushInlet:
             self._sender = None
             self._changed.notify_all()
 
+    def reopen(self) -> None:
+        """Forget what waits and whoever sends: pictures of somebody else follow."""
+        with self._changed:
+            self._waiting.clear()
+            self._overrun = 0
+            self._sender = None
+            self._shut = False
+            self._changed.notify_all()
+
     # -- for whoever reads ----------------------------------------------------------------------------
 
     def open(self, first_segment: int, options: SourceOptions | None = None) -> PushSource:
@@ -184,7 +193,7 @@ class PushSource(PlacedSource):
                 f"{ADDRESS}{self._inlet.id}: {size[0]}×{size[1]} pixels, more than {self._max_pixels}",
                 remedy="send smaller pictures",
             )
-        return decode(jpeg)
+        return decode(jpeg, max_pixels=self._max_pixels)
 
 
 def is_push(uri: str) -> bool:

@@ -101,7 +101,10 @@ def test_a_purpose_that_is_not_served(verb, purpose, capsys, tmp_path):
 @pytest.mark.parametrize("purpose", ["workplace", "education", "recruitment"])
 def test_a_medical_or_safety_ground_opens_it(purpose, capsys, tmp_path):
     arguments = ["analyze", str(tmp_path / "none.mp4"), "--out", str(tmp_path / "run"), "--purpose", purpose]
-    assert run([*arguments, "--medical-or-safety-basis", "ethics board 12/7"]) == 3
+    arguments += ["--medical-or-safety-basis", "ethics board 12/7"]
+    assert run(arguments) == 2
+    assert "--consent REF" in capsys.readouterr().err
+    assert run([*arguments, "--consent", "board-12/p-1"]) == 3
     assert "no such file" in capsys.readouterr().err
     assert json.loads((tmp_path / "run" / "run.json").read_text())["settings"]["purpose"] == purpose
 

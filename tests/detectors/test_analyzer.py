@@ -166,14 +166,53 @@ def test_of_two_tracks_that_meet_on_one_face_the_older_stays() -> None:
     assert [f.track for f in update.faces] == [1]
 
 
-def test_a_new_segment_ends_all_tracks_and_ids_go_on() -> None:
+def test_a_face_that_is_where_it_was_keeps_its_id_over_missing_frames() -> None:
+    scene = Scene([(100, 80), (300, 60)])
+    analyzer = scene.analyzer()
+    play(analyzer, 0, 3)
+    analyzer.reset()  # a gap of two seconds, to the frame
+    assert analyzer.push(frame(62)).appeared == (1, 2)
+    scene.people.reverse()
+    update = analyzer.push(frame(63, segment=1))  # whoever is found first
+    assert (update.lost, sorted(f.track for f in update.faces)) == ((), [1, 2])
+    assert {f.track: round(f.box[0] + f.box[2] / 2) for f in update.faces} == {1: 100, 2: 300}
+
+
+@pytest.mark.parametrize(
+    ("people", "at", "ids"),
+    [
+        ([(190, 80)], 10, (2,)),  # elsewhere
+        ([(100, 30)], 10, (2,)),  # of another size
+        ([(100, 80)], 63, (2,)),  # after more than two seconds
+        ([(100, 80), (300, 60)], 10, (1, 2)),
+        ([(100, 80)], 1, (2,)),  # time went back
+    ],
+)
+def test_whoever_comes_after_missing_frames_and_is_not_where_a_face_was_is_somebody_else(
+    people: list[tuple[float, float]], at: int, ids: tuple[int, ...]
+) -> None:
     scene = Scene([(100, 80)])
     analyzer = scene.analyzer()
     play(analyzer, 0, 3)
-    update = analyzer.push(frame(0, segment=1))
-    assert (update.lost, update.appeared) == ((1,), (2,))
+    scene.people = people
+    assert analyzer.push(frame(at, segment=1)).appeared == ids
     analyzer.reset()
-    assert analyzer.push(frame(1, segment=1)).appeared == (3,)
+    analyzer.reset()  # of nothing new
+    assert analyzer.push(frame(at + 1, segment=1)).appeared == ids
+
+
+def test_fewer_faces_are_followed_for_a_while_and_the_largest_goes_on() -> None:
+    scene = Scene([(100, 60), (300, 80)])
+    analyzer = scene.analyzer()
+    assert len(play(analyzer, 0, 3)[-1].faces) == 2
+    analyzer.limit(1)
+    update = analyzer.push(frame(3))
+    assert (len(update.lost), [round(f.box[2]) for f in update.faces]) == (1, [80])
+    assert all(len(u.faces) == 1 for u in play(analyzer, 4, 40))
+    analyzer.limit(None)
+    updates = play(analyzer, 44, 40)
+    assert len(updates[-1].faces) == 2
+    assert [id for u in updates for id in u.appeared] == [3]
 
 
 @given(
@@ -218,10 +257,12 @@ def test_the_shipped_fake_comes_and_goes_like_the_real_one() -> None:
     assert fake.push(frame(1)).lost == (1,)
     assert fake.push(frame(2)).appeared == (2,)
     update = fake.push(frame(3, segment=1))
-    assert (update.lost, update.appeared) == ((2,), (3,))
+    assert (update.lost, update.appeared) == ((), (2,))
     assert update.faces[0].landmarks is points
     fake.reset()
-    assert fake.push(frame(4, segment=1)).appeared == (4,)
+    assert fake.push(frame(4, segment=1)).appeared == (2,)
+    fake.reset()
+    assert fake.push(frame(99, segment=1)).appeared == (3,)
 
 
 def test_the_portrait_has_one_face_in_the_right_place(analyzer: FaceAnalyzer, portrait: U8) -> None:

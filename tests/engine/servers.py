@@ -19,6 +19,7 @@ from mellm.engine.governance.withdrawal import Withdraws, nothing_to_withdraw
 from mellm.engine.server.catalog import Catalog
 from mellm.engine.server.connection import Connection, Timing
 from mellm.engine.server.options import ServerOptions
+from mellm.engine.server.run_control import Runs
 from mellm.engine.server.server import Server, serve
 from mellm.stream.log.hub import Hub
 from mellm.stream.log.journal import Journal
@@ -54,6 +55,7 @@ async def running(
     checked: bool = True,
     audit: Audit = log_audit,
     withdrawal: Withdraws = nothing_to_withdraw,
+    runs: Runs | None = None,
     **changes: Any,
 ) -> AsyncIterator[Server]:
     """A server; each of its messages is held against the schema, unless time is measured."""
@@ -68,7 +70,13 @@ async def running(
     try:
         with patch.object(Connection, "_send", hold_up if checked else send):
             catalog = Catalog(sources, previews=previews, pushes=inlets or ())
-            parts = {"catalog": catalog, "inlets": inlets or {}, "audit": audit, "withdrawal": withdrawal}
+            parts = {
+                "catalog": catalog,
+                "inlets": inlets or {},
+                "audit": audit,
+                "withdrawal": withdrawal,
+                "runs": runs,
+            }
             async with serve(options(**changes), hub=hub, **parts, pages=pages) as server:
                 yield server
     finally:

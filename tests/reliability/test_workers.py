@@ -98,7 +98,7 @@ class Stage:
         self.hub.observe(self.metrics.observe)
         self.hub.observe(self._hear)
         self.watchdog = Watchdog(tick_s=0.05)
-        self.watchdog.told = worker_events(self.hub)
+        self.watchdog.on_change = worker_events(self.hub)
         self.evidence = EvidenceStore()
         chosen = RunnerOptions(policy="offline", realtime=False, must_open=True)
         runners = [SourceRunner(str(recording), id=name, options=chosen) for name in "ab"]
@@ -247,7 +247,7 @@ def test_a_fault_in_the_reader_of_a_camera(fault: Fault) -> None:
     runner = SourceRunner("rtsp://cam/1", id="cam", options=chosen, opener=open_it, on_status=hear)
     red: list[str] = []
     with Watchdog(tick_s=0.05) as watchdog:
-        watchdog.told = lambda name, state, error: red.append(f"{name} {state} {watchdog.unhealthy}")
+        watchdog.on_change = lambda name, state, error: red.append(f"{name} {state} {watchdog.unhealthy}")
         runner.start(watchdog)
         frames, end = 0, time.monotonic() + 60
         while frames < 4 and time.monotonic() < end:
@@ -280,7 +280,7 @@ def test_a_fault_in_the_watchdog_itself(error: Exception) -> None:
             raise error
 
     with Watchdog(tick_s=0.02, on_alive=alive) as watchdog:
-        watchdog.told = lambda name, state, error: told.append((name, state))
+        watchdog.on_change = lambda name, state, error: told.append((name, state))
         end = time.monotonic() + 30
         while len(beats) < 4 or len(told) < 2:
             assert time.monotonic() < end
@@ -322,7 +322,7 @@ async def test_a_fault_in_retention_is_told_and_health_is_red_until_it_works(err
 
     hub = Hub(Journal())
     with Watchdog(tick_s=0.05) as watchdog:
-        watchdog.told = worker_events(hub)
+        watchdog.on_change = worker_events(hub)
         async with serve(options(stats_s=0.05), hub=hub, watchdog=watchdog, sweep=sweep) as server:
             seen = set()
             async with asyncio.timeout(PATIENCE_S):
@@ -351,7 +351,7 @@ def test_a_fault_in_the_audit_log_is_told_and_its_lines_are_sealed(
     monkeypatch.setattr(AuditLog, "_try_to_seal", fails_once)
     told: list[tuple[str, str]] = []
     with Watchdog(tick_s=0.05) as watchdog:
-        watchdog.told = lambda name, state, why: told.append((name, state))
+        watchdog.on_change = lambda name, state, why: told.append((name, state))
         with AuditLog(tmp_path / "audit.jsonl", vitals=watchdog) as log:
             end = time.monotonic() + 60
             while len(told) < 2:
@@ -371,7 +371,7 @@ def test_a_preview_that_hangs_costs_neither_the_camera_nor_the_next_one(
         hub = Hub(journal)
         monkeypatch.setattr(hub, "wants_preview", lambda source: True)
         hub.observe(lambda type, source, data: made.append(source))
-        watchdog.told = lambda name, state, why: told.append((name, state))
+        watchdog.on_change = lambda name, state, why: told.append((name, state))
         previews = previews_module.Previews(hub, ["a"], every_s=0.0, vitals=watchdog)
         at_call(1, hang, previews, "_publish")
         previews.start()

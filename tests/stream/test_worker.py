@@ -85,7 +85,7 @@ def test_a_death_is_logged_with_its_trace_told_and_mended(
         if len(runs) == 1:
             raise error
         while not turn.over:
-            turn.beat()
+            turn.heartbeat()
             if flow.wait(0.002):
                 turn.worked()
 
@@ -142,10 +142,10 @@ def test_one_that_stands_still_is_seen_and_another_takes_its_place(
     def body(turn: Turn) -> None:
         started.append(len(started))
         mine = len(started)
-        turn.beat()
+        turn.heartbeat()
         if mine == 1:
             hang.wait(30)
-            turn.beat()
+            turn.heartbeat()
             passed.append(mine)  # pragma: no cover - its place was taken
         while not turn.over:
             turn.worked()
@@ -177,7 +177,7 @@ def test_who_owns_what_only_one_may_have_is_seen_and_not_replaced(
 
     def body(turn: Turn) -> None:
         started.append(1)
-        turn.beat()
+        turn.heartbeat()
         hang.wait(30)
         turn.worked()
 

@@ -11,11 +11,11 @@ from mellm.engine.describe.parse import parse_json
 from mellm.engine.describe.profiles import nano
 from mellm.evaluation.compare import embedded
 from mellm.evaluation.compare.cache import Cache
-from mellm.evaluation.compare.config import EmbeddedContestant, OpenAIContestant
-from mellm.evaluation.compare.endpoint import EndpointContestant
+from mellm.evaluation.compare.config import EmbeddedSystem, OpenAISystem
+from mellm.evaluation.compare.endpoint import EndpointSystem
 from mellm.evaluation.compare.measures import measure
 from mellm.evaluation.compare.runner import Runner
-from mellm.evaluation.compare.types import Answer, Answers, Contestant, Published, Question, Table
+from mellm.evaluation.compare.types import Answer, Answers, Published, Question, System, Table
 from mellm.stream.errors import MellmError
 from tests.vllm.conftest import KEY, Endpoint, measured
 from tests.vllm.pairs import evidences
@@ -41,7 +41,7 @@ class Maps:
         return ()
 
 
-def contestant(endpoint: Endpoint, name: str, key: str | None = KEY, **changes: object) -> EndpointContestant:
+def system(endpoint: Endpoint, name: str, key: str | None = KEY, **changes: object) -> EndpointSystem:
     settings = {
         "kind": "openai",
         "name": name,
@@ -52,7 +52,7 @@ def contestant(endpoint: Endpoint, name: str, key: str | None = KEY, **changes: 
         "timeout_s": 120.0,
         **changes,
     }
-    return EndpointContestant(OpenAIContestant(**settings), key)
+    return EndpointSystem(OpenAISystem(**settings), key)
 
 
 def said(answer: Answer) -> object:
@@ -61,17 +61,17 @@ def said(answer: Answer) -> object:
     return parsed.text, units, parsed.emotion and parsed.emotion.coarse, parsed.problem
 
 
-async def test_many_contestants_at_once_each_end_as_they_should(endpoint, tmp_path):
-    people: list[Contestant] = [
-        contestant(endpoint, "whole", concurrency=8),
-        contestant(endpoint, "half", max_tokens=4),
-        contestant(endpoint, "locked out", "wrong" + KEY),
-        contestant(endpoint, "unknown", model="nobody"),
-        contestant(endpoint, "too long", max_tokens=1_000_000),
+async def test_many_systems_at_once_each_end_as_they_should(endpoint, tmp_path):
+    people: list[System] = [
+        system(endpoint, "whole", concurrency=8),
+        system(endpoint, "half", max_tokens=4),
+        system(endpoint, "locked out", "wrong" + KEY),
+        system(endpoint, "unknown", model="nobody"),
+        system(endpoint, "too long", max_tokens=1_000_000),
     ]
     with Cache(tmp_path / "answers.sqlite") as cache:
         answers = (await Runner([Maps()], people, cache).run())["maps"]
-        again = (await Runner([Maps()], [contestant(endpoint, "whole")], cache).run())["maps"]["whole"]
+        again = (await Runner([Maps()], [system(endpoint, "whole")], cache).run())["maps"]["whole"]
     ends = {name: {(a.state, a.reason, a.cut) for a in found.values()} for name, found in answers.items()}
     assert {len(found) for found in answers.values()} == {16}
     assert ends["half"] == {("answered", None, True)}
@@ -93,10 +93,10 @@ async def test_the_endpoint_and_the_embedded_model_give_the_same_answers(endpoin
     if endpoint.profile != "nano":
         pytest.skip("mellm-nano is not in this checkout")
     try:
-        here = embedded.make(EmbeddedContestant(kind="embedded", name="here"))
+        here = embedded.make(EmbeddedSystem(kind="embedded", name="here"))
     except MellmError as error:
         pytest.skip(f"no embedded describer here: {error}")
-    answers = (await Runner([Maps()], [here, contestant(endpoint, "there")]).run())["maps"]
+    answers = (await Runner([Maps()], [here, system(endpoint, "there")]).run())["maps"]
     assert {a.state for found in answers.values() for a in found.values()} == {"answered"}
     same = sum(said(a) == said(answers["there"][q]) for q, a in answers["here"].items())
     measured["same answers compared, embedded and served"] = f"{same} of 16"

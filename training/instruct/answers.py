@@ -21,7 +21,7 @@ import numpy as np
 
 from mellm.engine.facs import action_units as facs
 from mellm.engine.facs.tables import DFME
-from mellm.engine.types import Side
+from mellm.engine.types import Coarse, Side
 from mellm.training.instruct import phrases
 from mellm.training.instruct.phrases import Language, Quiet
 
@@ -93,7 +93,7 @@ def listed(units: Iterable[tuple[int, Side]]) -> list[tuple[int, Side]]:
     return [(au, next(iter(s)) if len(s) == 1 else "both") for au, s in sorted(sides.items())]
 
 
-def emotion(units: Sequence[tuple[int, Side]]) -> dict[str, int] | None:
+def emotion(units: Sequence[tuple[int, Side]]) -> dict[Coarse, int] | None:
     """Percent of each class given the units, summing to 100; ``None`` without units. Units prove nothing, so no class
     gets more than :data:`SUREST`."""
     found = facs.coarse_emotion((au, 1.0) for au, _ in units)

@@ -14,12 +14,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias, get_args
+from typing import Final, Literal, TypeAlias, cast, get_args
 
 import numpy as np
 
 from mellm.engine.describe import profiles
-from mellm.engine.describe.base import DescribeContext
+from mellm.engine.describe.base import DescribeContext, Recipe
 from mellm.engine.facs import action_units as facs
 from mellm.engine.types import Evidence, Side
 from mellm.training.instruct import answers, describing, names, phrases
@@ -63,6 +63,10 @@ class _Asked:
     units: list[tuple[int, Side]]
     rng: np.random.Generator
     language: Language
+
+    @property
+    def recipe(self) -> Recipe:
+        return cast("Recipe", self.evidence.recipe)  # evidence without a map is not asked about
 
     @property
     def one(self) -> bool:
@@ -134,7 +138,7 @@ def _abstain(task: Task, why: phrases.Quiet, asked: _Asked) -> Turn:
     said = phrases.ABSTENTIONS[asked.language][why]
     answer = said[int(asked.rng.integers(len(said)))]
     if task == "describe":
-        answer = describing.nothing(asked.reading, why, answer, asked.evidence.recipe, asked.language)
+        answer = describing.nothing(asked.reading, why, answer, asked.recipe, asked.language)
     question, picture = _question(task, asked)
     return Turn(task, asked.language, question, answer, True, picture)
 
@@ -233,7 +237,7 @@ def _describe(asked: _Asked) -> Iterator[Turn]:
         asked.reading,
         asked.pair.emotion,
         asked.pair.coarse,
-        asked.evidence.recipe,
+        asked.recipe,
         asked.language,
         talks=asked.pair.talks and moves(asked.reading, "speech"),
     )

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from mellm.engine.describe.base import Recipe
-from mellm.engine.facs import action_units as facs
 from mellm.engine.types import Coarse, Side
 from mellm.training.instruct import answers, names, phrases
 from mellm.training.instruct.phrases import Language
@@ -91,7 +90,7 @@ def describe(
     """
     units = [(u.au, u.side) for u in reading.units]
     shares = answers.emotion(units)
-    likeliest = None if shares is None else max(facs.COARSE, key=lambda name: shares[name])
+    likeliest = max(shares.items(), key=lambda share: share[1])[0] if shares else None
     told = coarse or likeliest
     if not units or told is None:
         return None
@@ -218,7 +217,7 @@ def _number(au: int, side: Side, language: Language) -> str:
 
 
 def _emotion(
-    shares: dict[str, int] | None,
+    shares: dict[Coarse, int] | None,
     likeliest: Coarse | None,
     emotion: str | None,
     coarse: Coarse | None,

@@ -14,6 +14,7 @@ from typing import Any, Final
 import cv2
 import numpy as np
 
+from mellm.engine.facs.names import UNITS
 from mellm.stream.errors import SourceNotFound
 from mellm.training.instruct import names, phrases
 from mellm.training.instruct.conversations import TASKS, table_numbers
@@ -158,14 +159,14 @@ def _image(folder: Path, name: str) -> Iterator[tuple[str, str]]:
 
 @cache
 def _names(language: Language) -> re.Pattern[str]:
-    words = sorted((names.unit(au, language) for au in names.UNITS), key=len, reverse=True)
+    words = sorted((names.unit(au, language) for au in UNITS), key=len, reverse=True)
     edge = r"\b" if language == "en" else ""
     return re.compile(f"{edge}({'|'.join(map(re.escape, words))}){edge}", re.IGNORECASE)
 
 
 def named(text: str, language: Language) -> set[int]:
     """Units that a text names, by number or by name."""
-    by_name = {names.unit(au, language): au for au in names.UNITS}
+    by_name = {names.unit(au, language): au for au in UNITS}
     return {int(n) for n in _NUMBER.findall(text)} | {
         by_name[w.lower()] for w in _names(language).findall(text)
     }

@@ -28,10 +28,11 @@ from mellm.detectors.analyzer import AnalyzerOptions, FaceAnalyzer
 from mellm.detectors.patches import apply, crop_matrix
 from mellm.detectors.regions import eye_frame
 from mellm.detectors.types import F32, U8, Face
-from mellm.engine.evidence.motion_map import LIVE_HEIGHT, LIVE_WIDTH, warp
+from mellm.engine.evidence.motion_map import warp
 from mellm.engine.evidence.picture_pair import read_pair
 from mellm.engine.facs import action_units as facs
 from mellm.engine.facs.tables import DATA_SETS
+from mellm.engine.map_recipe import LIVE_HEIGHT, LIVE_WIDTH
 from mellm.engine.types import Coarse
 from mellm.stream.errors import FaceError, MellmError, SourceCorrupt, SourceEmpty, SourceNotFound
 from mellm.stream.frames import Frame

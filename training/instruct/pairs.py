@@ -26,6 +26,7 @@ from mellm.detectors.regions import eye_frame
 from mellm.detectors.types import F32, U8
 from mellm.engine.describe.base import Recipe
 from mellm.engine.evidence import motion_map
+from mellm.engine.map_recipe import LIVE_HEIGHT, LIVE_WIDTH
 from mellm.engine.types import Coarse, Evidence, Side
 from mellm.stream.errors import UsageError
 from mellm.stream.sources.media import open_container
@@ -186,8 +187,8 @@ def moments(script: Script, rng: np.random.Generator, negatives: int, jitter_s: 
 
 def standard(onset: U8, apex: U8, landmarks: F32) -> tuple[U8, U8, F32]:
     """Grey standard crops of two frames (H×W×3 BGR), by one transform, and the landmarks in them."""
-    matrix = crop_matrix(eye_frame(landmarks), motion_map.LIVE_WIDTH)
-    size = (motion_map.LIVE_WIDTH, motion_map.LIVE_HEIGHT)
+    matrix = crop_matrix(eye_frame(landmarks), LIVE_WIDTH)
+    size = (LIVE_WIDTH, LIVE_HEIGHT)
     gray = [np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), np.uint8) for picture in (onset, apex)]
     first, second = (motion_map.warp(picture, matrix, size) for picture in gray)
     return first, second, apply(matrix, landmarks)
@@ -278,10 +279,10 @@ def of_still(path: Path, version: int, split: Split, negatives: int = 9) -> Iter
     """Pairs of one photograph; each version is another script."""
     person = path.stem.split("_")[-2]
     rng = np.random.default_rng([0x9A13, int(person), version])
-    image = cv2.imread(str(path))
-    if image is None:
-        raise UsageError(f"{path} is no picture", remedy="give a folder of JPEG portraits")
-    image = np.asarray(image, np.uint8)
+    read = cv2.imread(str(path))
+    if read is None:
+        raise UsageError(f"{path} is not a picture", remedy="give a folder of JPEG portraits")
+    image = np.asarray(read, np.uint8)
     profile = ("quiet", "talk")[version % 2]
     width = float(np.exp(rng.uniform(*np.log(STILL_PX))))
     film = draw_film(rng)

@@ -13,8 +13,8 @@ from scipy.optimize import nnls
 
 from mellm.detectors import regions
 from mellm.engine.describe.au_templates import templates
-from mellm.engine.evidence.motion_map import QUIET, QUIET_NOISE
 from mellm.engine.evidence.region_motion import EXPRESSIVE
+from mellm.engine.map_recipe import QUIET, QUIET_NOISE
 from mellm.engine.types import Evidence, Side
 from mellm.training.instruct import names
 

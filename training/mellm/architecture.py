@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mellm.training.mellm.tokenizer import BEGIN, CHAT_TEMPLATE, END, FAKE, GLOBAL, IMAGE, PAD
 
@@ -45,8 +45,8 @@ def build(shape: NanoShape, tokenizer: Tokenizer, seed: int = 0) -> Idefics3ForC
     import torch
     from transformers import Idefics3Config, Idefics3ForConditionalGeneration
 
-    ids = {name: tokenizer.token_to_id(name) for name in (PAD, BEGIN, END, IMAGE)}
-    special = {"pad_token_id": ids[PAD], "bos_token_id": ids[BEGIN], "eos_token_id": ids[END]}
+    ids: dict[str, Any] = {name: tokenizer.token_to_id(name) for name in (PAD, BEGIN, END, IMAGE)}
+    special: dict[str, Any] = {"pad_token_id": ids[PAD], "bos_token_id": ids[BEGIN], "eos_token_id": ids[END]}
     config = Idefics3Config(
         vision_config={
             "hidden_size": shape.vision_width,

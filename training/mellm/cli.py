@@ -13,14 +13,14 @@ import click
 
 from mellm.engine.describe.local import SHIPPED
 from mellm.stream.errors import ModelMissing, UsageError
-from mellm.training.instruct.pairs import FIRST
+from mellm.training.instruct.pairs import FIRST, Source
 from mellm.training.mellm import nano, store
 from mellm.training.mellm.architecture import NanoShape
 from mellm.training.synth.rig import Split
 
 log = logging.getLogger(__name__)
 
-HELD_OUT: dict[tuple[store.Source, Split], int] = {
+HELD_OUT: dict[tuple[Source, Split], int] = {
     ("rendered", "val"): 25,
     ("rendered", "test"): 40,
     ("stills", "val"): 17,
@@ -31,7 +31,7 @@ HELD_OUT: dict[tuple[store.Source, Split], int] = {
 
 def draw(options: nano.NanoOptions, rendered: int, stills: int, workers: int) -> None:
     """Draw the pairs that are not there yet. Without the folder of photographs it goes on without them."""
-    wanted: dict[tuple[store.Source, Split], int] = {
+    wanted: dict[tuple[Source, Split], int] = {
         ("rendered", "train"): rendered,
         ("stills", "train"): stills,
         **HELD_OUT,

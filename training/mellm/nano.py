@@ -71,13 +71,15 @@ class Looker(nn.Module):
 
     def tokens(self, pictures: torch.Tensor) -> torch.Tensor:
         """B×3×H×W → B×tokens×width."""
-        seen = self.model.model.get_image_features(pictures[:, None])
-        seen = getattr(seen, "pooler_output", seen)
+        found = self.model.model.get_image_features(pictures[:, None])
+        seen: torch.Tensor = getattr(found, "pooler_output", found)
         return seen.reshape(len(pictures), -1, seen.shape[-1])
 
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
         """Logits: units on the left, units on the right, kinds."""
-        return self.out(functional.layer_norm(t := self.tokens(pictures), t.shape[-1:]).flatten(1))
+        t = self.tokens(pictures)
+        logits: torch.Tensor = self.out(functional.layer_norm(t, t.shape[-1:]).flatten(1))
+        return logits
 
 
 def fitted(pictures: torch.Tensor, side: int) -> torch.Tensor:

@@ -147,7 +147,8 @@ class Sampler:
             for i in over:  # what was still is a talking face now
                 if truths[i].kind != "expression":
                     truths[i] = Truth("speech", ())
-        gain = rng.uniform(*np.log(o.gain), size)
+        low, high = np.log(o.gain)
+        gain = rng.uniform(low, high, size)
         vectors *= torch.from_numpy(np.exp(gain).astype(np.float32)).view(-1, 1, 1, 1)
         if o.grain:
             coarse = torch.from_numpy(rng.normal(0, o.grain, (size, 2, 16, 16)).astype(np.float32))

@@ -69,7 +69,7 @@ def measure(
 def main(iterations: int, pairs: Path, run: Path, only: tuple[str, ...]) -> None:
     """Print the table."""
     split = {
-        name: [p for source in ("rendered", "stills") for p in store.load(pairs, source, name)]  # type: ignore[arg-type]
+        name: [p for source in ("rendered", "stills") for p in store.load(pairs, source, name)]
         for name in ("train", "val")
     }
     if not all(split.values()):

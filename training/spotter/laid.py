@@ -132,7 +132,7 @@ def draw_bank(seed: int, expressions: int = 3000, troubles: int = 240, seconds: 
             draw_sites(rng),
         )
         regions, landmarks = to_crop(*motion)
-        grid = 0.34 + 0.02 * np.arange(LENGTH)
+        grid = 0.34 + 0.02 * np.arange(LENGTH, dtype=np.float64)
         kept.append(measure(rng, clean, stamps, 100 * regions, landmarks, grid).astype(np.float16))
         told = truth_of(made, rig.iod(neutral))
         truths.append(
@@ -158,7 +158,7 @@ def _trouble(rng: np.random.Generator, seconds: float) -> NDArray[np.float16]:
     regions, landmarks = to_crop(
         *face_motion(rig, neutral, *script.evaluate(shown), float(rng.uniform(40, 150)), draw_sites(rng))
     )
-    grid = np.arange(17, round(seconds / 0.02) - 2) * 0.02
+    grid = 0.02 * np.arange(17, round(seconds / 0.02) - 2, dtype=np.float64)
     extra = options.trouble(rng, camera, stamps)
     return measure(rng, camera, stamps, 100 * regions, landmarks, grid, extra).astype(np.float16)
 
@@ -267,7 +267,7 @@ class Laid:
             first = int(rng.integers(0, max(1, len(noise) - steps)))
             more = noise[first : first + steps].astype(np.float32)
             x[: len(more)] += more * np.float32(rng.uniform(0.2, 1.0))
-        grid = 0.02 * np.arange(steps)
+        grid = 0.02 * np.arange(steps, dtype=np.float64)
         truths: list[Truth] = []
         weights: list[tuple[float, float, float]] = []
         if rng.random() >= self.empty:

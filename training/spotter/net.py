@@ -58,6 +58,11 @@ def running(x: Tensor, step: float) -> Tensor:
     return torch.einsum("ts,bsc->btc", kernel / kernel.sum(1, keepdim=True), x)
 
 
+def _bias(layer: nn.Conv1d) -> Tensor:
+    assert layer.bias is not None
+    return layer.bias
+
+
 class Block(nn.Module):
     """x + mix(relu(norm(conv(x)))), causal. The mix starts near zero, so depth does not hurt at the start."""
 
@@ -70,7 +75,7 @@ class Block(nn.Module):
         self.mix = nn.Conv1d(channels, channels, 1)
         with torch.no_grad():
             self.mix.weight.mul_(0.3)
-            self.mix.bias.zero_()
+            nn.init.zeros_(_bias(self.mix))
 
     def forward(self, x: Tensor) -> Tensor:
         past = nn.functional.pad(x, (2 * self.dilation, 0))
@@ -102,9 +107,10 @@ class SpotterNet(nn.Module):
         self.neck = nn.Conv1d(channels, channels, 1)
         self.head = nn.Conv1d(channels, OUTPUTS, 1)
         with torch.no_grad():  # rare events: start from their base rate instead of one half
-            self.head.bias[ME] = -2.0
-            self.head.bias[APEX : OFFSET + 1] = -4.0
-            self.head.bias[TO_ONSET : TO_OFFSET + 1] = 0.12
+            bias = _bias(self.head)
+            bias[ME] = -2.0
+            bias[APEX : OFFSET + 1] = -4.0
+            bias[TO_ONSET : TO_OFFSET + 1] = 0.12
 
     @property
     def past_size(self) -> int:

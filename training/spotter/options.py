@@ -130,7 +130,7 @@ class TrainOptions:
                 f"{self.output} and the shipped model cannot both be written",
                 remedy="give --output or --install",
             )
-        if self.output is None:
+        if getattr(self, "output", None) is None:
             folder = MODELS if self.install else self.run
             object.__setattr__(self, "output", folder / "spotter.onnx")
         if min(self.clips, self.validation, self.iterations, self.batch, self.threads, self.workers) < 1:

@@ -75,7 +75,7 @@ def half_of(units: Sequence[int]) -> Half:
 def _lengths(moved: F32) -> F64:
     """Motion of each region in the picture, from the motion of its vertices."""
     flat = moved.reshape(-1, 3)[: COUNT * PER_REGION].reshape(COUNT, PER_REGION, 3)[..., :2].mean(1)
-    return np.hypot(flat[:, 0], flat[:, 1]).astype(np.float64)
+    return np.asarray(np.hypot(flat[:, 0], flat[:, 1]), np.float64)
 
 
 @lru_cache(maxsize=1)
@@ -168,7 +168,7 @@ class _Motion:
             face[inside] = some
         moved = (face.astype(np.float32) @ self._exp).reshape(len(times), -1, 3)[:, : COUNT * PER_REGION]
         flat = moved.reshape(len(times), COUNT, PER_REGION, 3)[..., :2].mean(2).astype(np.float64)
-        return flat * (100 / self._iod_cm, -100 / self._iod_cm)
+        return np.asarray(flat * (100 / self._iod_cm, -100 / self._iod_cm), np.float64)
 
     def add(self, features: F32, record: Record, peak: float) -> None:
         """Add it to ``features`` (T×136), scaled to ``peak``."""

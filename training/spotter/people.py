@@ -70,7 +70,7 @@ class Video:
                 t -= first
                 if any(abs(t - cut) < 1.5 / rate for cut in self.cuts):
                     segment += 1
-                image = picture.to_ndarray(format="bgr24")
+                image = np.asarray(picture.to_ndarray(format="bgr24"), np.uint8)
                 if distinct:
                     small = image[::4, ::4, 1].astype(np.int16)
                     if last is not None and float(np.abs(small - last).mean()) < SAME:

@@ -81,7 +81,8 @@ class FileClip:
         with open_container(self.path) as container:
             for index, picture in enumerate(container.decode(video=0)):
                 pts_ns = round(picture.time * 1e9)
-                yield Frame(self.name, 0, index, pts_ns, 0, picture.to_ndarray(format="bgr24"))
+                image = np.asarray(picture.to_ndarray(format="bgr24"), np.uint8)
+                yield Frame(self.name, 0, index, pts_ns, 0, image)
 
 
 def folder_clips(folder: Path) -> list[FileClip]:

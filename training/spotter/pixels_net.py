@@ -226,7 +226,7 @@ def fit(net: SpotterNet, sampler: Sampler, iterations: int, rate: float = 3e-3) 
         x, y = sampler.batch()
         loss = torch.stack(list(losses(net(x)[:, DELAY:], y).values())).sum()
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimiser.step()
         running = float(loss.detach()) if i == 0 else 0.98 * running + 0.02 * float(loss.detach())

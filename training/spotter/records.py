@@ -129,6 +129,9 @@ class _Watched:
                 self.iod.setdefault(face.track, []).append(eye_frame(face.landmarks).iod)
         return update
 
+    def limit(self, faces: int | None) -> None:
+        self.inner.limit(faces)
+
     def reset(self) -> None:
         self.inner.reset()
 

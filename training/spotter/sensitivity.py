@@ -74,12 +74,12 @@ class Trial(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of the reliability table: motions that were said to be found with :data:`SHARE`.
+    """One row of the reliability table: motions that were reported to be found with :data:`SHARE`.
 
-    :param said: range of the sensitivity, per cent of the eye distance
+    :param reported: range of the sensitivity, per cent of the eye distance
     """
 
-    said: tuple[float, float]
+    reported: tuple[float, float]
     laid: int
     found: int
     people: int
@@ -289,7 +289,7 @@ def random_size(seed: int) -> Callable[[Record, Mapping[Half, F64]], SizeOf]:
     return lambda record, clean: lambda half, step: float(np.exp(rng.uniform(low, high)))
 
 
-def said_size(models: Mapping[str, SensitivityModel]) -> Callable[[Record, Mapping[Half, F64]], SizeOf]:
+def reported_size(models: Mapping[str, SensitivityModel]) -> Callable[[Record, Mapping[Half, F64]], SizeOf]:
     """Each expression as large as a model that does not know the person says would be found with :data:`SHARE`."""
 
     def of(record: Record, clean: Mapping[Half, F64]) -> SizeOf:
@@ -389,12 +389,12 @@ def false_alarms(
     count = judged = 0
     seconds = judged_s = 0.0
     for record in records:
-        network, said = judge.of(record), models[fold_of(record)]
+        network, reported = judge.of(record), models[fold_of(record)]
         clean = contexts(record, network.threshold, network.delay_steps)
         known = ~np.isnan(clean["upper"][:, 0])
         best = np.full(len(known), LARGEST)
         for k in np.flatnonzero(known):
-            best[k] = min(said.half(half).smallest(clean[half][k]) for half in HALVES)
+            best[k] = min(reported.half(half).smallest(clean[half][k]) for half in HALVES)
         seconds += 0.02 * int(known.sum())
         judged_s += 0.02 * int((known & (best <= bar)).sum())
         options = SpottingOptions(threshold=network.threshold)
@@ -406,11 +406,11 @@ def false_alarms(
     return {"face": (count, seconds / 60), "judged": (judged, judged_s / 60)}
 
 
-def reliability(trials: Sequence[Trial], said: Callable[[Trial], float | None]) -> list[Row]:
-    """Share found by what was said, at the network's own threshold. What was said to be beyond reach is left out."""
+def reliability(trials: Sequence[Trial], reported: Callable[[Trial], float | None]) -> list[Row]:
+    """Share found by reported size, at its own threshold. What was reported to be beyond reach is left out."""
     own = THRESHOLDS.index(0.0)
     rows = []
-    pairs = [(value, t) for t in trials if (value := said(t)) is not None and value < LARGEST]
+    pairs = [(value, t) for t in trials if (value := reported(t)) is not None and value < LARGEST]
     for low, high in pairwise(EDGES):
         some = [t for value, t in pairs if low <= value < high]
         rows.append(
@@ -422,7 +422,7 @@ def reliability(trials: Sequence[Trial], said: Callable[[Trial], float | None]) 
 def total(rows: Sequence[Row]) -> Row:
     """All rows as one."""
     return Row(
-        (rows[0].said[0], rows[-1].said[1]),
+        (rows[0].reported[0], rows[-1].reported[1]),
         sum(r.laid for r in rows),
         sum(r.found for r in rows),
         max((r.people for r in rows), default=0),

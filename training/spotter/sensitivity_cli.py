@@ -15,7 +15,7 @@ from mellm.detectors.sensitivity import BARS
 from mellm.detectors.stepmodel import SHIPPED, OnnxStepModel
 from mellm.stream import files
 from mellm.stream.errors import ModelMissing, SourceEmpty
-from mellm.training.spotter import records, sensitivity, told
+from mellm.training.spotter import records, reported, sensitivity
 from mellm.training.spotter.records import Record
 from mellm.training.spotter.sensitivity import Judge, Row, Trial
 from mellm.training.spotter.windows import BatchedNetwork
@@ -42,7 +42,7 @@ PIXELS = ("talking", "val-talking")
     "clips",
     default=0,
     type=click.IntRange(0),
-    help="Clips on whose pixels expressions of the said size are laid, as a check (10 s of processor time each).",
+    help="Clips on whose pixels expressions of the reported size are laid, as a check (10 s of processor time each).",
 )
 @click.option("--seed", default=1, help="Of the expressions.")
 @click.option("--out", type=_PATH, help="Write the tables there as JSON, and beside it as Markdown.")
@@ -93,20 +93,20 @@ def command(
     checked = sensitivity.collect(
         everyone,
         judge,
-        sensitivity.said_size(models),
+        sensitivity.reported_size(models),
         rounds=rounds,
         seed=seed + 1000,
         progress=tell,
         stage="check",
     )
-    said = (
-        told.build(
-            clean, judge, models, root / f"told-{step_model.sha256[:8]}-{seed}", clips=clips, seed=seed
+    filmed = (
+        reported.build(
+            clean, judge, models, root / f"reported-{step_model.sha256[:8]}-{seed}", clips=clips, seed=seed
         )
         if clips
         else []
     )
-    on_them = sensitivity.on_pixels(said, by_file, judge, tell)
+    on_them = sensitivity.on_pixels(filmed, by_file, judge, tell)
     alarms = sensitivity.false_alarms(
         clean, judge, lambda r: parts.get(str(r.facts.get("fold")), step_model), models, BARS[-1]
     )
@@ -158,10 +158,10 @@ def _report(
     :param folds: those whose people were judged by a network of their own
     """
 
-    def said(trial: Trial) -> float | None:
+    def reported(trial: Trial) -> float | None:
         return float(models[trial.fold].half(trial.half).smallest(trial.context))
 
-    def said_before(trial: Trial) -> float | None:
+    def reported_before(trial: Trial) -> float | None:
         return (
             None
             if trial.before is None
@@ -169,19 +169,19 @@ def _report(
         )
 
     def near(trial: Trial) -> float | None:
-        """Pixel-level trials have the size they have: those within a quarter of what was said to be findable."""
-        value = said(trial)
+        """Pixel-level trials have the size they have: those within a quarter of what was reported to be findable."""
+        value = reported(trial)
         return value if value is not None and abs(trial.motion / value - 1) <= 0.25 else None
 
-    tables: dict[str, Any] = {"all": _plain(sensitivity.reliability(checked, said))}
+    tables: dict[str, Any] = {"all": _plain(sensitivity.reliability(checked, reported))}
     for half in ("upper", "lower"):
-        tables[half] = _plain(sensitivity.reliability([t for t in checked if t.half == half], said))
+        tables[half] = _plain(sensitivity.reliability([t for t in checked if t.half == half], reported))
     for group in sorted({t.group for t in checked}):
-        tables[group] = _plain(sensitivity.reliability([t for t in checked if t.group == group], said))
+        tables[group] = _plain(sensitivity.reliability([t for t in checked if t.group == group], reported))
     if folds:
         own = [t for t in checked if t.fold not in folds]
-        tables["by the main network"] = _plain(sensitivity.reliability(own, said))
-    tables["before the onset"] = _plain(sensitivity.reliability(checked, said_before))
+        tables["by the main network"] = _plain(sensitivity.reliability(own, reported))
+    tables["before the onset"] = _plain(sensitivity.reliability(checked, reported_before))
     if pixels:
         tables["pixels"] = _plain(sensitivity.reliability(pixels, near))
         tables["pixels_predicted"] = sensitivity.predicted(pixels, models)
@@ -192,7 +192,7 @@ def _report(
 def _plain(rows: list[Row]) -> list[dict[str, Any]]:
     return [
         {
-            "said": r.said,
+            "said": r.reported,
             "laid": r.laid,
             "found": r.found,
             "people": r.people,
@@ -247,11 +247,11 @@ def _markdown(tables: dict[str, list[dict[str, Any]]], alarms: dict[str, Any]) -
         return f"{row['share']:.2f} [{low:.2f}, {high:.2f}] ({row['laid']})"
 
     parts = ["all", "upper", "lower", *(n for n in ("talking", "acting", "silent", "other") if n in tables)]
-    lines = [f"| said to be found with 80 % | {' | '.join(parts)} |", "|---" * (len(parts) + 1) + "|"]
+    lines = [f"| reported to be found with 80 % | {' | '.join(parts)} |", "|---" * (len(parts) + 1) + "|"]
     for k, row in enumerate(tables["all"]):
         last = k == len(tables["all"]) - 1
-        said = "**all**" if last else f"{row['said'][0]:g}–{row['said'][1]:g} %"
-        lines.append(f"| {said} | {' | '.join(cell(tables[part][k]) for part in parts)} |")
+        reported = "**all**" if last else f"{row['said'][0]:g}–{row['said'][1]:g} %"
+        lines.append(f"| {reported} | {' | '.join(cell(tables[part][k]) for part in parts)} |")
     for name in (
         "by the main network",
         "before the onset",
@@ -261,7 +261,7 @@ def _markdown(tables: dict[str, list[dict[str, Any]]], alarms: dict[str, Any]) -
         "pixels_predicted",
     ):
         if name in tables:
-            lines += ["", f"{name}:", "", "| said | share found | people |", "|---|---|---|"]
+            lines += ["", f"{name}:", "", "| reported | share found | people |", "|---|---|---|"]
             lines += [
                 f"| {r['said'][0]:g}–{r['said'][1]:g} | {cell(r)} | {r['people']} |" for r in tables[name]
             ]

@@ -406,7 +406,7 @@ def _carry_out(clip: Clip, path: str, preset: Preset | None = None) -> str | Non
     return None
 
 
-def _told(clip: Clip, reason: str | None) -> None:
+def _log_clip(clip: Clip, reason: str | None) -> None:
     if reason is not None:
         log.warning("%s is left out: %s", clip.name, reason)
 
@@ -440,14 +440,14 @@ def build(
     if workers <= 1:
         for clip in missing:
             if until_s is None or time.monotonic() < until_s:
-                _told(clip, _carry_out(clip, str(folder / f"{clip.name}.npz"), flow))
+                _log_clip(clip, _carry_out(clip, str(folder / f"{clip.name}.npz"), flow))
                 done += 1
                 tell(done, len(wanted))
         return folder
     with ProcessPoolExecutor(workers) as pool:
         jobs = {pool.submit(_carry_out, c, str(folder / f"{c.name}.npz"), flow): c for c in missing}
         for job in as_completed(jobs):
-            _told(jobs[job], job.result())
+            _log_clip(jobs[job], job.result())
             done += 1
             tell(done, len(wanted))
             if until_s is not None and time.monotonic() > until_s:

@@ -238,7 +238,7 @@ def _members(
         trainer = without(fold, options, pools, people, expressions)
         if not trainer.resume():
             trainer.resume(common.path)
-        trainer.fit(partial(_told, progress, fold) if progress else None)
+        trainer.fit(partial(_report_progress, progress, fold) if progress else None)
         members.append(trainer.result())
         target = options.run / "folds" / f"fold-{fold}.onnx"
         export(members[-1], target, version=options.version, threshold=0.5, record={"without_fold": fold})
@@ -262,7 +262,7 @@ def without(
     return trainer
 
 
-def _told(progress: Progress, fold: str, _: str, done: int, total: int) -> None:
+def _report_progress(progress: Progress, fold: str, _: str, done: int, total: int) -> None:
     progress(f"train without fold {fold}", done, total)
 
 

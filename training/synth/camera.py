@@ -77,14 +77,16 @@ class Sensor:
         look = self.look
         pulse = 1 + look.flicker * np.sin(2 * np.pi * look.flicker_hz * time_s + self.seed % 7)
         pulse += look.wander * np.sin(2 * np.pi * 0.11 * time_s + self.seed % 5)
-        spread = cv2.GaussianBlur(light, (0, 0), look.blur) if look.blur > 0.2 else light
-        picture = np.empty(light.shape, np.uint8)
+        spread = (
+            np.asarray(cv2.GaussianBlur(light, (0, 0), look.blur), np.float32) if look.blur > 0.2 else light
+        )
+        picture: U8 = np.empty(light.shape, np.uint8)
         noise, sign = self._noise(light.shape, frame)
         gain = np.array(look.tint, np.float32) * np.float32(pulse)
         raster.develop(spread, gain, _CURVE, noise, sign, look.shot, look.read, picture)
         if look.jpeg:
             coded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, look.jpeg])[1]
-            picture = cv2.imdecode(coded, cv2.IMREAD_COLOR)
+            picture = np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR), np.uint8)
         return picture
 
     def _noise(self, shape: tuple[int, ...], frame: int) -> tuple[F32, int]:

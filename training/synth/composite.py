@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import av
 import cv2
@@ -90,7 +90,7 @@ class Film:
         for k, picture in enumerate(pictures):
             shot = picture.astype(np.float32)
             if self.blur:
-                shot = cv2.GaussianBlur(shot, (0, 0), self.blur)
+                shot = np.asarray(cv2.GaussianBlur(shot, (0, 0), self.blur), np.float32)
             if self.flicker:
                 shot *= np.float32(1 + self.flicker * np.sin(2 * np.pi * self.flicker_hz * k / fps))
             if self.noise:
@@ -158,9 +158,9 @@ def _through_h264(pictures: Iterable[U8], crf: int) -> Iterator[U8]:
             out.mux(stream.encode(frame))
         out.mux(stream.encode())
     store.seek(0)
-    with av.open(store) as back:  # in memory: no file to be found
+    with av.open(store, "r") as back:  # in memory: no file to be found
         for frame in back.decode(video=0):
-            yield frame.to_ndarray(format="bgr24")
+            yield np.asarray(frame.to_ndarray(format="bgr24"), np.uint8)
 
 
 def blendshape_fields(portrait: Portrait, names: tuple[str, ...], step: int = 2) -> F32:
@@ -349,7 +349,7 @@ def _decoded(path: Path) -> Iterator[tuple[float, U8]]:
     with open_container(path) as container:
         for frame in container.decode(video=0):
             first = frame.time if first is None else first
-            yield frame.time - first, frame.to_ndarray(format="bgr24")
+            yield frame.time - first, np.asarray(frame.to_ndarray(format="bgr24"), np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -515,9 +515,9 @@ def _strength(expression: Expression, t: float) -> float:
 def _carried(picture: U8, points: F32, field: F32, reference: F32, strength: float) -> U8:
     """The picture moved by a field that was made for the face at ``reference`` and is carried along with the head."""
     rows = list(STABLE)
-    turn, _ = cv2.estimateAffinePartial2D(reference[rows], points[rows], method=cv2.LMEDS)
-    if turn is None:
-        turn = np.array([[1.0, 0, 0], [0, 1, 0]])
+    # the library's types do not know that it may find none
+    found: Any = cv2.estimateAffinePartial2D(reference[rows], points[rows], method=cv2.LMEDS)[0]
+    turn = np.array([[1.0, 0, 0], [0, 1, 0]]) if found is None else found
     height, width = picture.shape[:2]
     there = cv2.warpAffine(field, turn, (width, height), flags=cv2.INTER_LINEAR)
     there = there @ turn[:, :2].T.astype(np.float32)

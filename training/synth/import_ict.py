@@ -115,7 +115,8 @@ def build(folder: Path, layout: Layout = LIGHT, modes: int = MODES) -> dict[str,
     neutral = vertices(folder / NEUTRAL, layout.vertices)[rows]
 
     def delta(name: str) -> NDArray[np.float16]:
-        return (vertices(folder / f"{name}.obj", layout.vertices)[rows] - neutral).astype(np.float16)
+        moved = vertices(folder / f"{name}.obj", layout.vertices)[rows] - neutral
+        return np.asarray(moved, np.float16)
 
     polygons, texture = faces(folder / NEUTRAL)
     triangles: list[tuple[int, int, int]] = []

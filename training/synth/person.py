@@ -119,7 +119,7 @@ def _hair_volume(rng: np.random.Generator, rig: Rig, look: Look, neutral: F32) -
     skin = np.isin(rig.kind, (FACE, HEAD))
     grown = hair_mask(rig.mean, look.hairline - 5.0, 26.0) * skin
     grown *= rig.mean[:, 1] > -6
-    outward = rig.mean - np.float32(HEAD_CENTRE) + np.float32([0, 2, 0])
+    outward = rig.mean - np.array(HEAD_CENTRE, np.float32) + np.array([0, 2, 0], np.float32)
     outward /= np.maximum(np.linalg.norm(outward, axis=1, keepdims=True), 1e-6)
     thick = look.hair * grown * (1 + 0.35 * _smooth_bumps(rng, rig.mean))
     out: F32 = neutral + outward * thick[:, None]

@@ -63,9 +63,8 @@ def draw_lighting(rng: np.random.Generator) -> Lighting:
 def draw_background(rng: np.random.Generator, width: int, height: int, look: Look, shoulders: float) -> F32:
     """A wall with blurred furniture, and the subject's shoulders below ``shoulders`` (row): linear light."""
     base = rng.uniform(0.05, 0.7) * rng.uniform(0.75, 1.1, 3)
-    slope = np.linspace(*rng.uniform(0.7, 1.2, 2), height)[:, None] * np.linspace(
-        *rng.uniform(0.8, 1.2, 2), width
-    )
+    left, right, top, bottom = (float(x) for x in (*rng.uniform(0.7, 1.2, 2), *rng.uniform(0.8, 1.2, 2)))
+    slope = np.linspace(left, right, height)[:, None] * np.linspace(top, bottom, width)
     out = (base * slope[..., None]).astype(np.float32)
     for _ in range(int(rng.integers(0, 9))):
         x, y = rng.uniform(0, (width, height))
@@ -73,7 +72,7 @@ def draw_background(rng: np.random.Generator, width: int, height: int, look: Loo
         colour = rng.uniform(0.02, 0.7) * rng.uniform(0.6, 1.2, 3)
         corner = (int(x - w / 2), int(y - h / 2))
         cv2.rectangle(out, corner, (int(x + w / 2), int(y + h / 2)), colour.tolist(), -1)
-    out = cv2.GaussianBlur(out, (0, 0), float(rng.uniform(0.5, 8)))
+    out = np.asarray(cv2.GaussianBlur(out, (0, 0), float(rng.uniform(0.5, 8))), np.float32)
     size = max(width, height)
     grain = noise(rng, size, (4, 16, 64, size // 3), 0.5)[:height, :width]
     out *= 1 + rng.uniform(0.01, 0.06) * grain[..., None]
@@ -87,7 +86,7 @@ def draw_background(rng: np.random.Generator, width: int, height: int, look: Loo
     weave = 1 + 0.1 * noise(rng, size, (8, size // 2))[:height, :width]
     cloth = (np.array(look.cloth) ** 2.2 * 0.7 * weave[..., None]).astype(np.float32)
     out += (mask[..., None] / np.float32(255)) * (cloth - out)
-    return np.clip(out, 0.002, 1.2).astype(np.float32)
+    return np.asarray(np.clip(out, 0.002, 1.2), np.float32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -156,7 +155,8 @@ class Renderer:
         """
         xy, depth = self._draw(coefficients, pose)
         light = np.empty_like(self._background)
-        raster.resolve(self._ids, self._light, self._background, self.supersample, self._exposure, light)
+        parts = self._ids, self._light, self._background, self.supersample
+        raster.resolve(*parts, self._exposure, light)  # type: ignore[arg-type]  # compiled for single precision
         image = self.sensor.expose(light, time_s, frame)
         return Shot(image, self.rig.landmarks(xy).astype(np.float32), xy, depth)
 

@@ -234,7 +234,7 @@ class Rig:
         Skin vertices that face the camera inside the region's disk (``radius`` in inter-ocular distances),
         spread as far apart as they go; the nearest ones where the disk holds too few.
         """
-        flat = self.mean[:, :2] * np.float32([1, -1])
+        flat = self.mean[:, :2] * np.array([1, -1], np.float32)
         middle = centres(flat[self.lm68].astype(np.float32))
         facing = vertex_normals(self.mean, self.tri)[:, 2] > 0.25
         skin = np.flatnonzero((self.kind == FACE) & facing)

@@ -23,7 +23,7 @@ from mellm.training.synth.events import (
     Speech,
     Swallow,
 )
-from mellm.training.synth.rig import AU_BLENDSHAPES, BLENDSHAPES
+from mellm.training.synth.rig import AU_BLENDSHAPES, BLENDSHAPES, Side
 
 F64: TypeAlias = NDArray[np.float64]
 Range: TypeAlias = tuple[float, float]
@@ -166,7 +166,7 @@ def draw_actions(
     share = (1 - even) * weight / weight.sum() + even / len(weight) if shares is None else shares
     units = AU_SETS[rng.choice(len(AU_SETS), p=share)][0]
     one_sided = rng.random() < ONE_SIDED and all("L" in AU_BLENDSHAPES[au] for au in units)
-    side = ("L" if rng.random() < 0.5 else "R") if one_sided else "B"
+    side: Side = ("L" if rng.random() < 0.5 else "R") if one_sided else "B"
     lead = rng.integers(len(units))
     actions = []
     for i, au in enumerate(units):

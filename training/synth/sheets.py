@@ -62,9 +62,9 @@ def units(rig: Rig, columns: int = 8) -> U8:
         hue = np.degrees(np.arctan2(field[..., 1], field[..., 0])) % 360 / 2
         strength = np.clip(np.hypot(field[..., 0], field[..., 1]) / SHOWN_PX, 0, 1) * 255
         wheel = np.dstack([hue, strength, np.full(hue.shape, 255)]).astype(np.uint8)
-        coloured = cv2.cvtColor(wheel, cv2.COLOR_HSV2BGR)
+        coloured = np.asarray(cv2.cvtColor(wheel, cv2.COLOR_HSV2BGR), np.uint8)
         coloured[~seen] = 255
-        pair = np.vstack([image[20:180, 18:178] for image in (shot.image, coloured)])
+        pair: U8 = np.vstack([image[20:180, 18:178] for image in (shot.image, coloured)])
         tiles.append(_named(pair, f"AU {au}"))
     return _tiled(tiles, columns)
 

@@ -281,7 +281,9 @@ def simulate(rng: np.random.Generator, options: SimOptions | None = None) -> Sim
     distance = float(rng.uniform(*options.distance_cm))
     motion = face_motion(rig, neutral, *script.evaluate(shown), distance, draw_sites(rng))
     regions, landmarks = to_crop(*motion)
-    grid = np.arange(round(FIRST_S / STEP_S), round(options.duration_s / STEP_S) - 2) * STEP_S
+    grid = STEP_S * np.arange(
+        round(FIRST_S / STEP_S), round(options.duration_s / STEP_S) - 2, dtype=np.float64
+    )
     extra = options.trouble(rng, camera, stamps)
     features = measure(rng, camera, stamps, 100 * regions, landmarks, grid, extra)
     truths = tuple(truth_of(e, rig.iod(neutral)) for e in script.expressions)
@@ -293,4 +295,5 @@ def mean_centres() -> F64:
     rig = load_rig()
     still = np.zeros((1, len(rig.names)))
     regions, landmarks = face_motion(rig, rig.mean, still, np.zeros((1, 6)), 100.0, _reference())
-    return to_crop(regions, landmarks)[0][0]
+    centres: F64 = to_crop(regions, landmarks)[0][0]
+    return centres

@@ -95,7 +95,7 @@ def head_map() -> Maps:
 
 def hair_mask(points: NDArray[np.floating], hairline: float = 0.0, soft: float = 5.0) -> F32:
     """1 where hair grows, 0 on skin, for points …×3 of the average head."""
-    x, y, z = np.moveaxis(points - np.float32(HEAD_CENTRE), -1, 0)
+    x, y, z = np.moveaxis(points - np.array(HEAD_CENTRE, np.float32), -1, 0)
     azimuth = np.degrees(np.arctan2(np.abs(x), z))
     elevation = np.degrees(np.arctan2(y, np.hypot(x, z)))
     begin = np.interp(azimuth, *np.array(_HAIRLINE).T) + hairline * np.exp(-((azimuth / 50) ** 2))
@@ -117,13 +117,13 @@ def noise(rng: np.random.Generator, size: int, octaves: tuple[int, ...], fall: f
 
 def _strands(rng: np.random.Generator, points: F32, fine: int = 220) -> F32:
     """Noise drawn out along the way hair falls, for each texel."""
-    x, y, z = np.moveaxis(points - np.float32(HEAD_CENTRE), -1, 0)
+    x, y, z = np.moveaxis(points - np.array(HEAD_CENTRE, np.float32), -1, 0)
     azimuth = np.arctan2(x, z) / (2 * np.pi) + 0.5
     fall = np.arctan2(y, np.hypot(x, z)) / np.pi + 0.5
     out = np.zeros(x.shape, np.float32)
     for count, weight in ((fine, 0.6), (fine // 4, 0.8)):
         sheet = rng.standard_normal((8, count)).astype(np.float32)
-        sheet = cv2.resize(sheet, (2048, 128), interpolation=cv2.INTER_LINEAR)
+        sheet = np.asarray(cv2.resize(sheet, (2048, 128), interpolation=cv2.INTER_LINEAR), np.float32)
         wave = azimuth + 0.012 * np.sin(9 * fall + 20 * azimuth)
         out += weight * cv2.remap(
             sheet, (wave * 2047).astype(np.float32), (fall * 127).astype(np.float32), cv2.INTER_LINEAR
@@ -149,7 +149,7 @@ def _lines(shape: tuple[int, int], lines: list[NDArray[np.floating]], width: int
     for line in lines:
         cv2.polylines(mask, [np.rint(line * 16).astype(np.int32)], False, 255, width, cv2.LINE_AA, 4)
     out = cv2.GaussianBlur(mask.astype(np.float32) / 255, (0, 0), soft)
-    return np.minimum(out * (1 + soft / width), 1)
+    return np.asarray(np.minimum(out * (1 + soft / width), 1), np.float32)
 
 
 def _texels(maps: Maps, rig: Rig, landmarks: list[int] | range) -> F32:
@@ -187,10 +187,12 @@ def _skin(rng: np.random.Generator, maps: Maps, look: Look) -> F32:
     red += 0.12 * _near(p, np.array([0, 0.6]), (1.5, 1.4)) + 0.05 * _near(p, np.array([0, -6.5]), (2, 1.2))
     red += 0.08 * (np.abs(p[..., 0]) > 7.7) + 0.02 * np.maximum(wide, 0)
     strength = rng.uniform(0.3, 1.3) * (1 - 0.6 * look.tone)
-    canvas[..., :3] *= 1 - strength * red[..., None] * np.float32([1.0, 0.9, 0.05])
+    canvas[..., :3] *= 1 - strength * red[..., None] * np.array([1.0, 0.9, 0.05], np.float32)
     for side in (-1, 1):  # shade under the eyes
         under = _near(p, np.array([side * 3.0, 1.9]), (1.5, 0.55))
-        canvas[..., :3] *= 1 - (0.05 + 0.14 * look.age) * under[..., None] * np.float32([0.6, 0.9, 0.8])
+        canvas[..., :3] *= 1 - (0.05 + 0.14 * look.age) * under[..., None] * np.array(
+            [0.6, 0.9, 0.8], np.float32
+        )
     canvas[..., 3] += 0.16 * _near(p, np.array([0, 2]), (1.4, 4.0)) + 0.08 * _near(
         p, np.array([0, 8]), (4, 2)
     )
@@ -302,7 +304,7 @@ def _beard(rng: np.random.Generator, canvas: F32, maps: Maps, look: Look) -> Non
     edge = smoothstep(0.5 - (y - line) / 1.2) * smoothstep((y + 12.5) / 2) * (p[..., 2] > 1.0)
     edge *= smoothstep((np.hypot(p[..., 0] / 2.6, (y + 3.7) / 0.85) - 0.95) / 0.25)  # not on the lips
     edge *= smoothstep((x - 0.05) / 0.6 + (y < -2.9) + (y < -5) * 1.0)
-    grain = smoothstep((noise(rng, SIZE, (300, 700), 0.9) + 0.9) / 1.8)
+    grain = smoothstep((noise(rng, SIZE, (300, 700), 0.9) + 0.9) / 1.8)  # type: ignore[arg-type]  # single precision
     colour = np.minimum(np.array(look.hair_colour), skin_colour(look.tone) * 0.6)
     full = max(0.0, look.beard - 0.35) / 0.65
     cover = (0.18 + 0.3 * look.beard + 0.35 * full) + (0.25 + 0.2 * full) * (grain - 0.5)
@@ -372,8 +374,8 @@ def eye_texture(look: Look, size: int = 256) -> F32:
         cv2.INTER_LINEAR,
     )
     canvas = np.empty((size, size, 4), np.float32)
-    canvas[..., :3] = np.float32([0.70, 0.72, 0.76])
-    canvas[..., :3] *= 1 - np.clip(radius - 1.2, 0, 1)[..., None] * np.float32([0.16, 0.16, 0.03])
+    canvas[..., :3] = np.array([0.70, 0.72, 0.76], np.float32)
+    canvas[..., :3] *= 1 - np.clip(radius - 1.2, 0, 1)[..., None] * np.array([0.16, 0.16, 0.03], np.float32)
     iris = np.array(look.iris_colour) * (1 + 0.22 * ray[..., None] + 0.5 * (0.75 - radius)[..., None])
     canvas[..., :3] += smoothstep((1.04 - radius) / 0.14)[..., None] * (
         np.clip(iris, 0.01, 1) - canvas[..., :3]
@@ -391,5 +393,4 @@ def shrink(texture: F32, factor: float) -> F32:
     if factor <= 1.15:
         return texture
     size = max(64, round(len(texture) / factor))
-    out: F32 = cv2.resize(texture, (size, size), interpolation=cv2.INTER_AREA)
-    return out
+    return np.asarray(cv2.resize(texture, (size, size), interpolation=cv2.INTER_AREA), np.float32)

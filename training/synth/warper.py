@@ -67,8 +67,8 @@ class Portrait:
         mask = np.zeros(self.image.shape[:2], np.uint8)
         cv2.fillConvexPoly(mask, hull, 255)
         reach = round(0.16 * self.iod)
-        mask = cv2.erode(mask, np.ones((reach, reach), np.uint8))
-        return np.asarray(cv2.GaussianBlur(mask, (0, 0), 0.09 * self.iod), np.float32) / np.float32(255)
+        inner = cv2.erode(mask, np.ones((reach, reach), np.uint8))
+        return np.asarray(cv2.GaussianBlur(inner, (0, 0), 0.09 * self.iod), np.float32) / np.float32(255)
 
     def _spread(self, values: NDArray[np.float64]) -> F32:
         """Values at the vertices (N×k) → H×W×k at the pixels, linear between vertices, 0 off the face."""

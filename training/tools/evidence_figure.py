@@ -18,6 +18,7 @@ from mellm.detectors.types import U8
 from mellm.engine.describe import DescribeContext
 from mellm.engine.describe.rules import RulesDescriber
 from mellm.engine.evidence import motion_map
+from mellm.engine.map_recipe import LIVE_HEIGHT, LIVE_WIDTH
 from mellm.training.synth.rig import Side, load_rig
 from mellm.training.synth.warper import Portrait, move
 from mellm.training.tools.make_sample import landmarks, portrait
@@ -41,9 +42,9 @@ def draw() -> tuple[U8, list[str]]:
     rng = np.random.default_rng(7)
     points = landmarks(portrait())
     person = Portrait(portrait(), points, load_rig())
-    matrix = crop_matrix(eye_frame(points), motion_map.LIVE_WIDTH)
-    size = (motion_map.LIVE_WIDTH, motion_map.LIVE_HEIGHT)
-    sway = cv2.getRotationMatrix2D((424, 240), 0.15, 1.001)
+    matrix = crop_matrix(eye_frame(points), LIVE_WIDTH)
+    size = (LIVE_WIDTH, LIVE_HEIGHT)
+    sway = np.asarray(cv2.getRotationMatrix2D((424, 240), 0.15, 1.001), np.float64)
     sway[:, 2] += (0.8, -0.5)
     rows, texts = [], []
     for caption, units, peak in ROWS:
@@ -52,14 +53,14 @@ def draw() -> tuple[U8, list[str]]:
             field = person.unit_field(units)
             field *= np.float32(peak / person.peak(field))
         gray = []
-        for picture in (person.image, move(person.image, field, np.asarray(sway, np.float64))):
+        for picture in (person.image, move(person.image, field, sway)):
             noisy = np.clip(picture + rng.normal(0, NOISE, picture.shape), 0, 255).astype(np.uint8)
             crop = cv2.warpAffine(cv2.cvtColor(noisy, cv2.COLOR_BGR2GRAY), matrix, size)
             gray.append(np.asarray(crop, np.uint8))
         on_crop = apply(matrix, points)
         shown = [np.asarray(cv2.cvtColor(gray[0], cv2.COLOR_GRAY2BGR), np.uint8)]
         for recipe in ("live", "mellm-v1", "mellm-v3"):
-            evidence = motion_map.build(gray[0], gray[1], on_crop, recipe)  # type: ignore[arg-type]
+            evidence = motion_map.build(gray[0], gray[1], on_crop, recipe)
             shown.append(evidence.motion_map)
             if recipe == "live":
                 told = RulesDescriber().describe(evidence, DescribeContext())

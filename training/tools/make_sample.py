@@ -110,9 +110,10 @@ def sway(t: float, seed: int, size: float, centre: tuple[float, float]) -> NDArr
     """A slow drift of the head as a 2×3 affine: some pixels, a little roll, a little scale."""
     at = np.array([t])
     x, y, roll, grow = (float(slow_noise(at, seed + i, 2.5)[0]) for i in range(4))
-    pose = cv2.getRotationMatrix2D(centre, 0.25 * roll * size, 1 + 0.0015 * grow * size)
+    turn = 0.25 * roll * size, 1 + 0.0015 * grow * size
+    pose = np.asarray(cv2.getRotationMatrix2D(centre, *turn), np.float64)
     pose[:, 2] += (1.2 * x * size, 0.8 * y * size)
-    return np.asarray(pose, np.float64)
+    return pose
 
 
 def render(seconds: float = SECONDS) -> tuple[Any, dict[str, Any]]:
@@ -124,7 +125,8 @@ def render(seconds: float = SECONDS) -> tuple[Any, dict[str, Any]]:
         fields[act] = full * np.float32(act.peak / person.peak(full))
     lids = person.unit_field(BLINKS[0].aus)
     turn = person.turn_field() * np.float32(TURN_RAD)
-    centre = tuple(float(v) for v in person.landmarks.mean(axis=0))
+    x, y = person.landmarks.mean(axis=0).tolist()
+    centre = (x, y)
     tile = _tile(person.image, person.landmarks)
     rng = np.random.default_rng(SEED)
 
@@ -141,7 +143,8 @@ def render(seconds: float = SECONDS) -> tuple[Any, dict[str, Any]]:
             if TURN.onset < t < TURN.offset:
                 field += turn * np.float32(strength(TURN, t))
             picture = move(person.image, field, sway(t, SEED, 1.0, centre))
-            _inset(picture, cv2.warpAffine(tile, sway(t, SEED + 50, 0.6, (108, 110)), TILE, borderMode=1))
+            drawn = cv2.warpAffine(tile, sway(t, SEED + 50, 0.6, (108, 110)), TILE, borderMode=1)
+            _inset(picture, np.asarray(drawn, np.uint8))
             light = 1 + 0.004 * float(slow_noise(np.array([t]), SEED + 99, 0.6)[0])
             noise = rng.normal(0, 1.0, (*SIZE[::-1], 1)).astype(np.float32)
             yield np.clip(picture.astype(np.float32) * light + noise, 0, 255).astype(np.uint8)

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from mellm.stream.protocol.events import (
+    SOURCE_DEGRADED,
     SOURCE_ENDED,
     SOURCE_GAP,
     SOURCE_OFFLINE,
@@ -43,6 +44,12 @@ class StateLog:
         if type == SOURCE_GAP:
             with self._lock:
                 self._gaps[source] = self._gaps.get(source, 0) + 1
+            return
+        if type == SOURCE_DEGRADED:  # beside the state, and each step is new
+            level = logging.WARNING if data["degraded"] else logging.INFO
+            logger.log(
+                level, "%s: %s", source, data["message"], extra={"source": source, "reason": data["reason"]}
+            )
             return
         if type not in _WATCHED:
             return

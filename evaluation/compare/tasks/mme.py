@@ -89,11 +89,11 @@ class Mme:
         return (Table("score", "MME", columns, tuple(rows), notes=tuple(notes)),)
 
     def results(self, answers: Mapping[str, Answer]) -> dict[str, str]:
-        """One contestant's answers as the official text files: name of the file → its text."""
+        """One system's answers as the official text files: name of the file → its text."""
         lines: dict[str, list[str]] = {}
         for item in self._items:
             for number, (asked, yes) in enumerate(item.questions):
-                said = " ".join(_said(answers[_id(item, number)]).split())
+                said = " ".join(_answer_text(answers[_id(item, number)]).split())
                 line = f"{item.picture.name}\t{asked}\t{'Yes' if yes else 'No'}\t{said}\n"
                 lines.setdefault(f"{item.subtask}.txt", []).append(line)
         return {name: "".join(those) for name, those in lines.items()}
@@ -103,7 +103,7 @@ class Mme:
         for item in self._items:
             first, second = (
                 mme.Answer(
-                    item.picture.name, asked, "yes" if yes else "no", _said(answers[_id(item, number)])
+                    item.picture.name, asked, "yes" if yes else "no", _answer_text(answers[_id(item, number)])
                 )
                 for number, (asked, yes) in enumerate(item.questions)
             )
@@ -115,7 +115,7 @@ def _id(item: Item, number: int) -> str:
     return f"{item.subtask}/{item.picture.name}/{number}"
 
 
-def _said(answer: Answer) -> str:
+def _answer_text(answer: Answer) -> str:
     return (answer.text or "") if answer.state == "answered" else ""
 
 

@@ -23,6 +23,7 @@ from mellm.evaluation.compare.types import Answer, Answers, Cell, Published, Que
 from mellm.evaluation.dataset_runs import describing
 from mellm.evaluation.datasets import Clip, load
 from mellm.evaluation.datasets.errors import DatasetError
+from mellm.evaluation.metrics import priors
 from mellm.evaluation.metrics.action_units import action_unit_score
 from mellm.evaluation.metrics.recognition import recognition_score
 from mellm.stream.errors import FaceError
@@ -111,11 +112,20 @@ class Understanding:
             said = {key: self._read(by_id[key]) for key in self._cases}
             rows.append(Row(name, (*_units(with_units, said), *_coarse(with_class, said))))
         columns = ("units macro F1", "units set F1", "coarse UF1", "coarse UAR", "could not be read")
+        rows.append(Row(priors.PRIOR, _never_looking(with_units, with_class)))
+        known_rows = {row.name: _numbers(columns[1:4], row.cells[1:4]) for row in rows}
+        unlike = [
+            priors.no_better(name, numbers, known_rows[priors.PRIOR])
+            for name, numbers in known_rows.items()
+            if name != priors.PRIOR
+        ]
         notes = [
             f"{self._title}: {len(self._cases)} clips, {len(with_units)} with units, {len(with_class)} with a class"
         ]
         if self._left_out:
             notes.append(f"not asked about: {_counted(self._left_out)}")
+        notes += [sentence for sentence in unlike if sentence]
+        notes.append(f"{priors.PRIOR}: the commonest units and class of other people")
         notes.append("an abstention is an answer without units and class")
         rows += known.rows(published, columns)
         return (
@@ -134,6 +144,28 @@ class Understanding:
             return None
         read = self._profile.parse(answer.text)
         return None if read.problem and read.problem != "model_abstained" else read
+
+
+def _never_looking(with_units: Sequence[Case], with_class: Sequence[Case]) -> tuple[Cell, ...]:
+    """Scores of the commonest units and class of other people."""
+    units: tuple[Cell, Cell] = None, None
+    if with_units:
+        true = [case.clip.action_units.numbers for case in with_units]
+        people = [case.clip.subject for case in with_units]
+        said = priors.likeliest([""] * len(true), people, [frozenset(numbers) for numbers in true])
+        scored = action_unit_score(true, said)
+        units = scored.macro_f1, scored.set_f1
+    classes: tuple[Cell, Cell] = None, None
+    if with_class:
+        truth = [str(case.clip.coarse) for case in with_class]
+        people = [case.clip.subject for case in with_class]
+        score = recognition_score(truth, priors.likeliest([""] * len(truth), people, truth))
+        classes = score.uf1, score.uar
+    return (*units, *classes, None)
+
+
+def _numbers(columns: Sequence[str], cells: Sequence[Cell]) -> dict[str, float]:
+    return {name: cell for name, cell in zip(columns, cells, strict=True) if isinstance(cell, float)}
 
 
 def _units(cases: Sequence[Case], said: dict[str, Parsed | None]) -> tuple[Cell, Cell]:

@@ -21,6 +21,7 @@ from mellm.evaluation.compare.config import VqaTask
 from mellm.evaluation.compare.types import Answers, Cell, Published, Question, Row, Table
 from mellm.evaluation.datasets.clips import PICTURES, Frames
 from mellm.evaluation.datasets.folders import plain
+from mellm.evaluation.metrics import priors
 from mellm.evaluation.metrics.errors import MetricsError, RowError
 from mellm.evaluation.metrics.vqa import Row as Scored
 from mellm.evaluation.metrics.vqa import VqaScore, task_of, vqa_score
@@ -32,6 +33,7 @@ MAX_FILE = 256 << 20
 class Line:
     """One question.
 
+    :param subject: about whom
     :param clip: folder of its pictures
     :param span: labels of onset and offset, where given"""
 
@@ -39,6 +41,7 @@ class Line:
     question: str
     truth: str | None
     dataset: str
+    subject: str
     clip: Path | None
     span: tuple[int, int] | None
 
@@ -105,10 +108,19 @@ class Vqa:
             )
             for name, by_id in answers.items()
         }
-        cells = {name: _cells(score) for name, score in scores.items()}
+        blind = priors.answered(
+            [Scored(line.question, line.truth or "", None) for line in asked],
+            [f"{line.dataset}/{line.subject or line.id}" for line in asked],
+        )
+        prior = vqa_score(blind)
+        for name, score in scores.items():
+            told = priors.no_better(name, priors.figures(score), priors.figures(prior))
+            notes += [told] if told else []
+        cells = {name: _cells(score) for name, score in {**scores, priors.PRIOR: prior}.items()}
         columns = tuple(next(iter(cells.values()), {}))
         rows = [Row(name, tuple(each.get(column) for column in columns)) for name, each in cells.items()]
         rows += known.rows(published, columns)
+        notes.append(f"{priors.PRIOR}: the commonest answer to the same question about other people")
         notes.append("exact and extracted labels, and BLEU and ROUGE by variant: teams report different ones")
         return (
             Table(
@@ -207,12 +219,14 @@ def _line(path: Path, number: int, text: str, media: _Media | None) -> Line:
         raise RowError(f"no question ({error})", file=str(path), line=number) from error
     if not question:
         raise RowError("the question is empty", file=str(path), line=number)
-    labels = (int(span[0]), int(span[1])) if all(isinstance(x, int) for x in span) else None
+    onset, offset = span
+    labels = (onset, offset) if isinstance(onset, int) and isinstance(offset, int) else None
     return Line(
         str(said.get("id", number)),
         question,
         truth,
         str(said.get("dataset", "")),
+        place[0],
         media.find(*place) if media is not None else None,
         labels,
     )

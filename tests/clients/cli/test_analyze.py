@@ -17,6 +17,7 @@ from tests.stream.videos import make_video
 
 pytestmark = pytest.mark.xdist_group("analysed")  # one analysis for both modules
 
+SHIPPED_THRESHOLD = json.loads((REPO / "detectors" / "models" / "spotter.json").read_text())["threshold"]
 FIELDS = (
     *("id", "source", "segment", "track", "onset_ms", "apex_ms", "offset_ms"),
     *(
@@ -76,6 +77,11 @@ def test_the_run_record_balances(analysed):
     ended = counts["described"] + counts["abstained"] + sum(counts["dropped"].values())
     assert counts["spotted"] == ended == len(lines(folder / "expressions.jsonl"))
     assert (source["state"], source["source"]["width"]) == ("done", 848)
+    assert (source["file"]["name"], len(source["file"]["sha256"])) == ("cut.mp4", 64)
+    assert record["facts"]["spotting"]["threshold"] == SHIPPED_THRESHOLD
+    assert record["facts"]["measured"]["false_alarms"]["people"] > 0
+    assert set(record["facts"]["describer_files"]) >= {"nano/decoder.onnx", "au_templates.json"}
+    assert record["about"]["purpose"] is None
     assert {m["name"] for m in record["facts"]["models"]} >= {"face_detector", "face_landmarks"}
     kinds = [event["type"] for event in lines(folder / "events.jsonl")]
     assert kinds.count("expression.spotted") == counts["spotted"]

@@ -43,6 +43,8 @@ def test_what_does_not_balance_or_comes_late_is_named() -> None:
     metrics = Metrics()
     stats = {"captured": 1000, "analysed": 900, "waiting": 1, "dropped": {"overflow": 90}}
     metrics.observe("stats", "cam", stats | {"fps": 30.0, "score_p95_ms": 900})
+    metrics.observe("stats", "door", {"captured": 9, "analysed": 9, "fps": 25.0})
+    metrics.observe("source.degraded", "door", {"degraded": True})
     metrics.watch(tuple, lambda: {"events_unjournalled": 3})
     found = read_metrics(Samples(metrics.exposition()[0].decode()))
     assert states(found) == {
@@ -51,12 +53,15 @@ def test_what_does_not_balance_or_comes_late_is_named() -> None:
         "delivery": "ok",
         "clients": "ok",
         "source cam": "warning",
+        "source door": "warning",
         "journal": "error",
     }
     assert found[0].said == (
-        "1,000 captured = 900 analysed + 90 dropped (overflow) + 1 waiting: 9 unaccounted for"
+        "1,009 captured = 909 analysed + 90 dropped (overflow) + 1 waiting: 9 unaccounted for"
     )
     assert "9.0% dropped, scores after 900 ms" in found[4].said
+    assert "overloaded" not in found[4].said
+    assert "overloaded: lower its rate, or `mellm bench --plan`" in found[5].said
 
 
 @pytest.mark.parametrize(

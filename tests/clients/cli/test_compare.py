@@ -10,14 +10,14 @@ from mellm.clients.cli import run
 from mellm.evaluation.compare import cli
 
 FILE = """
-[[contestants]]
+[[systems]]
 kind = "openai"
 name = "far"
 base_url = "https://models.invalid/v1"
 model = "m"
 api_key_env = "FAR_KEY"
 
-[[contestants]]
+[[systems]]
 kind = "rules"
 
 [[tasks]]
@@ -53,7 +53,7 @@ def test_options_reach_the_comparison(file, tmp_path, monkeypatch):
         (("model =", "modle ="), "did you mean 'model'?"),
         (('"FAR_KEY"', '"sk-abcdefghijklmnop0123"'), "api_key_env"),
         (('"qualitative"', '"quality"'), "kind = one of"),
-        (("[[contestants]]", "[contestants"), "is not TOML"),
+        (("[[systems]]", "[systems"), "is not TOML"),
     ],
 )
 def test_a_mistake_in_the_file_is_one_line_and_code_2(file, change, said, capsys):

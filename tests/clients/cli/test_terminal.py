@@ -9,7 +9,9 @@ import signal
 import subprocess
 import sys
 import time
+from typing import Any
 
+import pytest
 from rich.console import Console
 
 from mellm.clients.cli.terminal import SCORES_SHOWN, SPARKS, Board, Row, Screen
@@ -61,6 +63,26 @@ def test_a_picture_that_froze_is_the_state_until_it_lives() -> None:
         board.observe(kind, "cam", data)
     assert "frozen" in drawn(board)
     board.observe("source.picture", "cam", {"state": "live"})
+    assert "online" in drawn(board)
+
+
+@pytest.mark.parametrize(
+    ("to", "words"),
+    [
+        ({"fps": 50.0, "faces": None, "gaps": False}, "only 50 fps"),
+        ({"fps": 25.0, "faces": 1, "gaps": False}, "only 25 fps, 1 face"),
+        ({"fps": 25.0, "faces": 1, "gaps": True}, "overloaded"),
+        ({"fps": 0.0, "faces": 0, "gaps": False}, "set aside"),
+    ],
+)
+def test_what_is_left_of_an_overloaded_source_is_its_state_until_all_is_back(
+    to: dict[str, Any], words: str
+) -> None:
+    board = Board()
+    board.observe("source.online", "cam", {})
+    board.observe("source.degraded", "cam", {"to": to, "degraded": True})
+    assert words in drawn(board)
+    board.observe("source.degraded", "cam", {"to": to, "degraded": False})
     assert "online" in drawn(board)
 
 

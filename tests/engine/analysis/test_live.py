@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from mellm.engine.analysis.live import LiveEngine
-from mellm.engine.analysis.pipeline import SourcePipeline
+from mellm.engine.analysis.pipeline import Output, SourcePipeline
 from mellm.engine.describe.scripted import ScriptedDescriber
 from mellm.stream.capture.runner import RunnerOptions, SourceRunner
 from mellm.stream.errors import ModelMissing, SourceUnsupported
+from mellm.stream.frames import Frame, Gap
 from tests import PATIENCE_S
 from tests.engine.moving import FOUND, chain, video
 
@@ -105,3 +106,28 @@ def test_stop_returns_soon_and_leaves_nothing_pending() -> None:
     assert engine.described().pending == 0
     counts = engine.sources["endless"].counts()
     assert counts.captured == counts.analysed + sum(counts.dropped.values()) + counts.waiting
+
+
+def test_a_source_that_is_too_much_is_lowered_evenly_and_says_so_at_once(tmp_path: Path) -> None:
+    """Real threads: each frame takes three times as long as there is for it."""
+    sink = Sink()
+
+    def make(source: str) -> SourcePipeline:
+        made = chain(source)
+        true = made.push
+
+        def push(item: Frame | Gap) -> list[Output]:
+            time.sleep(0.025)
+            return true(item)
+
+        made.push = push  # type: ignore[method-assign]
+        return made
+
+    engine = play({"fast": str(video(tmp_path / "fast.mp4", fps=120))}, sink, make, realtime=True)
+    engine.stop()
+    counts = engine.sources["fast"].counts()
+    assert counts.captured == counts.analysed + sum(counts.dropped.values()) == 384
+    first = sink.of("source.degraded")[0]
+    assert (first["from"]["fps"], first["to"]["fps"]) == (120.0, 60.0)
+    assert (first["reason"], first["degraded"]) == ("overload", True)
+    assert counts.dropped["rate_lowered"] > 0

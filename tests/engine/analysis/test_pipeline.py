@@ -62,11 +62,48 @@ def test_a_gap_voids_the_windows_it_lies_in_and_counts_what_is_lost() -> None:
     assert counts.dropped == {"overflow": 5}
 
 
+@pytest.mark.parametrize(("seconds", "tracks"), [(0.2, [1]), (1.9, [1]), (2.2, [1, 2])])
+def test_a_face_outlives_a_gap_of_less_than_two_seconds(seconds: float, tracks: list[int]) -> None:
+    """Whoever looks on sees one face come and one go, and every expression under one number."""
+    before = [f for f in frames() if f.pts_ns < 1.6e9]
+    shift = round(seconds * 1e9)
+    after = [replace(f, pts_ns=f.pts_ns + shift) for f in frames() if f.pts_ns >= 1.6e9]
+    gap = Gap("s", 0, before[-1].pts_ns, after[0].pts_ns, "overflow", 3)
+    made = chain("s")
+    outputs = run(made, [*before, gap, *after])
+    assert [o.track for o in outputs if isinstance(o, FaceAppeared)] == tracks
+    assert [o.track for o in outputs if isinstance(o, FaceLost)] == tracks
+    lost = [o.t_ns for o in outputs if isinstance(o, FaceLost)]
+    assert lost == [f[-1].pts_ns for f in ((before, after) if len(tracks) == 2 else (after,))]
+    assert {o.expression.track for o in spotted(outputs)} == set(tracks)
+    assert len(spotted(outputs)) == FOUND
+    assert made.counts.tracks == len(tracks)
+
+
+def test_a_face_that_does_not_come_back_after_a_gap_is_lost_in_time() -> None:
+    shown = list(frames())
+    points = sheet().landmarks()
+    made = chain("s")
+    made._analyzer = FakeFaceAnalyzer(lambda f: points if f.pts_ns < 1e9 else None)
+    first = [f for f in shown if f.pts_ns < 1e9]
+    outputs = [o for f in first for o in made.push(f)]
+    assert made.push(Gap("s", 0, first[-1].pts_ns, first[-1].pts_ns + 1, "decode", 1)) == []
+    later = [replace(f, pts_ns=f.pts_ns + 1_000_000_000) for f in shown if f.pts_ns >= 1e9]
+    lost = [(f.pts_ns, o) for f in later for o in made.push(f) if isinstance(o, FaceLost)]
+    ((at, one),) = lost
+    assert one == FaceLost(1, first[-1].pts_ns)
+    assert 0 < at - one.t_ns - 2e9 < 40e6
+    assert [o for o in [*outputs, *made.finish()] if isinstance(o, FaceLost)] == []
+
+
 def test_nothing_crosses_a_segment() -> None:
     second = [replace(f, segment=1) for f in frames() if f.pts_ns >= 1_000_000_000]
     first = [f for f in frames() if f.pts_ns < 1_000_000_000]
     outputs = run(chain("s"), [*first, *second])
-    assert [o.track for o in outputs if isinstance(o, FaceAppeared)] == [1, 2]
+    assert [o.track for o in outputs if isinstance(o, FaceAppeared | FaceLost)] == [
+        1,
+        1,
+    ]  # it is the same face
     for one in spotted(outputs):
         assert one.expression.onset.pts_ns >= 1_000_000_000
 

@@ -75,14 +75,14 @@ def run(tmp_path):
     ("which", "asked"), [("failed", [1]), ("abstained", [2]), ("undescribed", [1, 2]), ("all", [0, 1, 2])]
 )
 def test_whom_it_asks_about(run, which, asked):
-    describer, told = Answers(), []
-    result = redescribe(run, describer, which, told=told.append)
+    describer, on_record = Answers(), []
+    result = redescribe(run, describer, which, on_record=on_record.append)
     assert [int(id, 16) for id, _ in describer.shown] == asked
     assert (result.asked, dict(result.ends)) == (len(asked), {"described": len(asked)})
     found = read_run(run).expressions
     assert [r.text for r in found if r.reason is None] == ["New words." if k in asked else "Old words."
                                                           for k in range(4) if k in asked or k == 0]  # fmt: skip
-    assert [r.id for r in told] == [f"{k:016x}" for k in asked]
+    assert [r.id for r in on_record] == [f"{k:016x}" for k in asked]
     assert found[3].reason == "motion_large"
 
 

@@ -9,11 +9,11 @@ from tests.reliability.figures import record
 
 def test_what_beats_in_time_is_well_and_what_ended_is_not_missed():
     beats = Heartbeats()
-    beats.beat("a", 0.0, 1.0)
-    beats.beat("b", 0.0, 5.0)
+    beats.heartbeat("a", 0.0, 1.0)
+    beats.heartbeat("b", 0.0, 5.0)
     assert beats.stalls(1.0) == []
     assert [(s.name, s.seconds) for s in beats.stalls(7.0)] == [("a", 7.0), ("b", 7.0)]
-    beats.beat("a", 7.0, 1.0)
+    beats.heartbeat("a", 7.0, 1.0)
     beats.drop("b")
     assert beats.stalls(7.5) == []
 
@@ -21,21 +21,21 @@ def test_what_beats_in_time_is_well_and_what_ended_is_not_missed():
 def test_a_stall_is_told_once_with_stacks_and_once_when_it_is_over(caplog):
     clock, alive = ManualClock(), []
     dog = Watchdog(clock=clock, on_alive=lambda: alive.append(1))
-    dog.beat("worker", 1.0)
-    assert dog.look() == []
+    dog.heartbeat("worker", 1.0)
+    assert dog.check() == []
     clock.advance(2.0)
     with caplog.at_level(logging.WARNING):
-        dog.look()
-        dog.look()
+        dog.check()
+        dog.check()
         assert dog.unhealthy == "worker has stood still for 2.0 s"
-        dog.beat("worker", 1.0)
-        dog.look()
+        dog.heartbeat("worker", 1.0)
+        dog.check()
     assert dog.unhealthy is None
-    told = [r.getMessage() for r in caplog.records]
-    assert len(told) == 2
-    assert told[0].startswith("worker has stood still for 2.0 s\nthread ")
-    assert "thread MainThread:" in told[0]
-    assert told[1] == "worker recovered"
+    on_change = [r.getMessage() for r in caplog.records]
+    assert len(on_change) == 2
+    assert on_change[0].startswith("worker has stood still for 2.0 s\nthread ")
+    assert "thread MainThread:" in on_change[0]
+    assert on_change[1] == "worker recovered"
     assert len(alive) == 2
 
 

@@ -9,9 +9,20 @@ import pytest
 from mellm.engine.describe import create
 from mellm.engine.describe.au_templates import templates
 from mellm.engine.describe.base import DescribeContext
-from mellm.engine.describe.ensemble import FILE, UNITS, EnsembleDescriber, class_shares, judge, load, weights
-from mellm.engine.describe.observation import Observation, observe
-from mellm.engine.types import Evidence
+from mellm.engine.describe.ensemble import (
+    FILE,
+    SIGNS,
+    UNITS,
+    EnsembleDescriber,
+    Gate,
+    basis,
+    class_shares,
+    judge,
+    load,
+    weights,
+)
+from mellm.engine.describe.observation import CUES, Observation, observe
+from mellm.engine.types import Emotion, Evidence
 from mellm.stream.errors import ModelCorrupt
 from tests.engine.describe.test_rules import evidence, motion_of
 
@@ -28,6 +39,7 @@ def seen(rules, nano=None, opinion=None, sides=None, votes=None) -> Observation:
         np.full(len(UNITS), np.nan) if opinion is None else opinion,
         np.ones((len(UNITS), 2)) if sides is None else sides,
         np.zeros((len(UNITS), 3)) if votes is None else votes,
+        np.full(len(CUES), np.nan),
     )
 
 
@@ -120,14 +132,39 @@ def test_what_is_refused_is_not_read():
 def test_the_sentence_says_what_the_number_rests_on_and_names_no_other_unit():
     plain = evidence(motion_of({(4, "both"): 3}))
     shown = replace(plain, again=lambda: (plain,) * 7)
-    told = create("ensemble").describe(shown, DescribeContext(unit_scores=((4, 0.95),)))
+    describer = EnsembleDescriber()
+    describer._weights = replace(weights(), measured=((0.0, 1.01, 41, 50),))
+    told = describer.describe(shown, DescribeContext(unit_scores=((4, 0.95),)))
     assert told.readings == 8
-    if told.abstained is None:
-        assert "in 10 were right on synthetic faces" in told.text
-        assert "of 8 readings" in told.text
+    assert told.abstained is None
+    assert "of 8 readings" in told.text
+    assert "Of 50 such readings 41 were right, on synthetic faces." in told.text
 
 
-@pytest.mark.parametrize("change", [{"voices": [1, 2]}, {"threshold": "x"}, {"classes": [1, float("nan")]}])
+def test_a_number_of_too_few_readings_is_not_told():
+    w = replace(weights(), measured=((0.0, 0.5, 3, 4), (0.5, 1.01, 41, 50)))
+    assert basis(Emotion("negative", {"negative": 0.4, "positive": 0.3, "surprise": 0.3}), w) == ()
+    (told,) = basis(Emotion("negative", {"negative": 0.8, "positive": 0.1, "surprise": 0.1}), w)
+    assert told == "Of 50 such readings 41 were right, on synthetic faces."
+
+
+def test_what_looks_like_no_expression_gets_no_words():
+    gate = Gate(np.zeros(len(SIGNS)), np.ones(len(SIGNS)), np.zeros(len(SIGNS)), 0.0, 0.4)
+    assert judge(seen(rows((AU4,))), replace(weights(), gate=gate)).reason is None
+    shut = judge(seen(rows((AU4,))), replace(weights(), gate=replace(gate, threshold=0.6)))
+    assert (shut.reason, shut.units, shut.likely) == ("unlikely", (), 0.5)
+
+
+def test_a_sign_that_is_not_known_counts_as_usual():
+    gate = Gate(np.full(len(SIGNS), 2.0), np.ones(len(SIGNS)), np.ones(len(SIGNS)), 0.0, 0.5)
+    assert gate.likely(np.full(len(SIGNS), np.nan)) == gate.likely(np.full(len(SIGNS), 2.0)) == 0.5
+    assert gate.likely(np.full(len(SIGNS), 3.0)) > 0.99
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"voices": [1, 2]}, {"threshold": "x"}, {"classes": [1, float("nan")]}, {"gate": {}}, {"bias": 1.0}],
+)
 def test_weights_that_cannot_be_used_are_refused(tmp_path, change):
     record = json.loads(FILE.read_text()) | change
     path = tmp_path / "ensemble.json"

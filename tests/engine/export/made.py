@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from mellm.engine.results.about import About
 from mellm.engine.results.expressions import ExpressionRecord
 from tests import REPO
 
@@ -147,6 +148,37 @@ def run_folder(
     for name in sources:
         write_series(path, name)
     return path
+
+
+def facts_of_now(folder: Path, about: About) -> Path:
+    """The run with what this version writes beside the results: file, date, thresholds, error rates, subject."""
+    state = json.loads((folder / "run.json").read_text())
+    state["settings"]["consent"] = "study-7/p-014"
+    state["about"] = about.to_json()
+    state["facts"] |= {
+        "spotting": {"threshold": 0.55, "release": 0.4, "min_ms": 40.0, "max_ms": 500.0},
+        "floors": {"fps": 20.0, "face_width_px": 96.0, "yaw_deg": 30.0},
+        "motion_ceiling": 7.5,
+        "measured": {
+            "version": "0.3.0",
+            "false_alarms": {
+                "people": 44,
+                "face": {"per_minute": 0.53, "interval": [0.23, 1.04], "minutes": 15.15},
+                "judged": {"per_minute": 0.0, "interval": [0.0, 4.1], "minutes": 0.9},
+            },
+            "validation": {"recall": 0.2564, "truths": 78.0, "apex_mae_ms": 13.2},
+        },
+    }
+    for name, summary in state["sources"].items():
+        summary["analysed_at"] = "2026-11-29T10:00:00Z"
+        summary["file"] = {
+            "name": f"{name}.mp4",
+            "bytes": 12345,
+            "modified": "2026-11-01T09:00:00Z",
+            "sha256": "f" * 64,
+        }
+    (folder / "run.json").write_text(json.dumps(state))
+    return folder
 
 
 def write_series(path: Path, source: str) -> None:

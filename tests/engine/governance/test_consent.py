@@ -4,9 +4,17 @@ from pathlib import Path
 
 import pytest
 
+import mellm
 from mellm.clients.cli import run
 from mellm.engine.config import Settings, load
-from mellm.engine.governance.consent import NEEDED_FOR, gate, remember_withdrawal, required, with_references
+from mellm.engine.governance.consent import (
+    NEEDED_FOR,
+    gate,
+    of_analysis,
+    remember_withdrawal,
+    required,
+    with_references,
+)
 from mellm.engine.governance.purpose import PROHIBITED, Purpose, require
 from mellm.stream.errors import ConfigError, ConsentMissing, ConsentWithdrawn, UsageError
 from mellm.stream.log.hub import Hub
@@ -115,3 +123,34 @@ def test_serve_says_what_is_missing_before_it_listens(
     assert said in err
     assert "listening" not in err
     assert not out
+
+
+@pytest.mark.parametrize("verb", ["analyze", "watch", "watch --open"])
+@pytest.mark.parametrize("purpose", sorted(NEEDED_FOR - PROHIBITED))
+def test_recordings_and_cameras_without_a_server_need_the_reference_too(
+    verb: str, purpose: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    source = ["clip.mp4", "--out", str(tmp_path / "run")] if verb == "analyze" else ["synthetic:"]
+    assert run([*verb.split(), *source, "--purpose", purpose]) == 2
+    out, err = capsys.readouterr()
+    assert "consent" in err
+    assert "--consent" in err
+    assert not out
+    assert not (tmp_path / "run").exists()
+
+
+def test_from_python_it_is_the_same() -> None:
+    with pytest.raises(ConsentMissing, match="consent="):
+        mellm.analyze("clip.mp4", settings=settings(purpose="clinical"))
+    with pytest.raises(ConsentMissing, match="consent="):
+        mellm.Pipeline(settings=settings(purpose="research"), describer=mellm.ScriptedDescriber())
+
+
+def test_a_reference_without_need_is_kept_and_one_that_is_none_refused() -> None:
+    assert of_analysis(settings(purpose="self-use"), " p-1 ") == "p-1"
+    assert of_analysis(settings(), None, Purpose.SELF_USE) is None
+    assert of_analysis(settings(purpose="research"), "p-1") == "p-1"
+    with pytest.raises(UsageError, match="printable"):
+        of_analysis(settings(), "\n", Purpose.SELF_USE)
+    with pytest.raises(ConsentMissing):
+        of_analysis(settings(purpose="other", consent_required=True), None)

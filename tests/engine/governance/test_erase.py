@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from mellm.detectors.spotting import Score
 from mellm.detectors.windows import STEP_NS
 from mellm.engine.evidence.store import EvidenceStore
 from mellm.engine.governance.erase import DataStore, ErasureReport, erase_run
+from mellm.engine.results import corrections
+from mellm.engine.results.corrections import Correction, Corrections
 from mellm.engine.results.expressions import ExpressionRecord
 from mellm.engine.results.run_folder import EVENTS, EXPRESSIONS, RUN, RunFolder, read_expressions
 from mellm.engine.results.score_series import path_of, read_series
@@ -210,3 +213,18 @@ def test_what_is_no_run_is_refused(tmp_path: Path, damage: str | None) -> None:
         (tmp_path / RUN).write_text(damage)
     with pytest.raises(RunError, match="run"):
         erase_run(tmp_path, Selection(source="a"), reason="purge", moment=MOMENT)
+
+
+def test_decisions_of_people_go_with_what_they_are_about(tmp_path):
+    folder = made.run_folder(tmp_path / "run")
+    kept = Correction("accept", "coder-a", "2026-11-29T10:00:00Z", "b" * 16, comment="left")
+    gone = replace(kept, id="a" * 16, comment="PRIVATE")
+    added = replace(gone, id="mine", verdict="add", onset_s=1.0, offset_s=2.0)
+    corrections.write(folder / corrections.FILE, Corrections((gone, added, kept)))
+    erase_run(folder, Selection(expression="a" * 16), reason="x", moment=MOMENT)
+    (folder / "report.html").write_text("PRIVATE")
+    erase_run(folder, Selection(expression="mine"), reason="x", moment=MOMENT)
+    assert corrections.read(folder / corrections.FILE).items == (kept,)
+    assert b"PRIVATE" not in everything(folder)
+    erase_run(folder, Selection(source="talk"), reason="x", moment=MOMENT)
+    assert corrections.read(folder / corrections.FILE).items == ()

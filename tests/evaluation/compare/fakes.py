@@ -1,4 +1,4 @@
-"""Tasks and contestants that a test makes up."""
+"""Tasks and systems that a test makes up."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class FakeTask:
 
 
 @dataclass
-class FakeContestant:
+class FakeSystem:
     """Says what it was asked, or what it was told to."""
 
     name: str = "fake"

@@ -1,4 +1,4 @@
-"""A finished comparison for tests of the report: four contestants, two tasks, texts that would like to be markup."""
+"""A finished comparison for tests of the report: four systems, two tasks, texts that would like to be markup."""
 
 from __future__ import annotations
 

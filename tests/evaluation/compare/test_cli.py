@@ -42,7 +42,7 @@ def fake_parts(monkeypatch):
 
 def file(folder: Path, *urls: str, more: str = "", extra: str = "") -> Path:
     text = "".join(
-        f'[[contestants]]\nkind = "openai"\nname = "model {n}"\nbase_url = "{url}"\nmodel = "m{n}"\n'
+        f'[[systems]]\nkind = "openai"\nname = "model {n}"\nbase_url = "{url}"\nmodel = "m{n}"\n'
         f'api_key_env = "COMPARE_TEST_KEY"\nprice_in = 1.0\nprice_out = 2.0\nmax_tokens = 100\n{extra}\n'
         for n, url in enumerate(urls, 1)
     )
@@ -51,14 +51,12 @@ def file(folder: Path, *urls: str, more: str = "", extra: str = "") -> Path:
     return path
 
 
-PUBLISHED = (
-    '[[contestants]]\nkind = "published"\nname = "GPT-4V"\nscores = { right = 0.5 }\nsource = "a paper"\n'
-)
+PUBLISHED = '[[systems]]\nkind = "published"\nname = "GPT-4V"\nscores = { right = 0.5 }\nsource = "a paper"\n'
 
 
 def test_a_run_writes_answers_history_and_a_summary(tmp_path, fake_parts, capsys):
     with StandIn() as server:
-        path = file(tmp_path, server.url, more=PUBLISHED + '[[contestants]]\nkind = "rules"\n')
+        path = file(tmp_path, server.url, more=PUBLISHED + '[[systems]]\nkind = "rules"\n')
         assert cli.run(path, tmp_path / "out") == 0
     out, err = capsys.readouterr()
     assert "model 1" in out
@@ -99,9 +97,9 @@ def test_one_refused_key_is_a_code_and_the_others_go_on(tmp_path, fake_parts, ca
     with StandIn(status(401, {"message": "wrong key"})) as locked, StandIn() as server:
         assert cli.run(file(tmp_path, locked.url, server.url), tmp_path / "out", as_json=True) == 5
     said = json.loads(capsys.readouterr().out)
-    assert [c["stopped"] for c in said["contestants"]] == ["unauthorized", None]
+    assert [c["stopped"] for c in said["systems"]] == ["unauthorized", None]
     assert said["tasks"]["numbers"]["right"]["rows"] == {"model 1": [0.0], "model 2": [1.0]}
-    assert said["contestants"][0]["measures"]["reasons"] == {"unauthorized": 6}
+    assert said["systems"][0]["measures"]["reasons"] == {"unauthorized": 6}
 
 
 def test_a_dry_run_sends_nothing_writes_nothing_and_needs_no_key(tmp_path, capsys, monkeypatch):
@@ -146,11 +144,11 @@ def test_without_sending_the_cache_has_to_do(tmp_path, fake_parts, monkeypatch):
     assert fake_parts[-1].entries[0].measures.reasons == {"not_asked": 2}
 
 
-def test_some_of_the_contestants(tmp_path, fake_parts):
+def test_some_of_the_systems(tmp_path, fake_parts):
     with StandIn() as server:
         path = file(tmp_path, "http://127.0.0.1:1/v1", server.url)
         assert cli.run(path, tmp_path / "out", only=["model 2"]) == 0
-        with pytest.raises(UsageError, match=r"no contestant 'model 3'.*model 1, model 2"):
+        with pytest.raises(UsageError, match=r"no system 'model 3'.*model 1, model 2"):
             cli.run(path, tmp_path / "out", only=["model 3"])
     assert [entry.name for entry in fake_parts[0].entries] == ["model 2"]
 

@@ -11,8 +11,8 @@ MME = {"kind": "mme", "folder": "mme"}
 SUITE = {"kind": "qualitative"}
 
 
-def names(*contestants: dict[str, object], task: dict[str, object] = MME) -> list[tuple[str, str]]:
-    settings = config.parse({"contestants": [RULES, *contestants], "tasks": [task]}, Path("c.toml"))
+def names(*systems: dict[str, object], task: dict[str, object] = MME) -> list[tuple[str, str]]:
+    settings = config.parse({"systems": [RULES, *systems], "tasks": [task]}, Path("c.toml"))
     return [(row.name, row.model) for row in comparison.published(settings)]
 
 

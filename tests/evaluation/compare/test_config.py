@@ -11,13 +11,13 @@ from mellm.stream.errors import ConfigError
 WHOLE = """
 currency = "EUR"
 
-[[contestants]]
+[[systems]]
 kind = "openai"
 name = "qwen"
 base_url = "http://127.0.0.1:8000/v1/"
 model = "Qwen/Qwen2.5-VL-7B-Instruct"
 
-[[contestants]]
+[[systems]]
 kind = "openai"
 name = "remote"
 base_url = "https://models.example/v1beta/openai"
@@ -32,19 +32,19 @@ max_tokens_key = "max_completion_tokens"
 image_detail = "low"
 extra_body = { top_p = 0.5 }
 
-[[contestants]]
+[[systems]]
 kind = "embedded"
 
-[[contestants]]
+[[systems]]
 kind = "rules"
 
-[[contestants]]
+[[systems]]
 kind = "recorded"
 name = "Sphinx, recorded"
 path = "answers/sphinx"
 task = "mme"
 
-[[contestants]]
+[[systems]]
 kind = "published"
 name = "GPT-4V"
 
@@ -66,18 +66,18 @@ def read(text: str, tmp_path: Path) -> config.Comparison:
     return config.load(tmp_path / "c.toml")
 
 
-def refused(contestant: dict[str, object], **more: object) -> str:
+def refused(system: dict[str, object], **more: object) -> str:
     with pytest.raises(ConfigError) as caught:
-        config.parse({"contestants": [contestant], "tasks": [TASK], **more}, Path("c.toml"))
+        config.parse({"systems": [system], "tasks": [TASK], **more}, Path("c.toml"))
     return str(caught.value)
 
 
 def test_a_whole_file_is_read_with_paths_from_its_folder(tmp_path):
     found = read(WHOLE, tmp_path)
-    assert [c.kind for c in found.contestants] == [
+    assert [c.kind for c in found.systems] == [
         *("openai", "openai", "embedded", "rules", "recorded", "published")
     ]
-    qwen, remote, nano, _, sphinx, _ = found.contestants
+    qwen, remote, nano, _, sphinx, _ = found.systems
     assert qwen.base_url == "http://127.0.0.1:8000/v1"
     assert (qwen.temperature, remote.temperature) == (0.0, "default")
     assert remote.extra_body == {"top_p": 0.5}
@@ -90,10 +90,10 @@ def test_a_whole_file_is_read_with_paths_from_its_folder(tmp_path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"modle": "x"}, ["unknown key 'contestants[1] (a).modle'", "did you mean 'model'", "base_url"]),
+        ({"modle": "x"}, ["unknown key 'systems[1] (a).modle'", "did you mean 'model'", "base_url"]),
         ({"zzz": 1}, ["unknown key", "expected: api_key_env, base_url"]),
-        ({"model": ""}, ["contestants[1] (a).model"]),
-        ({"concurrency": 0}, ["contestants[1] (a).concurrency", "got 0"]),
+        ({"model": ""}, ["systems[1] (a).model"]),
+        ({"concurrency": 0}, ["systems[1] (a).concurrency", "got 0"]),
         ({"requests_per_minute": -5}, ["requests_per_minute", "got -5"]),
         ({"timeout_s": float("nan")}, ["timeout_s"]),
         ({"temperature": 3}, ["temperature"]),
@@ -143,7 +143,7 @@ def test_a_key_in_the_file_is_refused_and_never_repeated(change):
 
 def test_names_are_unique_and_tasks_known():
     again = [OPENAI, OPENAI]
-    assert "two contestants are called 'a'" in refused(OPENAI, contestants=again)
+    assert "two systems are called 'a'" in refused(OPENAI, systems=again)
     assert "two tasks are called 'qualitative'" in refused(OPENAI, tasks=[TASK, TASK])
     recorded = {"kind": "recorded", "name": "r", "path": "x", "task": "mme"}
     assert "task 'mme', which is not in the file" in refused(recorded)
@@ -151,14 +151,14 @@ def test_names_are_unique_and_tasks_known():
 
 
 def test_missing_parts_are_named():
-    assert "contestants[1] (a).model" in refused({k: v for k, v in OPENAI.items() if k != "model"})
+    assert "systems[1] (a).model" in refused({k: v for k, v in OPENAI.items() if k != "model"})
     assert "folder" in refused(OPENAI, tasks=[{"kind": "mme"}])
     with pytest.raises(ConfigError, match=r"tasks in c\.toml is missing"):
-        config.parse({"contestants": [OPENAI]}, Path("c.toml"))
-    with pytest.raises(ConfigError, match=r"contestants in c\.toml"):
-        config.parse({"contestants": 3, "tasks": [TASK]}, Path("c.toml"))
-    with pytest.raises(ConfigError, match=r"contestants\[1\]"):
-        config.parse({"contestants": [3], "tasks": [TASK]}, Path("c.toml"))
+        config.parse({"systems": [OPENAI]}, Path("c.toml"))
+    with pytest.raises(ConfigError, match=r"systems in c\.toml"):
+        config.parse({"systems": 3, "tasks": [TASK]}, Path("c.toml"))
+    with pytest.raises(ConfigError, match=r"systems\[1\]"):
+        config.parse({"systems": [3], "tasks": [TASK]}, Path("c.toml"))
 
 
 def test_files_that_are_no_toml(tmp_path):

@@ -13,8 +13,8 @@ A = {"kind": "openai", "name": "a", "base_url": "http://127.0.0.1:1/v1", "model"
 TASK = {"kind": "qualitative"}
 
 
-def planned(*contestants: dict[str, object], task: FakeTask | None = None):
-    read = parse({"contestants": list(contestants), "tasks": [TASK]}, Path("c.toml"))
+def planned(*systems: dict[str, object], task: FakeTask | None = None):
+    read = parse({"systems": list(systems), "tasks": [TASK]}, Path("c.toml"))
     return dry_run(read, [task or FakeTask(count=10)])
 
 

@@ -1,4 +1,4 @@
-"""The describers of this project as contestants: what they answer, in whose words, and what they leave."""
+"""The describers of this project as systems: what they answer, in whose words, and what they leave."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from mellm.engine.describe.scripted import ScriptedDescriber
 from mellm.engine.evidence.motion_map import build
 from mellm.engine.types import ActionUnit, Description, Emotion, Evidence
 from mellm.evaluation.compare import embedded
-from mellm.evaluation.compare.config import EmbeddedContestant, RulesContestant
-from mellm.evaluation.compare.embedded import DescriberContestant, reply
+from mellm.evaluation.compare.config import EmbeddedSystem, RulesSystem
+from mellm.evaluation.compare.embedded import DescriberSystem, reply
 from mellm.evaluation.compare.types import Question
 from mellm.stream.errors import DescriberTimeout, ModelError
 from tests.engine.faces import LANDMARKS, moved, skin
@@ -75,30 +75,30 @@ def test_anything_else_is_answered_with_the_generic_profiles_object():
     ],
 )
 async def test_what_they_cannot_tell_is_unsupported(evidence, prompt, state, reason):
-    contestant = embedded.make(RulesContestant(kind="rules"))
-    answer = await contestant.ask(Question("t", "q", prompt, evidence=evidence))
+    system = embedded.make(RulesSystem(kind="rules"))
+    answer = await system.ask(Question("t", "q", prompt, evidence=evidence))
     assert (answer.state, answer.reason) == (state, reason)
 
 
 async def test_pictures_alone_are_unsupported():
-    contestant = embedded.make(RulesContestant(kind="rules"))
-    answer = await contestant.ask(Question("t", "q", "How many dogs?", (b"\xff\xd8\xff",)))
+    system = embedded.make(RulesSystem(kind="rules"))
+    answer = await system.ask(Question("t", "q", "How many dogs?", (b"\xff\xd8\xff",)))
     assert (answer.state, answer.reason, answer.tries) == ("unsupported", "no_evidence", 0)
-    assert contestant.fingerprint(Question("t", "q", "x")) is None
-    await contestant.close()
+    assert system.fingerprint(Question("t", "q", "x")) is None
+    await system.close()
 
 
 async def test_the_embedded_model_says_what_it_says_elsewhere(evidence):
-    contestant = embedded.make(EmbeddedContestant(kind="embedded"))
+    system = embedded.make(EmbeddedSystem(kind="embedded"))
     asked = Question("t", "q", "Describe it.", evidence=evidence, meta={"duration_ms": 300})
-    answer = await contestant.ask(asked)
-    await contestant.close()
+    answer = await system.ask(asked)
+    await system.close()
     describer = create("nano")
     alone = describer.describe(evidence, embedded.DescribeContext("q", 300.0))
     describer.close()
-    assert (answer.state, answer.contestant) == ("answered", "mellm-nano")
+    assert (answer.state, answer.system) == ("answered", "mellm-nano")
     assert json.loads(str(answer.text)) == json.loads(embedded.as_json(alone))
-    assert (contestant.kind, contestant.where) == ("embedded", "this process")
+    assert (system.kind, system.where) == ("embedded", "this process")
     assert answer.tokens_out == alone.usage.completion_tokens > 0
     assert answer.latency_s is not None
 
@@ -106,9 +106,9 @@ async def test_the_embedded_model_says_what_it_says_elsewhere(evidence):
 async def test_abstaining_from_a_plain_question_is_a_refusal():
     still = build(skin(), skin(), LANDMARKS, "live")
     assert still.refused
-    contestant = embedded.make(RulesContestant(kind="rules"))
-    plain = await contestant.ask(Question("t", "q", COARSE, evidence=still))
-    asked = await contestant.ask(Question("t", "q", "Describe it.", evidence=still))
+    system = embedded.make(RulesSystem(kind="rules"))
+    plain = await system.ask(Question("t", "q", COARSE, evidence=still))
+    asked = await system.ask(Question("t", "q", "Describe it.", evidence=still))
     assert (plain.state, plain.reason) == ("refused", still.refused)
     assert asked.state == "answered"
     assert json.loads(str(asked.text))["abstain"] is True
@@ -119,11 +119,11 @@ async def test_an_error_is_a_failure(evidence):
         def describe(self, evidence, context):
             raise DescriberTimeout("too late")
 
-    contestant = DescriberContestant("late", "embedded", Late())
-    answer = await contestant.ask(Question("t", "q", COARSE, evidence=evidence))
+    system = DescriberSystem("late", "embedded", Late())
+    answer = await system.ask(Question("t", "q", COARSE, evidence=evidence))
     assert (answer.state, answer.reason, answer.error) == ("failed", "describer_timeout", "too late")
 
 
 def test_a_folder_without_a_model(tmp_path):
     with pytest.raises(ModelError):
-        embedded.make(EmbeddedContestant(kind="embedded", folder=tmp_path))
+        embedded.make(EmbeddedSystem(kind="embedded", folder=tmp_path))

@@ -1,4 +1,4 @@
-"""The endpoint contestant against a stand-in on loopback that misbehaves in every way an endpoint can."""
+"""The endpoint system against a stand-in on loopback that misbehaves in every way an endpoint can."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from mellm.evaluation.compare import endpoint
-from mellm.evaluation.compare.config import OpenAIContestant
-from mellm.evaluation.compare.endpoint import EndpointContestant, Time, key_of
+from mellm.evaluation.compare.config import OpenAISystem
+from mellm.evaluation.compare.endpoint import EndpointSystem, Time, key_of
 from mellm.evaluation.compare.types import Answer, Question, Shot
 from mellm.stream.errors import ConfigError
 from tests.engine.servers import until
@@ -38,8 +38,8 @@ class Hand:
         return Time(lambda: self.at, lambda: 1e9 + self.at, self.sleep, lambda: 0.0)
 
 
-def settings(url: str, **changes: Any) -> OpenAIContestant:
-    return OpenAIContestant(**{"kind": "openai", "name": "a", "base_url": url, "model": "m", **changes})
+def settings(url: str, **changes: Any) -> OpenAISystem:
+    return OpenAISystem(**{"kind": "openai", "name": "a", "base_url": url, "model": "m", **changes})
 
 
 def question(number: int = 1, **changes: Any) -> Question:
@@ -50,13 +50,11 @@ async def ask(
     server: StandIn, *questions: Question, hand: Hand | None = None, **changes: Any
 ) -> list[Answer]:
     """One after the other."""
-    contestant = EndpointContestant(
-        settings(server.url, **changes), "secret-key", time=(hand or Hand()).time()
-    )
+    system = EndpointSystem(settings(server.url, **changes), "secret-key", time=(hand or Hand()).time())
     try:
-        return [await contestant.ask(q) for q in questions or (question(),)]
+        return [await system.ask(q) for q in questions or (question(),)]
     finally:
-        await contestant.close()
+        await system.close()
 
 
 async def test_what_is_sent_and_what_comes_back():
@@ -71,7 +69,7 @@ async def test_what_is_sent_and_what_comes_back():
         (answer,) = await ask(server, asked, image_detail="low", extra_body={"top_p": 0.5}, max_tokens=9)
     assert (answer.state, answer.text) == ("answered", "You asked: What moves?")
     assert (answer.tokens_in, answer.tokens_out, answer.tries) == (20, 5, 1)
-    assert (answer.contestant, answer.task, answer.question) == ("a", "t", "q")
+    assert (answer.system, answer.task, answer.question) == ("a", "t", "q")
     url = "data:image/png;base64," + base64.b64encode(PNG).decode()
     picture = {"type": "image_url", "image_url": {"url": url, "detail": "low"}}
     (sent,) = server.requests
@@ -153,9 +151,9 @@ async def test_patience_ends_in_a_typed_failure(step, reason):
 async def test_a_try_has_an_end(step):
     began = time.monotonic()
     with StandIn(step, stand_in.echo) as server:
-        contestant = EndpointContestant(settings(server.url, timeout_s=0.2))
-        first = await contestant.ask(question())
-        await contestant.close()
+        system = EndpointSystem(settings(server.url, timeout_s=0.2))
+        first = await system.ask(question())
+        await system.close()
     assert (first.state, first.tries) == ("answered", 2)
     assert time.monotonic() - began < 10
 
@@ -196,25 +194,23 @@ async def test_what_holds_for_every_question_is_asked_once(step, reason):
 
 
 async def test_an_endpoint_that_stays_away_is_given_up():
-    contestant = EndpointContestant(
-        settings(f"http://127.0.0.1:{free_port()}/v1", tries=2), time=Hand().time()
-    )
-    answers = [await contestant.ask(question(n)) for n in range(endpoint.GIVE_UP_AFTER + 3)]
-    await contestant.close()
+    system = EndpointSystem(settings(f"http://127.0.0.1:{free_port()}/v1", tries=2), time=Hand().time())
+    answers = [await system.ask(question(n)) for n in range(endpoint.GIVE_UP_AFTER + 3)]
+    await system.close()
     assert [a.reason for a in answers] == ["unreachable"] * endpoint.GIVE_UP_AFTER + ["away"] * 3
-    assert contestant.stopped == "away"
+    assert system.stopped == "away"
     assert answers[-1].tries == 0
 
 
 async def test_retry_after_holds_for_everybody():
     hand = Hand()
     with StandIn(status(429, retry_after="30"), stand_in.echo) as server:
-        contestant = EndpointContestant(settings(server.url), time=hand.time())
-        first = asyncio.ensure_future(contestant.ask(question(1)))
+        system = EndpointSystem(settings(server.url), time=hand.time())
+        first = asyncio.ensure_future(system.ask(question(1)))
         await until(lambda: hand.slept)
-        await contestant.ask(question(2))
+        await system.ask(question(2))
         assert (await first).state == "answered"
-        await contestant.close()
+        await system.close()
     assert hand.at >= 30
     assert len(server.requests) == 3
 
@@ -246,16 +242,16 @@ async def test_headers_of_the_endpoint_are_kept():
 async def test_a_picture_that_endpoints_do_not_take():
     with StandIn() as server:
         (answer,) = await ask(server, question(images=(b"GIF89a",)))
-        contestant = EndpointContestant(settings(server.url))
-        assert contestant.fingerprint(question(images=(b"GIF89a",))) is None
-        await contestant.close()
+        system = EndpointSystem(settings(server.url))
+        assert system.fingerprint(question(images=(b"GIF89a",))) is None
+        await system.close()
     assert (answer.state, answer.reason) == ("failed", "picture")
     assert not server.requests
 
 
 async def test_fingerprints_tell_requests_apart_and_nothing_else():
     def mark(q: Question, **changes: Any) -> str | None:
-        return EndpointContestant(settings("http://127.0.0.1:1/v1", **changes)).fingerprint(q)
+        return EndpointSystem(settings("http://127.0.0.1:1/v1", **changes)).fingerprint(q)
 
     plain = mark(question())
     assert plain == mark(Question("other task", "other id", "Number 1?", truth="x", meta={"a": 1}))

@@ -64,7 +64,7 @@ def test_other_questions_interrupted_runs_and_published_rows_are_no_yardstick(tm
     assert history.scores((table(1.0, published=True), table(float("nan")), table("x"))) == {}
 
 
-def test_a_contestant_that_is_new_has_no_before(tmp_path):
+def test_a_system_that_is_new_has_no_before(tmp_path):
     history.append(tmp_path, run("2026-01-01", 0.25))
     both = TaskResult(FakeTask("t"), answered(4), (table(0.25), table(0.5, "b")))
     _, found = history.changes(history.read(tmp_path), both)
@@ -103,7 +103,7 @@ def test_folders_that_cannot_be_used(tmp_path):
         history.read(tmp_path)
 
 
-def test_scores_of_a_contestant_that_failed_are_no_yardstick_either(tmp_path):
+def test_scores_of_a_system_that_failed_are_no_yardstick_either(tmp_path):
     history.append(tmp_path, run("2026-01-01", 0.25))
     missed = {"a": {**answered(4)["a"], "q3": Answer("a", "t", "q3", "failed", reason="timeout")}}
     shaky = TaskResult(FakeTask("t"), missed, (table(0.1),))

@@ -6,12 +6,12 @@ import math
 
 from mellm.evaluation.compare.layout import (
     change_grid,
+    format_cell,
     measure_grid,
     money,
     refusal_grid,
     score_grid,
     seconds,
-    told,
 )
 from mellm.evaluation.compare.samples import Shown
 from mellm.evaluation.compare.types import Row, Table
@@ -37,7 +37,7 @@ def test_a_wide_table_is_turned_and_marks_its_best_cells():
 def test_where_less_is_better_the_least_is_marked():
     table = Table("t", "T", ("error",), (Row("a", (1.0,)), Row("b", (2.0,)), Row("c", (math.nan,))), False)
     assert score_grid("x", table).best == {(0, 1)}
-    assert [row[1] for row in score_grid("x", table).told()] == ["1.00", "2.00", "–"]
+    assert [row[1] for row in score_grid("x", table).text_rows()] == ["1.00", "2.00", "–"]
 
 
 def test_what_prints_alike_is_equally_good():
@@ -48,7 +48,7 @@ def test_what_prints_alike_is_equally_good():
 def test_cost_latency_refusals_length_and_style_of_everybody():
     results = finished()
     grid = measure_grid(results.entries, "suite")
-    rows = {row[0]: dict(zip(grid.heads[1:], row[1:], strict=True)) for row in grid.told()}
+    rows = {row[0]: dict(zip(grid.heads[1:], row[1:], strict=True)) for row in grid.text_rows()}
     gemini = rows[NAMES[1]]
     assert (gemini["answered"], gemini["refused"], gemini["failed"], gemini["cut short"]) == (
         "4",
@@ -68,7 +68,7 @@ def test_turned_twice_is_as_before():
     grid = measure_grid(finished().entries)
     turned = grid.turned()
     assert turned.turned().rows == grid.rows
-    assert list(zip(*list(turned.told()), strict=True))[1:] == [row[1:] for row in grid.told()]
+    assert list(zip(*list(turned.text_rows()), strict=True))[1:] == [row[1:] for row in grid.text_rows()]
     assert turned.heads == ("", *NAMES)
 
 
@@ -83,12 +83,12 @@ def test_refusals_are_shares_of_what_was_asked():
         },
     )
     grid = refusal_grid(shown)
-    assert list(grid.told()) == [("D · s", "25%", "–")]
+    assert list(grid.text_rows()) == [("D · s", "25%", "–")]
 
 
 def test_changes_say_what_was_before():
     grid = change_grid(finished())
-    assert [row[2:] for row in grid.told()] == [
+    assert [row[2:] for row in grid.text_rows()] == [
         ("count", "98.00", "101.00", "+3.00"),
         ("OCR", "–", "109.00", "–"),
     ]
@@ -96,6 +96,6 @@ def test_changes_say_what_was_before():
 
 
 def test_numbers_are_written_for_people():
-    assert [told(value) for value in (1234, 0.5, None, " ", "x")] == ["1,234", "0.50", "–", "–", "x"]
+    assert [format_cell(value) for value in (1234, 0.5, None, " ", "x")] == ["1,234", "0.50", "–", "–", "x"]
     assert [seconds(value) for value in (0.0123, 3.456)] == ["0.012", "3.46"]
     assert [money(value) for value in (0.00123, 1234.5)] == ["0.0012", "1,234.50"]

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from mellm.evaluation.compare import recorded
-from mellm.evaluation.compare.config import RecordedContestant
+from mellm.evaluation.compare.config import RecordedSystem
 from mellm.evaluation.compare.types import Answer, Question
 from mellm.evaluation.metrics.errors import MetricsError, RowError
 from mellm.stream.errors import RunError
@@ -21,11 +21,11 @@ MME = (
 
 
 def settings(path, **changes):
-    return RecordedContestant(**{"kind": "recorded", "name": "Sphinx", "path": path, **changes})
+    return RecordedSystem(**{"kind": "recorded", "name": "Sphinx", "path": path, **changes})
 
 
-async def ask(contestant, *questions: Question) -> list[Answer]:
-    return [await contestant.ask(q) for q in questions]
+async def ask(system, *questions: Question) -> list[Answer]:
+    return [await system.ask(q) for q in questions]
 
 
 def mme_question(prompt: str, image: str = "0001.jpg", subtask: str = "existence") -> Question:
@@ -34,9 +34,9 @@ def mme_question(prompt: str, image: str = "0001.jpg", subtask: str = "existence
 
 async def test_an_mme_folder_is_found_by_subtask_image_and_question(tmp_path):
     (tmp_path / "existence.txt").write_text(MME)
-    contestant = recorded.make(settings(tmp_path))
+    system = recorded.make(settings(tmp_path))
     dog, cat, bare, ada, bea, other_image, other_task = await ask(
-        contestant,
+        system,
         mme_question("Is there a dog? Please answer yes or no."),
         mme_question("Is there a  CAT?  Please answer yes or no. "),
         mme_question("Is there a dog?"),
@@ -46,7 +46,7 @@ async def test_an_mme_folder_is_found_by_subtask_image_and_question(tmp_path):
         mme_question("Is there a dog? Please answer yes or no.", subtask="count"),
     )
     assert [a.text for a in (dog, cat, bare)] == ["Yes, there is.", "no", "Yes, there is."]
-    assert (dog.contestant, dog.task, dog.cached, dog.latency_s) == ("Sphinx", "mme", True, None)
+    assert (dog.system, dog.task, dog.cached, dog.latency_s) == ("Sphinx", "mme", True, None)
     assert (ada.state, ada.reason) == ("refused", "phrase")
     assert (bea.state, bea.text) == ("answered", "")
     assert {(a.state, a.reason) for a in (other_image, other_task)} == {("unsupported", "not_recorded")}
@@ -63,8 +63,8 @@ async def test_jsonl_is_found_by_task_and_id(tmp_path):
         {"id": "6", "answer": "Sorry, I can't help with that.", "state": "answered"},
     ]
     path.write_text("\ufeff" + "\n\n".join(json.dumps(row) for row in rows))
-    contestant = recorded.make(settings(path, model="ignored"))
-    found = await ask(contestant, *(Question("t", str(n), "?") for n in range(1, 8)))
+    system = recorded.make(settings(path, model="ignored"))
+    found = await ask(system, *(Question("t", str(n), "?") for n in range(1, 8)))
     assert [(a.state, a.reason) for a in found] == [
         ("answered", None),
         ("answered", None),
@@ -75,14 +75,15 @@ async def test_jsonl_is_found_by_task_and_id(tmp_path):
         ("unsupported", "not_recorded"),
     ]
     assert (found[1].cut, found[1].latency_s, found[1].tokens_in, found[1].tokens_out) == (True, 2.0, 5, 6)
-    (other,) = await ask(contestant, Question("another", "1", "?"))
+    (other,) = await ask(system, Question("another", "1", "?"))
     assert other.state == "unsupported"
 
 
-async def test_one_model_of_a_file_with_many(tmp_path):
+@pytest.mark.parametrize("key", ["system", "contestant"])
+async def test_one_model_of_a_file_with_many(tmp_path, key):
     path = tmp_path / "a.jsonl"
     path.write_text(
-        '{"id": "1", "answer": "a", "contestant": "A"}\n{"id": "1", "answer": "b", "contestant": "B"}\n'
+        f'{{"id": "1", "answer": "a", "{key}": "A"}}\n{{"id": "1", "answer": "b", "{key}": "B"}}\n'
     )
     (answer,) = await ask(recorded.make(settings(path, model="B")), Question("t", "1", "?"))
     assert answer.text == "b"

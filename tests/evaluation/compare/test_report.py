@@ -33,8 +33,8 @@ def folder(results, tmp_path_factory):
 
 def test_a_table_for_every_part_of_the_report(folder):
     assert {p.name for p in (folder / "tables").iterdir()} == {
-        *("contestants.csv", "suite-points.csv", "suite-contestants.csv", "suite-refusals.csv"),
-        *("mme-mme.csv", "mme-contestants.csv", "mme-refusals.csv", "changes.csv"),
+        *("systems.csv", "suite-points.csv", "suite-systems.csv", "suite-refusals.csv"),
+        *("mme-mme.csv", "mme-systems.csv", "mme-refusals.csv", "changes.csv"),
     }
 
 
@@ -44,7 +44,7 @@ def test_csv_has_all_digits_and_the_published_totals(folder):
     assert rows["Gemini Pro"]["total"] == "1933.36"
     assert rows["GPT-4V"]["celebrity"] == "0.0"
     assert [float(rows[name]["existence"]) for name in NAMES] == [100, 107, 114, 121]
-    with (folder / "tables" / "contestants.csv").open(newline="") as file:
+    with (folder / "tables" / "systems.csv").open(newline="") as file:
         people = {row[""]: row for row in csv.DictReader(file)}
     assert people["mellm-nano"]["cost, USD"] == ""
     assert float(people["qwen"]["cost, USD"]) == pytest.approx((166 * 300 * 0.5 + 166 * 40 * 2.0) / 1e6)
@@ -57,8 +57,8 @@ def test_json_is_the_results(folder, results):
     assert table["published"] == ["Gemini Pro", "GPT-4V", "Sphinx"]
     assert table["remarks"]["GPT-4V"].startswith("published, not run: ")
     assert dict(zip(table["columns"], table["rows"]["Sphinx"], strict=True))["perception"] == 1560.15
-    assert [c["name"] for c in data["contestants"]] == list(NAMES)
-    assert data["contestants"][1]["measures"]["states"]["refused"] == 33
+    assert [c["name"] for c in data["systems"]] == list(NAMES)
+    assert data["systems"][1]["measures"]["states"]["refused"] == 33
 
 
 def test_markdown_marks_what_was_not_run(folder):

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from mellm.evaluation.compare import requests
-from mellm.evaluation.compare.config import OpenAIContestant
+from mellm.evaluation.compare.config import OpenAISystem
 from mellm.evaluation.compare.types import Question, Shot
 from mellm.stream.errors import UsageError
 
 
-def settings(**changes: object) -> OpenAIContestant:
-    return OpenAIContestant(
+def settings(**changes: object) -> OpenAISystem:
+    return OpenAISystem(
         **{"kind": "openai", "name": "a", "base_url": "http://127.0.0.1:1/v1", "model": "m", **changes}
     )
 

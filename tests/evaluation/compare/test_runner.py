@@ -7,27 +7,27 @@ import asyncio
 import pytest
 
 from mellm.evaluation.compare.cache import Cache
-from mellm.evaluation.compare.config import OpenAIContestant
-from mellm.evaluation.compare.endpoint import EndpointContestant
+from mellm.evaluation.compare.config import OpenAISystem
+from mellm.evaluation.compare.endpoint import EndpointSystem
 from mellm.evaluation.compare.runner import BACKLOG, Runner
 from mellm.evaluation.compare.types import Answer, Question
 from mellm.stream.errors import MellmError, UsageError
 from tests.engine.servers import until
-from tests.evaluation.compare.fakes import FakeContestant, FakeTask
+from tests.evaluation.compare.fakes import FakeSystem, FakeTask
 from tests.evaluation.compare.stand_in import StandIn, status
 
 
-def endpoint(server: StandIn, name: str = "a", **changes: object) -> EndpointContestant:
-    return EndpointContestant(
-        OpenAIContestant(**{"kind": "openai", "name": name, "base_url": server.url, "model": "m", **changes})
+def endpoint(server: StandIn, name: str = "a", **changes: object) -> EndpointSystem:
+    return EndpointSystem(
+        OpenAISystem(**{"kind": "openai", "name": name, "base_url": server.url, "model": "m", **changes})
     )
 
 
 async def test_everybody_answers_everything_once_and_pictures_are_read_once():
     tasks = [FakeTask("one", 100), FakeTask("two", 3)]
-    people = [FakeContestant("a", 4), FakeContestant("b", 1)]
+    people = [FakeSystem("a", 4), FakeSystem("b", 1)]
     told: list[Answer] = []
-    answers = await Runner(tasks, people, told=told.append).run()
+    answers = await Runner(tasks, people, on_answer=told.append).run()
     for task in tasks:
         assert task.read == task.count
         for person in people:
@@ -39,12 +39,12 @@ async def test_everybody_answers_everything_once_and_pictures_are_read_once():
 async def test_reading_does_not_run_ahead_of_the_slowest():
     task, gate = FakeTask(count=500), asyncio.Event()
 
-    class Slow(FakeContestant):
+    class Slow(FakeSystem):
         async def ask(self, question: Question) -> Answer:
             await gate.wait()
             return await super().ask(question)
 
-    running = asyncio.ensure_future(Runner([task], [Slow("slow", 2), FakeContestant("quick", 8)]).run())
+    running = asyncio.ensure_future(Runner([task], [Slow("slow", 2), FakeSystem("quick", 8)]).run())
     await until(lambda: task.read > BACKLOG)
     await asyncio.sleep(0.1)
     assert task.read <= BACKLOG + 4
@@ -83,7 +83,7 @@ async def test_one_that_is_stopped_leaves_the_others_alone(tmp_path):
 
 
 async def test_without_sending_there_is_only_the_cache(tmp_path):
-    here = FakeContestant("here", kind="embedded")
+    here = FakeSystem("here", kind="embedded")
     with StandIn() as server, Cache(tmp_path / "c") as cache:
         await Runner([FakeTask(count=2)], [endpoint(server)], cache).run()
         answers = await Runner([FakeTask(count=4)], [endpoint(server), here], cache, send=False).run()
@@ -137,23 +137,23 @@ class Stranger(FakeTask):
     ],
 )
 async def test_a_task_that_cannot_be_read_is_a_typed_error(task, error, said):
-    person = FakeContestant()
+    person = FakeSystem()
     with pytest.raises(error, match=said):
         await Runner([task], [person]).run()
     assert person.closed
 
 
-async def test_a_bug_in_a_contestant_is_not_hidden():
-    class Bad(FakeContestant):
+async def test_a_bug_in_a_system_is_not_hidden():
+    class Bad(FakeSystem):
         async def ask(self, question: Question) -> Answer:
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        await Runner([FakeTask(count=200)], [Bad(), FakeContestant("b", 3)]).run()
+        await Runner([FakeTask(count=200)], [Bad(), FakeSystem("b", 3)]).run()
 
 
 async def test_a_run_that_is_cancelled_ends():
-    class Never(FakeContestant):
+    class Never(FakeSystem):
         async def ask(self, question: Question) -> Answer:
             await asyncio.Event().wait()
             raise AssertionError

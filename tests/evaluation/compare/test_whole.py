@@ -90,7 +90,7 @@ def finished(models, tmp_path_factory):
         file = folder / "models.toml"
         file.write_text(
             f"""
-            [[contestants]]
+            [[systems]]
             kind = "openai"
             name = "stand-in"
             base_url = "{server.url}"
@@ -98,11 +98,11 @@ def finished(models, tmp_path_factory):
             api_key_env = "WHOLE_TEST_KEY"
             price_in = 1.0
             price_out = 2.0
-            [[contestants]]
+            [[systems]]
             kind = "embedded"
-            [[contestants]]
+            [[systems]]
             kind = "rules"
-            [[contestants]]
+            [[systems]]
             kind = "recorded"
             name = "Sphinx"
             path = "sphinx-results"
@@ -153,7 +153,7 @@ def test_scores_stand_beside_the_published_ones(finished):
 
 def test_everybody_ended_every_question_in_one_state(finished):
     data = json.loads((finished / "report.json").read_text())
-    states = {c["name"]: c["measures"]["states"] for c in data["contestants"]}
+    states = {c["name"]: c["measures"]["states"] for c in data["systems"]}
     assert states["stand-in"] == {"answered": QUESTIONS - 9, "refused": 9, "failed": 0, "unsupported": 0}
     assert states["Sphinx"] == {"answered": MME, "refused": 0, "failed": 0, "unsupported": QUESTIONS - MME}
     for name in ("mellm-nano", "rules"):
@@ -180,7 +180,7 @@ def test_every_domain_and_every_task_has_its_tables(finished):
 
 def test_the_second_run_spent_nothing_and_found_no_change(finished):
     data = json.loads((finished / "report.json").read_text())
-    (stand_in,) = [c["measures"] for c in data["contestants"] if c["name"] == "stand-in"]
+    (stand_in,) = [c["measures"] for c in data["systems"] if c["name"] == "stand-in"]
     assert (stand_in["cached"], stand_in["cost_now"]) == (QUESTIONS, 0)
     assert stand_in["cost"] == pytest.approx(QUESTIONS * (20 * 1.0 + 5 * 2.0) / 1e6)
     assert data["previous"] is not None

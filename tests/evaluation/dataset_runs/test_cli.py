@@ -91,6 +91,12 @@ def test_understanding_scores_units_and_questions(root: Path, tmp_path: Path) ->
     found = report(tmp_path)
     assert found["units"]["casme2"]["set_f1"] > 0.5
     assert found["questions"]["casme2"]["yes_no"]["accuracy_extracted"] > 0.5
+    prior = found["never_looking"]["questions"]["casme2"]
+    assert prior["rows"] == found["questions"]["casme2"]["rows"]
+    assert set(found["never_looking"]["units"]) == {"casme2"}
+    beaten = found["units"]["casme2"]["macro_f1"] > found["never_looking"]["units"]["casme2"]["macro_f1"]
+    assert beaten != any("units macro F1" in sentence for sentence in found["no_better_than_never_looking"])
+    assert "prior only" in (tmp_path / "tables.md").read_text()
     assert found["datasets"]["casme2"]["repairs"]["apex-filled"] == 1
     assert (tmp_path / "answers.csv").exists()
 

@@ -9,8 +9,9 @@ import pytest
 
 from mellm.engine.describe.rules import RulesDescriber
 from mellm.engine.types import Description
-from mellm.evaluation.describing import cases, readers, report
+from mellm.evaluation.describing import cases, report, systems
 from mellm.evaluation.metrics import marks
+from mellm.evaluation.metrics.priors import PRIOR
 from mellm.stream.errors import UsageError
 from mellm.training.instruct.pairs import UnitTruth
 from mellm.training.mellm import store
@@ -40,12 +41,12 @@ def test_stored_pairs_become_examples_and_readers_stand_side_by_side(tmp_path: P
     examples = cases.load("rendered", tmp_path, clips=tmp_path, signals=tmp_path)
     assert [e.case.units for e in examples] == [{4: "both"}, {12: "left"}, {}, {}]
 
-    def knows(some: list[cases.Example]) -> list[readers.Reading]:  # type: ignore[name-defined]
-        return [readers.Reading(not e.case.units, e.case.units, e.case.coarse) for e in some]
+    def knows(some: list[cases.Example]) -> list[systems.Reading]:  # type: ignore[name-defined]
+        return [systems.Reading(not e.case.units, e.case.units, e.case.coarse) for e in some]
 
     results = {
         "rendered": report.compare(
-            examples, {"knows": knows, "rules": readers.of_describer(RulesDescriber())}
+            examples, {"knows": knows, "rules": systems.of_describer(RulesDescriber())}
         )
     }  # type: ignore[dict-item]
     best = results["rendered"]["knows"]["no gate"]
@@ -59,7 +60,7 @@ def test_stored_pairs_become_examples_and_readers_stand_side_by_side(tmp_path: P
 
 def test_a_description_is_read_for_what_it_says() -> None:
     told = Description("AU4 and AU9", (), None, "m", "p/1", "1", abstained="unparsable")
-    read = readers.reading(told, own_text=True)
+    read = systems.reading(told, own_text=True)
     assert read.abstained
     assert not read.parsed
     assert read.named == {4, 9}
@@ -87,27 +88,27 @@ def test_who_is_not_better_than_the_labels_is_told(tmp_path: Path) -> None:
     store.save(tmp_path / "rendered-test" / "1.npz", PAIRS)
     examples = cases.load("rendered", tmp_path, clips=tmp_path, signals=tmp_path)
 
-    def sees(some: Sequence[cases.Example]) -> list[readers.Reading]:
+    def sees(some: Sequence[cases.Example]) -> list[systems.Reading]:
         """Reads the unit off the motion: what is up is AU 4 or 12, by the person."""
         return [
-            readers.Reading(
+            systems.Reading(
                 not e.pair.motion.any(), {4: "both"} if e.pair.id == "a1" else {12: "left"}, "negative"
             )
             for e in some
         ]
 
-    def guesses(some: Sequence[cases.Example]) -> list[readers.Reading]:
-        return [readers.Reading(False, {4: "both"}, "negative") for _ in some]
+    def guesses(some: Sequence[cases.Example]) -> list[systems.Reading]:
+        return [systems.Reading(False, {4: "both"}, "negative") for _ in some]
 
     asked = {
         "sees": sees,
-        "sees, blank map": readers.blank(sees),
+        "sees, blank map": systems.blank(sees),
         "guesses": guesses,
-        readers.PRIOR: readers.prior_only,
+        PRIOR: systems.prior_only,
     }
     results = {"rendered": report.compare(examples, asked)}
     scores = {name: s["gate"].f1.value for name, s in results["rendered"].items()}
-    assert scores["sees"] == 1 > scores[readers.PRIOR] == scores["guesses"] > scores["sees, blank map"] == 0
+    assert scores["sees"] == 1 > scores[PRIOR] == scores["guesses"] > scores["sees, blank map"] == 0
     assert report.no_better_than_labels(results) == [("rendered", "guesses")]
 
 
@@ -116,11 +117,11 @@ def test_other_maps_are_all_of_the_set_and_nobodys_own() -> None:
     examples = [cases.Example(cases.case_of(p), p, {4: 0.9}) for p in numbered]
     shown: list[cases.Example] = []
 
-    def looks(some: Sequence[cases.Example]) -> list[readers.Reading]:
+    def looks(some: Sequence[cases.Example]) -> list[systems.Reading]:
         shown.extend(some)
-        return [readers.Reading(True) for _ in some]
+        return [systems.Reading(True) for _ in some]
 
-    readers.shuffled(looks)(examples)
+    systems.shuffled(looks)(examples)
     seen = [int(e.pair.motion[0, 0]) for e in shown]
     assert sorted(seen) == [0, 1, 2, 3]
     assert all(own != k for k, own in enumerate(seen))

@@ -11,7 +11,7 @@ from mellm.detectors.spotting import SpottingOptions
 from mellm.detectors.stepmodel import FakeStepModel
 from mellm.evaluation.spotting import tune
 from mellm.evaluation.spotting.baselines import BaselineOptions, Form
-from mellm.evaluation.spotting.contenders import ModelContender
+from mellm.evaluation.spotting.systems import ModelSystem
 from mellm.stream.errors import UsageError
 from tests.evaluation.spotting.made import record, truth
 
@@ -25,15 +25,15 @@ def _sets() -> dict[str, list]:
 def test_test_sets_are_refused() -> None:
     sets = {**_sets(), "rendered50": []}
     with pytest.raises(UsageError, match="rendered50 is a test set"):
-        tune.model(ModelContender("m", FakeStepModel()), sets)
+        tune.model(ModelSystem("m", FakeStepModel()), sets)
     with pytest.raises(UsageError, match="rendered50 is a test set"):
         tune.baseline("causal", sets)
 
 
 def test_a_threshold_between_right_and_wrong_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tune, "MODEL_GRID", {"threshold": (0.2, 0.4, 0.8), "min_ms": (0.0, 600.0, 40.0)})
-    contender = ModelContender("m", FakeStepModel(), SpottingOptions(threshold=0.3))
-    tuned = tune.model(contender, _sets())
+    system = ModelSystem("m", FakeStepModel(), SpottingOptions(threshold=0.3))
+    tuned = tune.model(system, _sets())
     assert tuned.options.threshold == 0.8
     assert tuned.options.min_ms == 40  # the present value stays where no other is better
     assert tuned.before["all"][0].fp > tuned.after["all"][0].fp

@@ -49,6 +49,22 @@ def test_a_single_picture_always_fits():
     assert buffer.put(frame_at(0, pixels=100))
 
 
+@pytest.mark.parametrize(
+    ("keep_every", "kept"), [(1, [0, 10, 20, 30, 40]), (2, [0, 20, 40]), (4, [0, 40]), (0, [])]
+)
+def test_what_waits_is_thinned_evenly_and_gaps_stay(keep_every, kept):
+    buffer = MediaBuffer("newest")
+    gap = Gap("cam", 0, 20_000_000, 30_000_000, "decode")
+    for item in (*map(frame_at, (0, 10, 20)), gap, *map(frame_at, (30, 40))):
+        buffer.put(item)
+    assert buffer.thin(keep_every) == 5 - len(kept)
+    assert len(buffer) == len(kept)
+    items = take(buffer)
+    assert [round(i.pts_ns / 1e6) for i in items if isinstance(i, Frame)] == kept
+    assert gap in items
+    assert len(buffer) == 0
+
+
 @given(st.lists(st.one_of(st.just("get"), st.integers(1, 200)), max_size=60))
 def test_nothing_is_unaccounted(steps):
     """Put = taken + told as lost in gaps + waiting; the media time of what comes out rises."""

@@ -99,7 +99,7 @@ def test_a_fault_in_the_writer_is_told_and_no_event_is_lost(
             ill.append(watchdog.unhealthy)
             told.append((name, state))
 
-        watchdog.told = hear
+        watchdog.on_change = hear
         for n in range(10):
             spot(journal, "a", n)
         journal.flush()

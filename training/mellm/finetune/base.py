@@ -113,7 +113,7 @@ def load_processor(folder: Path) -> ProcessorMixin:
     from transformers import AutoProcessor
 
     try:
-        processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
+        processor: ProcessorMixin = AutoProcessor.from_pretrained(folder, local_files_only=True)
     except ImportError as error:
         # Qwen's processor prepares videos with torchvision, also where there is none
         wants = "torchvision" if "torchvision" in str(error).lower() else (error.name or str(error))
@@ -136,20 +136,20 @@ def load_model(folder: Path, dtype: torch.dtype | str = "auto") -> PreTrainedMod
     """
     from transformers import AutoModelForImageTextToText
 
+    loading: Any = AutoModelForImageTextToText.from_pretrained  # returns a pair where it is asked to
     try:
-        model, told = AutoModelForImageTextToText.from_pretrained(
-            folder, local_files_only=True, dtype=dtype, output_loading_info=True
-        )
+        model, info = loading(folder, local_files_only=True, dtype=dtype, output_loading_info=True)
     except Exception as error:  # safetensors, transformers and torch each raise their own
         raise ModelCorrupt(
             f"the weights in {folder} cannot be loaded ({type(error).__name__}: {error})"
         ) from error
-    missing = sorted(told.get("missing_keys", ()))
+    missing = sorted(info.get("missing_keys", ()))
     if missing:
         raise ModelCorrupt(
             f"{folder} lacks {len(missing)} of the weights that its config.json names, {missing[0]} first"
         )
-    return model
+    found: PreTrainedModel = model
+    return found
 
 
 def check_vocabulary(model: PreTrainedModel, processor: ProcessorMixin, folder: Path) -> int:
@@ -162,7 +162,8 @@ def check_vocabulary(model: PreTrainedModel, processor: ProcessorMixin, folder: 
     """
     from transformers import AutoTokenizer
 
-    rows = int(model.get_input_embeddings().weight.shape[0])
+    embedding: Any = model.get_input_embeddings()
+    rows = int(embedding.weight.shape[0])
     highest = max(AutoTokenizer.from_pretrained(folder, local_files_only=True).get_vocab().values())
     if highest >= rows:
         raise ModelCorrupt(

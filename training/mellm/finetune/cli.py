@@ -51,13 +51,13 @@ def _run(settings: Config, resume: bool) -> None:
     quiet()
     shown: dict[str, int] = {}
 
-    def told(stage: str, done: int, total: int, loss: float) -> None:
+    def on_step(stage: str, done: int, total: int, loss: float) -> None:
         twentieth = 20 * done // total
         if shown.get(stage) != twentieth:
             shown[stage] = twentieth
             click.echo(f"{stage}: {done}/{total} loss {loss:.4f}", err=True)
 
-    trainer = Trainer(settings, told)
+    trainer = Trainer(settings, on_step)
     trainer.fit(resume)
     parallel.leave()
     if not trainer.world.first:

@@ -65,7 +65,8 @@ def pieces(record: Record, processor: ProcessorMixin) -> list[Piece]:
 
 
 def _render(processor: ProcessorMixin, messages: Sequence[Mapping[str, Any]], *, ask: bool) -> str:
-    text = processor.apply_chat_template(list(messages), add_generation_prompt=ask, tokenize=False)
+    said: Any = list(messages)  # contents may be lists too, which the library's types leave out
+    text = processor.apply_chat_template(said, add_generation_prompt=ask, tokenize=False)
     return str(text)
 
 

@@ -44,7 +44,7 @@ class Record:
     @property
     def answer(self) -> str:
         """Text of the last assistant turn: the right answer in evaluation."""
-        return said(self.messages[-1])
+        return message_text(self.messages[-1])
 
     @property
     def question(self) -> tuple[dict[str, Any], ...]:
@@ -52,7 +52,7 @@ class Record:
         return self.messages[:-1]
 
 
-def said(message: Mapping[str, Any]) -> str:
+def message_text(message: Mapping[str, Any]) -> str:
     """The text parts of a message, joined."""
     return "".join(part["text"] for part in message["content"] if part["type"] == "text")
 
@@ -155,7 +155,7 @@ def _messages(value: object, where: str) -> tuple[dict[str, Any], ...]:
     turns = roles[1:] if roles[0] == "system" else roles
     if len(turns) % 2 or turns != ["user", "assistant"] * (len(turns) // 2) or not turns:
         raise _broken(where, f"user and assistant do not take turns: {', '.join(roles)}")
-    if any(not said(m).strip() for m in found if m["role"] == "assistant"):
+    if any(not message_text(m).strip() for m in found if m["role"] == "assistant"):
         raise _broken(where, "an empty answer")
     return tuple(found)
 

@@ -19,8 +19,8 @@ import torch
 
 from mellm.engine.describe.parse import clean, parse_json
 from mellm.engine.describe.prose import parse_prose
+from mellm.engine.facs.names import UNITS
 from mellm.engine.types import Coarse
-from mellm.training.instruct import names
 from mellm.training.mellm.finetune.collate import Encoder, collate
 from mellm.training.mellm.finetune.data import Record
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 RESAMPLES = 1000
 _ABSTAINS = re.compile(r"\bno (?:micro-?)?expression\b|没有(?:微)?表情|读不出表情", re.IGNORECASE)
-_NAMES = {name.lower(): au for au, both in names.UNITS.items() for name in both}
+_NAMES = {name.lower(): au for au, both in UNITS.items() for name in both}
 # the longest first, so that no name is read inside another
 _NAMED = re.compile("|".join(re.escape(name) for name in sorted(_NAMES, key=lambda name: -len(name))))
 
@@ -137,7 +137,7 @@ def ask(
     *,
     max_tokens: int,
     batch: int = 8,
-    told: Callable[[int, int], None] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> list[str]:
     """Greedy answers to the questions of the records."""
     was = model.training
@@ -148,7 +148,8 @@ def ask(
     for i in range(0, len(records), batch):
         prompts = [encoder.prompt(r) for r in records[i : i + batch]]
         inputs = {k: v.to(model.device) for k, v in collate(prompts, pad, left=True).items()}
-        said = model.generate(
+        generate: Any = model.generate
+        said = generate(
             **inputs,
             do_sample=False,
             use_cache=True,
@@ -158,8 +159,8 @@ def ask(
         )
         start = inputs["input_ids"].shape[1]
         answers += tokenizer.batch_decode(said[:, start:], skip_special_tokens=True)
-        if told:
-            told(len(answers), len(records))
+        if on_progress:
+            on_progress(len(answers), len(records))
     model.train(was)
     return answers
 

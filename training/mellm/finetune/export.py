@@ -57,7 +57,7 @@ def write(
             model.save_pretrained(part / "adapter")  # type: ignore[operator]
             _forget_the_base(part / "adapter")
         whole = merge(model)
-        whole.to(dtype).save_pretrained(part)
+        whole.to(dtype).save_pretrained(part)  # type: ignore[arg-type]  # the library wraps `to` without its self
         for pattern in BESIDE:
             for file in base.glob(pattern):
                 shutil.copy2(file, part / file.name)

@@ -25,7 +25,7 @@ class Result:
     scores: Scores | None
 
 
-def finish(trainer: Trainer, told: Callable[[int, int], None] | None = None) -> Result:
+def finish(trainer: Trainer, on_progress: Callable[[int, int], None] | None = None) -> Result:
     """Write ``model/`` in the run folder, ask the held-out subjects of what was written, add the card.
 
     The numbers are those of the folder as it lies there, read back, not of the model in memory.
@@ -42,9 +42,9 @@ def finish(trainer: Trainer, told: Callable[[int, int], None] | None = None) -> 
     scores = None
     asked = evaluate.spread(trainer.material.held_out, config.evaluation.limit)
     if asked:
-        model = base.load_model(folder).to(trainer.device)
+        model = base.load_model(folder).to(trainer.device)  # type: ignore[arg-type]  # as in export.py
         limits = {"max_tokens": config.evaluation.max_tokens, "batch": config.evaluation.batch}
-        answers = evaluate.ask(model, trainer.encoder, asked, told=told, **limits)
+        answers = evaluate.ask(model, trainer.encoder, asked, on_progress=on_progress, **limits)
         scores = evaluate.score(asked, answers, config.fit.seed)
         with (config.out / "held_out.jsonl").open("w", encoding="utf-8") as file:
             for r, said in zip(asked, answers, strict=True):

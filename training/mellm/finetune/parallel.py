@@ -138,7 +138,7 @@ def weights(model: nn.Module, names: Sequence[str], world: World) -> dict[str, t
     if world.alone:
         parameters = dict(model.named_parameters())
         return {name: parameters[name].detach().cpu() for name in names}
-    state = get_model_state_dict(model, options=_GATHERED)
+    state: dict[str, Any] = get_model_state_dict(model, options=_GATHERED)
     return {name: state[name] for name in names if name in state}
 
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Told = Callable[[str, int, int, float], None]
+OnStep = Callable[[str, int, int, float], None]
 """Called after each step with the stage's label, steps done in it, steps of it, and the running loss."""
 
 MEMORY = 0.95
@@ -74,9 +74,9 @@ class Trainer:
     :raises SourceEmpty: the data cannot be used
     """
 
-    def __init__(self, config: Config, told: Told | None = None) -> None:
+    def __init__(self, config: Config, on_step: OnStep | None = None) -> None:
         self.config = config
-        self.told = told
+        self.on_step = on_step
         base.require("transformers", "safetensors", "PIL", *(("peft",) if config.lora else ()))
         base.offline()
         self.family = base.family(base.check(config.base)["model_type"])
@@ -254,8 +254,8 @@ class Trainer:
         if self.world.first:
             with self.losses.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
-        if self.told and self.world.first:
-            self.told(stage.label, step + 1, steps, self.loss)
+        if self.on_step and self.world.first:
+            self.on_step(stage.label, step + 1, steps, self.loss)
 
     def _idle(self, drawn: list[Record]) -> dict[str, torch.Tensor]:
         """A conversation of which nothing is learnt."""
@@ -323,7 +323,7 @@ class Trainer:
             )
 
     def stop(self) -> None:
-        """End the run after the step it is in, from another thread or from ``told``."""
+        """End the run after the step it is in, from another thread or from ``on_step``."""
         self._stop.set()
 
 

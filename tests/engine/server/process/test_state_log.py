@@ -50,11 +50,16 @@ def test_sources_do_not_mix_and_gaps_are_summed_up(log: StateLog, caplog: pytest
         log("source.gap", "a", {})
     log("source.picture", "b", {"state": "frozen"})
     log("source.picture", "b", {"state": "live"})
+    less = {"degraded": True, "message": "200 → 100 - lower its rate", "reason": "overload"}
+    for data in (less, less, {**less, "degraded": False, "reason": "recovered", "message": "100 → 200"}):
+        log("source.degraded", "b", data)
     log("source.ended", "a", {})
     log("expression.spotted", "a", {"id": "e"})
     assert lines(caplog)[2:] == [
         ("WARNING", "b picture frozen"),
         ("INFO", "b picture live"),
+        *[("WARNING", "b: 200 → 100 - lower its rate")] * 2,
+        ("INFO", "b: 100 → 200"),
         ("INFO", "a ended (300 gaps before)"),
     ]
     record = caplog.records[-1]

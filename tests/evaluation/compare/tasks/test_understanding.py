@@ -10,12 +10,13 @@ import cv2
 import pytest
 
 from mellm.clients.cli.demo import SAMPLE
-from mellm.evaluation.compare.config import RulesContestant, UnderstandingTask
+from mellm.evaluation.compare.config import RulesSystem, UnderstandingTask
 from mellm.evaluation.compare.embedded import make
 from mellm.evaluation.compare.tasks import load
 from mellm.evaluation.compare.tasks.understanding import Understanding
 from mellm.evaluation.compare.types import Answer
 from mellm.evaluation.datasets import DatasetError
+from mellm.evaluation.metrics.priors import PRIOR
 from tests.evaluation.datasets.made import CASME2_HEADS, Rows, book
 
 FIRST, ONSET, APEX, OFFSET = 118, 120, 129, 141
@@ -54,13 +55,17 @@ def test_clips_are_asked_with_their_map_and_scored(root: Path) -> None:
     assert "Region table" in question.prompt
     assert question.truth == "units 4; negative (disgust)"
 
-    contestant = make(RulesContestant(kind="rules"))
-    by_rules = asyncio.run(contestant.ask(question))
-    asyncio.run(contestant.close())
+    system = make(RulesSystem(kind="rules"))
+    by_rules = asyncio.run(system.ask(question))
+    asyncio.run(system.close())
     silent = Answer("n", task.name, question.id, "failed", reason="timeout")
     (table,) = task.score({"rules": {question.id: by_rules}, "nobody": {question.id: silent}})
     assert by_rules.state == "answered", by_rules
-    best, worst = (dict(zip(table.columns, row.cells, strict=True)) for row in table.rows)
+    best, worst, prior = (dict(zip(table.columns, row.cells, strict=True)) for row in table.rows)
+    assert table.rows[-1].name == PRIOR
+    assert prior["units set F1"] == 0, "there is nobody else to know anything from"
+    assert any(note.startswith("nobody is not better than prior only") for note in table.notes)
+    assert not any(note.startswith("rules is not better") for note in table.notes)
     assert best["units set F1"] == 1
     assert best["coarse UF1"] == 1
     assert (worst["units set F1"], worst["could not be read"]) == (0, 1)

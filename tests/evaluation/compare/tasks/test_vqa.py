@@ -50,9 +50,12 @@ def test_every_kind_is_scored_and_what_cannot_be_is_counted(tmp_path: Path) -> N
     right = {q.id: Answer("r", "vqa", q.id, "answered", q.truth or "?") for q in task.questions()}
     failed = {q.id: Answer("n", "vqa", q.id, "failed", reason="timeout") for q in task.questions()}
     (table,) = task.score({"right": right, "nobody": failed})
-    best, worst = (dict(zip(table.columns, row.cells, strict=True)) for row in table.rows)
+    best, worst, prior = (dict(zip(table.columns, row.cells, strict=True)) for row in table.rows)
     assert (best["coarse UF1"], best["yes/no"], best["units F1"]) == (1, 1, 1)
     assert (worst["coarse UF1"], worst["yes/no"], worst["units F1"]) == (0, 0, 0)
+    assert prior["coarse UF1"] < 1
+    assert any(note.startswith("nobody is not better than prior only") for note in table.notes)
+    assert not any(note.startswith("right is not better") for note in table.notes)
     assert any("1 questions have no answer" in note for note in table.notes)
 
 

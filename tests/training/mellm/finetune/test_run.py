@@ -78,7 +78,7 @@ def test_a_resumed_run_ends_like_one_that_was_not_stopped(root: Path, strategy: 
     whole = fitted(tiny.config(root, strategy=strategy, fit=fit, out=str(root / "whole")))
     config = tiny.config(root, strategy=strategy, fit=fit)
     trainer = Trainer(config)
-    trainer.told = lambda stage, done, total, loss: trainer.stop() if trainer.total == 3 else None
+    trainer.on_step = lambda stage, done, total, loss: trainer.stop() if trainer.total == 3 else None
     with pytest.raises(Interrupted, match="--resume"):
         trainer.fit()
     resumed = fitted(config, resume=True)
@@ -91,7 +91,7 @@ def test_a_resumed_run_ends_like_one_that_was_not_stopped(root: Path, strategy: 
 
 def test_a_signal_ends_the_run_after_a_checkpoint(root: Path) -> None:
     trainer = Trainer(tiny.config(root))
-    trainer.told = lambda stage, done, total, loss: (
+    trainer.on_step = lambda stage, done, total, loss: (
         os.kill(os.getpid(), signal.SIGTERM) if done == 2 else None
     )
     before = signal.getsignal(signal.SIGTERM)
@@ -119,7 +119,7 @@ def test_a_diverging_run_stops_and_keeps_its_checkpoint(root: Path) -> None:
         if done == 2:
             next(trainer.model.parameters()).data.fill_(float("nan"))
 
-    trainer.told = poison
+    trainer.on_step = poison
     with pytest.raises(ModelOutputInvalid, match="at step 3"):
         trainer.fit()
     assert sorted(p.name for p in trainer.checkpoints.iterdir()) == ["step-00000001", "step-00000002"]

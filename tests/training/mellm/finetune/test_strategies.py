@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mellm.stream.errors import UsageError
-from mellm.training.mellm.finetune import base, evaluate, strategies
+from mellm.training.mellm.finetune import base, evaluate, recipes, strategies
 from mellm.training.mellm.finetune.base import FAMILIES, part_of
 from mellm.training.mellm.finetune.config import Config, Fit, Stage
 from mellm.training.mellm.finetune.finish import finish
@@ -106,8 +106,8 @@ def test_a_model_without_such_layers(made: Path) -> None:
 
 @pytest.mark.parametrize(
     "strategy",
-    [{"kind": "lora", "vision": "tuned", "projector": "tuned", "lora": {"rank": 4}}, {"kind": "full"}],
-    ids=["lora", "full"],
+    [recipes.get("mellm-7b").settings["strategy"], {"kind": "full"}],
+    ids=["mellm-7b", "full"],
 )
 def test_qwen_learns_and_its_merged_folder_answers_the_same(
     qwen: Path, root: Path, strategy: dict[str, Any], monkeypatch: pytest.MonkeyPatch

@@ -1,8 +1,8 @@
-"""Describers as readers of pairs: the same pairs, the same form of answer."""
+"""Describers as systems of pairs: the same pairs, the same form of answer."""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,12 +15,12 @@ from mellm.detectors.types import U8
 from mellm.engine.describe.base import DescribeContext, Describer
 from mellm.engine.describe.rules import RulesDescriber
 from mellm.engine.facs import action_units as facs
-from mellm.engine.types import Description, Side
+from mellm.engine.types import Coarse, Description, Side
 from mellm.evaluation.describing.cases import Example
 from mellm.evaluation.describing.measures import Reading, named_units
 from mellm.training.synth.script import AU_SETS
 
-Reader: TypeAlias = Callable[[Sequence[Example]], list[Reading]]
+System: TypeAlias = Callable[[Sequence[Example]], list[Reading]]
 
 UNREADABLE = frozenset({"unparsable", "cut_answer", "empty_answer"})
 
@@ -40,7 +40,7 @@ def reading(told: Description, *, own_text: bool) -> Reading:
     )
 
 
-def of_describer(describer: Describer) -> Reader:
+def of_describer(describer: Describer) -> System:
     """Any describer, pair by pair, without the spotter's opinion."""
 
     def read(examples: Sequence[Example]) -> list[Reading]:
@@ -51,7 +51,7 @@ def of_describer(describer: Describer) -> Reader:
     return read
 
 
-def nano(folder: Path | None = None, *, constrained: bool = True) -> Reader:
+def nano(folder: Path | None = None, *, constrained: bool = True) -> System:
     """The embedded model, several pairs at once. ``folder``: another than the shipped one.
 
     :param constrained: whether it may write canonical answers only
@@ -93,42 +93,43 @@ def spotter(examples: Sequence[Example]) -> list[Reading]:
     return out
 
 
-PRIOR = "prior only"
-"""Name of the reader that never looks; who does not beat it has learnt the labels."""
-
-
-def prior_only(examples: Sequence[Example]) -> list[Reading]:
-    """Never looks: the commonest unit of what training pairs were drawn from, and the class it suggests."""
-    counted: Counter[int] = Counter()
+def prior_answer() -> tuple[int, Coarse | None]:
+    """The commonest unit of what training pairs were drawn from, and the class it suggests."""
+    counted: defaultdict[int, float] = defaultdict(float)
     for units, weight in AU_SETS:
         for au in units:
             counted[au] += weight
-    commonest = counted.most_common(1)[0][0]
+    commonest = max(counted, key=counted.__getitem__)
     emotion = facs.coarse_emotion([(commonest, 1.0)])
-    answer = Reading(False, {commonest: "both"}, None if emotion is None else emotion.coarse)
-    return [answer] * len(examples)
+    return commonest, None if emotion is None else emotion.coarse
 
 
-def blank(reader: Reader) -> Reader:
-    """The same reader, shown a dark map of a face on which nothing moves in place of every pair."""
+def prior_only(examples: Sequence[Example]) -> list[Reading]:
+    """Never looks: :func:`prior_answer` every time."""
+    commonest, coarse = prior_answer()
+    return [Reading(False, {commonest: "both"}, coarse)] * len(examples)
+
+
+def blank(system: System) -> System:
+    """The same system, shown a dark map of a face on which nothing moves in place of every pair."""
 
     def read(examples: Sequence[Example]) -> list[Reading]:
-        return reader(
+        return system(
             [_shown(e, np.zeros_like(e.pair.picture), np.zeros_like(e.pair.motion)) for e in examples]
         )
 
     return read
 
 
-def shuffled(reader: Reader, seed: int = 0) -> Reader:
-    """The same reader, shown the map and the motion of another pair of the set."""
+def shuffled(system: System, seed: int = 0) -> System:
+    """The same system, shown the map and the motion of another pair of the set."""
 
     def read(examples: Sequence[Example]) -> list[Reading]:
         order = np.random.default_rng(seed).permutation(len(examples))
         # a cycle through all of them: nobody is shown the own pair
         other = {int(a): int(b) for a, b in zip(order, np.roll(order, 1), strict=True)}
         pairs = [examples[other[k]].pair for k in range(len(examples))]
-        return reader([_shown(e, p.picture, p.motion) for e, p in zip(examples, pairs, strict=True)])
+        return system([_shown(e, p.picture, p.motion) for e, p in zip(examples, pairs, strict=True)])
 
     return read
 

@@ -23,7 +23,7 @@ MODEL_LEVELS = tuple(round(0.04 * k, 2) for k in range(1, 25))
 """Thresholds that a model's curve of precision over recall goes through."""
 
 
-class Contender(Protocol):
+class System(Protocol):
     """A spotter under test. ``causal``: it speaks while the clip runs, and never takes anything back."""
 
     @property
@@ -55,7 +55,7 @@ class Contender(Protocol):
         ...
 
 
-class ModelContender:
+class ModelSystem:
     """A network with the product's decoder.
 
     :param folds: networks by fold; a clip of a person of a fold is judged by the one that never saw that person
@@ -119,7 +119,7 @@ class ModelContender:
         }
 
 
-class BaselineContender:
+class BaselineSystem:
     """The training-free baseline in one of its forms."""
 
     def __init__(self, form: Form, options: BaselineOptions | None = None) -> None:
@@ -145,7 +145,7 @@ class BaselineContender:
 
 def load_model(
     name: str, path: Path | None = None, *, folds: Path | None = None, options: SpottingOptions | None = None
-) -> ModelContender:
+) -> ModelSystem:
     """A network from its file, with the networks of the folds if there are any.
 
     :param path: ``None`` is the shipped one
@@ -167,7 +167,7 @@ def load_model(
         parts[file.stem.removeprefix("fold-")] = part
     facts = {"version": model.version, "sha256": model.sha256, "trained_on": record.get("trained_on", "")}
     on_video = "recordings" in str(record.get("trained_on", ""))
-    return ModelContender(name, model, options, folds=parts, trained_on_video=on_video, facts=facts)
+    return ModelSystem(name, model, options, folds=parts, trained_on_video=on_video, facts=facts)
 
 
 def _record(path: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ pytest.importorskip("onnxruntime", reason="extra `cpu` is not installed")
 from mellm.detectors.signals import FEATURES
 from mellm.detectors.spotting import SpottingOptions
 from mellm.detectors.stepmodel import SHIPPED, FakeStepModel, OnnxStepModel, StepModel, outputs
-from mellm.evaluation.spotting.contenders import BaselineContender, ModelContender, load_model
+from mellm.evaluation.spotting.systems import BaselineSystem, ModelSystem, load_model
 from mellm.stream.errors import ModelCorrupt, ModelMissing, ModelOutputInvalid
 from mellm.training.spotter import records
 from mellm.training.spotter.replay import Replay
@@ -27,13 +27,13 @@ from tests.evaluation.spotting.made import record, truth
 def test_a_replay_gives_what_the_product_gives(made: type[StepModel]) -> None:
     model = made()
     clip = record([truth(2.5), truth(5.0, 4.0)], void_s=(4.0, 4.02))
-    contender = ModelContender("m", model)
+    system = ModelSystem("m", model)
     for options in (SpottingOptions(), SpottingOptions(threshold=0.2), SpottingOptions(threshold=0.9)):
-        assert contender.decode(clip, options) == records.spot(clip, model, options)
-    assert contender.spots(clip) == records.spot(clip, model)
-    assert contender.spots(clip, 0.3) == records.spot(clip, model, SpottingOptions(threshold=0.3))
-    assert contender.spots(clip) or made is OnnxStepModel
-    p50, p95 = contender.compute_ms()
+        assert system.decode(clip, options) == records.spot(clip, model, options)
+    assert system.spots(clip) == records.spot(clip, model)
+    assert system.spots(clip, 0.3) == records.spot(clip, model, SpottingOptions(threshold=0.3))
+    assert system.spots(clip) or made is OnnxStepModel
+    p50, p95 = system.compute_ms()
     assert 0 < p50 <= p95
 
 
@@ -66,16 +66,16 @@ def test_filmed_people_are_judged_by_the_network_that_never_saw_them() -> None:
             seen.append(self._name)
             return super().start()
 
-    contender = ModelContender(
+    system = ModelSystem(
         "m", Named("main"), folds={"A": Named("fold A")}, trained_on_video=True, facts={"version": "1"}
     )
     a, b, rendered = record(fold="A"), record(fold="B"), record()
     for clip in (a, b, rendered):
         seen.clear()
-        contender.spots(clip)
+        system.spots(clip)
         assert set(seen) == {"fold A" if clip is a else "main"}
-    assert [contender.seen_in_training(r) for r in (a, b, rendered)] == [False, True, False]
-    assert contender.facts()["folds"] == ["A"]
+    assert [system.seen_in_training(r) for r in (a, b, rendered)] == [False, True, False]
+    assert system.facts()["folds"] == ["A"]
 
 
 def _copy(folder: Path, name: str, **facts: object) -> Path:
@@ -121,8 +121,8 @@ def test_wrong_models_are_typed_errors(tmp_path: Path, monkeypatch: pytest.Monke
 def test_baselines_sweep_their_level() -> None:
     clip = record([truth(3.0)])
     for form in ("causal", "whole"):
-        contender = BaselineContender(form)  # type: ignore[arg-type]
-        counts = [len(contender.spots(clip, level)) for level in contender.levels]
-        assert counts[-1] <= 1 <= len(contender.spots(clip))
-        assert contender.causal == (form == "causal")
-        assert contender.facts()["options"]["level"] == contender.level
+        system = BaselineSystem(form)  # type: ignore[arg-type]
+        counts = [len(system.spots(clip, level)) for level in system.levels]
+        assert counts[-1] <= 1 <= len(system.spots(clip))
+        assert system.causal == (form == "causal")
+        assert system.facts()["options"]["level"] == system.level

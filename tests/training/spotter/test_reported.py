@@ -1,4 +1,4 @@
-"""Expressions that are laid on pixels to see whether what was said is true."""
+"""Expressions that are laid on pixels to see whether what was reported is true."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mellm.detectors.signals import FEATURES
 from mellm.detectors.spotting import FakeStepModel
 from mellm.detectors.stepmodel import outputs
 from mellm.stream.errors import ModelMissing
-from mellm.training.spotter import told
+from mellm.training.spotter import reported
 from mellm.training.spotter.overlay import APART_S, half_of
 from mellm.training.spotter.records import Record
 from mellm.training.spotter.sensitivity import Judge, contexts
@@ -45,12 +45,12 @@ def models() -> dict[str, SensitivityModel]:
     return {"A": SensitivityModel(half, half)}
 
 
-def test_each_is_as_large_as_was_said_and_has_room_round_it() -> None:
+def test_each_is_as_large_as_was_reported_and_has_room_round_it() -> None:
     judge = Judge(RowByRow(FakeStepModel(lambda _: outputs())), {})
     r = record(0.2)
-    plan = told.planned(r, judge, models(), seed=1)
+    plan = reported.planned(r, judge, models(), seed=1)
     assert len(plan) >= 3
-    assert plan[-1][0].offset_s - plan[0][0].onset_s < told.LONGEST_S
+    assert plan[-1][0].offset_s - plan[0][0].onset_s < reported.LONGEST_S
     rows = contexts(r, 0.5, judge.of(r).delay_steps)
     for e, size in plan:
         half = half_of([a.au for a in e.actions])
@@ -63,4 +63,4 @@ def test_each_is_as_large_as_was_said_and_has_room_round_it() -> None:
 
 def test_where_nothing_could_be_seen_nothing_is_laid() -> None:
     judge = Judge(RowByRow(FakeStepModel(lambda _: outputs())), {})
-    assert told.planned(record(8.0), judge, models(), seed=1) == []
+    assert reported.planned(record(8.0), judge, models(), seed=1) == []

@@ -1,4 +1,4 @@
-"""Expressions on pixels, each exactly as large as was said to be found with 80 %: is what is said true?
+"""Expressions on pixels, each exactly as large as was reported to be found with 80 %: is it true?
 
 The signals of a recording as it is tell, moment by moment, how small a motion the spotter would find. Where that is a
 size that a micro-expression can have, one of that very size is laid on the pixels, the clip is filmed and measured
@@ -39,7 +39,7 @@ def planned(
 ) -> list[tuple[Expression, float]]:
     """Expressions and their sizes (per cent of the eye distance), where the face lets such be seen, in one stretch."""
     rng = np.random.default_rng([0x701D, seed, *record.name.encode()])
-    network, said = judge.of(record), models[fold_of(record)]
+    network, model = judge.of(record), models[fold_of(record)]
     clean = contexts(record, network.threshold, network.delay_steps)
     grid, found = record.grid_s, []
     for _ in range(30 * max(1, round(record.seconds))):
@@ -54,7 +54,7 @@ def planned(
         context = clean[half][int(np.searchsorted(grid, e.apex_s))]
         if np.isnan(context).any():
             continue
-        size = said.half(half).smallest(context)
+        size = model.half(half).smallest(context)
         near = any(e.onset_s < o.offset_s + APART_S and o.onset_s < e.offset_s + APART_S for o, _ in found)
         if size <= MOST and not near:
             found.append((e, size))
@@ -89,7 +89,7 @@ def filmed(record: Record, plan: Sequence[tuple[Expression, float]], seed: int) 
         for e, size in moved.items()
     )
     return records.measure(
-        f"told-{record.name}",
+        f"reported-{record.name}",
         record.subject,
         clip.frames(),
         truths=truths,
@@ -116,7 +116,7 @@ def build(
     for record, plan in plans[:clips]:
         if not plan:
             break
-        path = folder / f"told-{record.name}.npz"
+        path = folder / f"reported-{record.name}.npz"
         if not path.exists():
             records.save(filmed(record, plan, seed), path)
         out.append(records.load(path))
