@@ -147,7 +147,7 @@ def fit(found: list[Pair], epochs: int, seed: int = 1) -> RegionNet:
             truth[:, axis] = torch.where(flip, -truth[:, axis], truth[:, axis])
         value = loss(net(some), truth)
         optimiser.zero_grad()
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimiser.step()
         plan.step()
