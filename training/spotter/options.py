@@ -94,12 +94,12 @@ class TrainOptions:
     captured: int = 1000
     lively: int = 600
     validation: int = 100
-    rendered: int = 80
+    rendered: int = 0
     stills: int = 30
     rough: int = 0
-    filmed: int = 60
+    filmed: int = 41
     laid: int = 1800
-    iterations: int = 3400
+    iterations: int = 2800
     batch: int = 16
     crop_s: float = 9.6
     rate: float = 3e-3
