@@ -53,8 +53,15 @@ NOTICES: Final = frozenset({wire.REPLAY_DONE, wire.REPLAY_TRUNCATED, wire.STREAM
 
 
 class Session:
-    """One following of one server, over as many connections as it takes. Made by :func:`connect`.
+    """One following of one server, over as many connections as it takes. Enter it with ``async with``.
 
+    :param url: ``ws://``, ``wss://``, or the server's ``http(s)://`` address; behind a proxy with the path it has there
+    :param token: for servers that ask for one; sent as a header, never in the address
+    :param backoff_s: pauses between tries, doubled each time
+    :param max_backoff_s: as ``backoff_s``
+    :param ssl: for servers whose certificate this machine does not know:
+        ``ssl.create_default_context(cafile="server.pem")``
+    :raises UsageError: for an address of another kind, or one that holds a password or query
     :ivar hello: the server's greeting: versions, limits, purpose notice
     :ivar created: the latest ``session.created``: sources, models, replay range
     :ivar position: where the session would resume
@@ -290,35 +297,8 @@ class Session:
         return Position(epoch, int(seq))
 
 
-def connect(
-    url: str,
-    *,
-    token: str | None = None,
-    reconnect: bool = True,
-    open_timeout_s: float = 10.0,
-    backoff_s: float = 0.25,
-    max_backoff_s: float = 15.0,
-    ssl: SSLContext | None = None,
-) -> Session:
-    """A session to enter with ``async with``.
-
-    :param url: ``ws://``, ``wss://``, or the server's ``http(s)://`` address; behind a proxy with the path it has there
-    :param token: for servers that ask for one; sent as a header, never in the address
-    :param backoff_s: pauses between tries, doubled each time
-    :param max_backoff_s: as ``backoff_s``
-    :param ssl: for servers whose certificate this machine does not know:
-        ``ssl.create_default_context(cafile="server.pem")``
-    :raises UsageError: for an address of another kind, or one that holds a password or query
-    """
-    return Session(
-        url,
-        token=token,
-        reconnect=reconnect,
-        open_timeout_s=open_timeout_s,
-        backoff_s=backoff_s,
-        max_backoff_s=max_backoff_s,
-        ssl=ssl,
-    )
+connect = Session
+"""What :func:`mellm.connect` is: ``async with mellm.connect("ws://…") as session``."""
 
 
 class EventStream:

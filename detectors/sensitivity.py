@@ -213,7 +213,7 @@ class Watch:
             return None
         newest = (self._count - 1) % size
         near = self._ring[(newest - np.arange(min(self._count, 2 * self._after + 1))) % size].max(axis=0)
-        usual = np.median(self._ring[: min(self._count, size)], axis=0)
+        usual = _middle(self._ring[: min(self._count, size)])
         low, high = _RATES
         rate = log(min(high, max(low, fps or high)) / high)
         odds = log(threshold / (1 - threshold)) if 0 < threshold < 1 else 0.0
@@ -231,6 +231,13 @@ class Watch:
         return both[0], both[1]
 
 
+def half_motion(features: F32) -> F32:
+    """Largest region of the upper and of the lower half over 0.3 s, …×``FEATURES`` to …×2, hundredths of IOD."""
+    late = features[..., PER_BASELINE : PER_BASELINE + 2 * COUNT]
+    size = np.hypot(late[..., 0::2], late[..., 1::2])
+    return np.stack([size[..., REGIONS_OF[half]].max(-1) for half in HALVES], -1)
+
+
 def motions(features: F32) -> NDArray[np.float64]:
     """Largest motion of each half over 0.3 s, its median motion over 0.1 s, lids over 0.1 s, head over 0.3 s.
 
@@ -238,19 +245,24 @@ def motions(features: F32) -> NDArray[np.float64]:
     """
     rows = features.reshape(FEATURES // PER_BASELINE, PER_BASELINE)
     xy = rows[:, : 2 * COUNT].reshape(-1, COUNT, 2)
-    short, long = np.hypot(xy[..., 0], xy[..., 1])
+    short = np.hypot(*xy[0].T)
     upper, lower = REGIONS_OF["upper"], REGIONS_OF["lower"]
     return np.array(
         [
-            long[upper].max(),
-            long[lower].max(),
-            np.median(short[upper]),
-            np.median(short[lower]),
+            *half_motion(features),
+            _middle(short[upper]),
+            _middle(short[lower]),
             short[LIDS].max(),
             np.abs(rows[1, 2 * COUNT :]).max(),
         ],
         np.float64,
     )
+
+
+def _middle(values: NDArray[Any]) -> NDArray[Any]:
+    """``np.median`` along the first axis, without its overhead: that is 20 µs, and this runs at each step."""
+    ranked = np.sort(values, axis=0)
+    return (ranked[(len(ranked) - 1) // 2] + ranked[len(ranked) // 2]) / 2  # type: ignore[no-any-return]
 
 
 class Meter:

@@ -40,7 +40,11 @@ def decode(data: bytes, name: str) -> str:
     try:
         return data.decode("utf-16" if utf16 else "utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UsageError(f"{name} is not UTF-8 ({error.reason})", remedy="save the table as UTF-8") from error
+        line = data[: error.start].count(b"\n") + 1
+        raise UsageError(
+            f"{name}, line {line}: not UTF-8 ({error.reason})",
+            remedy="save the table as UTF-8 (Excel: CSV UTF-8)",
+        ) from error
 
 
 def read_text(path: Path) -> str:
@@ -85,6 +89,12 @@ def read_table(path: Path) -> Table:
             if not columns:
                 columns = tuple(cell.strip() for cell in cells)
                 continue
+            if any(cell.strip() for cell in cells[len(columns) :]):
+                raise UsageError(
+                    f"{path}, line {reader.line_num + skipped} has {len(cells)} cells, "
+                    f"more cells than headings ({len(columns)})",
+                    remedy=f"put a cell that holds the separator {mark!r} between quotation marks",
+                )
             filled = [cell.strip() for cell in cells] + [""] * (len(columns) - len(cells))
             rows.append((reader.line_num + skipped, dict(zip(columns, filled, strict=False))))
     except csv.Error as error:

@@ -81,6 +81,22 @@ def report(page: Page, folder: Path) -> None:
     _keep(page, "report", whole=False)
 
 
+def study(page: Page, folder: Path) -> None:
+    """The head of a study's page: made-up numbers of fifteen people in two conditions."""
+    from mellm.engine.study import compare, index_page, tables
+    from tests.engine.study.made import THIRTY
+    from tests.engine.study.made import study as made
+
+    plan = made(folder / "made", THIRTY, judged={"stress": 0.6})
+    loaded = tables.load(plan, folder / "made" / "study")
+    text = index_page.to_html("study-7", plan, loaded, compare.compare(loaded), report="report.html")
+    (folder / "study.html").write_text(text, encoding="utf-8")
+    page.size(WIDE, 1100)
+    page.open((folder / "study.html").as_uri())
+    time.sleep(0.5)
+    _keep(page, "study", whole=False)
+
+
 def _keep(page: Page, name: str, *, whole: bool = True) -> None:
     # all colours: in a motion map they mean something
     page.shot(IMAGES / f"{name}.png", whole=whole)
@@ -94,6 +110,7 @@ def main() -> None:
             with serving(folder) as address:
                 live(page, address)
             report(page, folder)
+            study(page, folder)
 
 
 if __name__ == "__main__":

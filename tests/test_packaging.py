@@ -33,6 +33,35 @@ assert (PAGES / "index.html").is_file()
 """
 
 
+PROGRAM = """
+from collections.abc import Iterator
+
+import mellm
+
+
+class Mine(mellm.ScriptedDescriber):
+    def describe(self, evidence: mellm.Evidence, context: mellm.DescribeContext) -> mellm.Description:
+        reveal_type(evidence.regions)
+        return super().describe(evidence, context)
+
+
+def apexes(path: str) -> Iterator[tuple[float, str | None]]:
+    for found in mellm.analyze(path, describer=Mine()):
+        reveal_type(found)
+        yield found.apex_ms, found.text
+
+
+def wrong(path: str) -> int:
+    return mellm.analyze(path, no_such_option=True)
+
+
+async def live() -> None:
+    async with mellm.connect("ws://127.0.0.1:8765") as session:
+        async for event in session.events():
+            reveal_type(event.type)
+"""
+
+
 def hatch(source: Path, out: Path, target: str) -> Path:
     command = [sys.executable, "-m", "hatchling", "build", "-t", target, "-d", str(out)]
     done = subprocess.run(command, cwd=source, capture_output=True, text=True, check=False, timeout=300)
@@ -111,6 +140,21 @@ def test_it_runs_beside_files_of_the_same_names(
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
+
+    if (
+        how == "wheel"
+    ):  # py.typed is honoured: a program of the user is held against our types, and nothing of it is Any
+        (here / "program.py").write_text(PROGRAM)
+        mypy = ["-m", "mypy", "--strict", "--python-executable", str(python), "--cache-dir", str(here)]
+        done = subprocess.run(
+            [sys.executable, *mypy, "program.py"],
+            cwd=here, env=environment, capture_output=True, text=True, check=False, timeout=300,
+        )  # fmt: skip
+        errors = [line for line in done.stdout.splitlines() if ": error:" in line]
+        assert len(errors) == 2, done.stdout
+        assert all("program.py:20" in line for line in errors), done.stdout
+        assert 'Revealed type is "mellm.engine.results.expressions.ExpressionRecord"' in done.stdout
+        assert 'str"' in done.stdout.splitlines()[-2]
 
     assert run(str(python), "-c", TRIED).startswith("mellm-nano-")
     assert "analyze" in run(str(tmp_path / "env" / "bin" / "mellm"), "--help")

@@ -14,12 +14,13 @@ import click
 def cite(runs: tuple[Path, ...], as_json: bool) -> None:
     """Print a methods paragraph about the folder RUN, ready to paste: date, versions, thresholds, error rates.
 
-    Several runs that were made alike give one paragraph.
+    Several runs that were made alike, or the folder of a study, give one paragraph.
     """
     from mellm.engine.export.citing import rows, together
+    from mellm.engine.results.run_folder import run_folders
     from mellm.engine.results.run_reader import read_run
 
-    found = [read_run(path) for path in runs]
+    found = [read_run(folder) for path in runs for folder in run_folders(path)]
     if as_json:
         for run in found:
             click.echo(json.dumps(dict(rows(run)), ensure_ascii=False))

@@ -24,7 +24,12 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--to",
     required=True,
-    type=click.Choice(["csv", "recordings", "jsonl", "eaf", "vtt", "srt", "html", "rrd"]),
+    type=click.Choice(
+        [
+            *("csv", "recordings", "changes", "jsonl", "eaf", "vtt", "srt"),
+            *("textgrid", "bids", "html", "xlsx", "sav", "rrd"),
+        ]
+    ),
     help="Format to write.",
 )
 @click.option("--out", metavar="PATH", help="File, or folder (one file a recording) [standard output].")
@@ -42,6 +47,8 @@ _PATH = click.Path(path_type=Path)
     help="Of an event log: the folder of motion maps, as for `mellm serve`.",
 )
 @click.option("--no-faces", is_flag=True, help="html: leave pictures of the face out.")
+@click.option("--absolute-links", is_flag=True, help="eaf: name the full path of the recording, too.")
+@click.option("--uncorrected", is_flag=True, help="As the engine left it, without corrections.")
 def export(
     run: Path,
     to: str,
@@ -53,40 +60,87 @@ def export(
     until: str | None,
     maps: Path | None,
     no_faces: bool,
+    absolute_links: bool,
+    uncorrected: bool,
 ) -> None:
-    """Write RUN for other programs: a run folder, or the event log of `mellm serve`.
+    """Write RUN for other programs: a run folder, the event log of `mellm serve`, or (xlsx, sav) a study.
 
     Of a log, --source names what is exported, and --from and --until a stretch of it (2026-11-29T10:30).
 
     \b
     csv    one row for each expression; columns AU01 … as py-feat names them
     recordings  one row for each recording: time with a face, judged time of each half, rates
+    changes  one row for each thing that a person changed, with who and when
     jsonl  the lines of expressions.jsonl
     eaf    ELAN: tiers for each face (expression, apex, action units, emotion, description), and markers
     vtt    WebVTT captions
     srt    SubRip captions
+    textgrid  Praat: tiers for each face, and markers
+    bids   events of the Brain Imaging Data Structure: a .tsv, and a .json that says what its columns mean
+    xlsx   sheets recordings, expressions, units long, quality (extra `study`; needs --out)
+    sav    SPSS, with labels (extra `study`; needs --out)
     rrd    for the Rerun viewer: video, scores, sensitivity, spots, markers (extra `rrd`; needs --out)
     html   one self-contained page; for pictures of onset and apex it reads the recording again
 
-    Corrections made in ELAN or in a table are scored with `mellm eval corrections`.
+    Corrections made in ELAN, in a table or in the report are applied with `mellm correct`.
     """
-    from mellm.engine.export import formats
+    from mellm.engine.export import bids, formats
+
+    if to in formats.BINARY and (since, until, maps) == (None, None, None):
+        _to_workbook(run, to, out, source, corrected=not uncorrected)
+        return
 
     chosen = load(
-        run, source, markers, tiers, pictures=to in ("html", "rrd"), since=since, until=until, maps=maps
+        run,
+        source,
+        markers,
+        tiers,
+        pictures=to in ("html", "rrd"),
+        since=since,
+        until=until,
+        maps=maps,
+        corrected=not uncorrected,
     )
     if to == "rrd":
         _to_rrd(chosen, out)
         return
     if out is None:
-        click.echo(formats.render(chosen, to, report=_reporter(no_faces)), nl=False)
+        click.echo(
+            formats.render(chosen, to, report=_reporter(no_faces, Path.cwd()), absolute=absolute_links),
+            nl=False,
+        )
         return
     target = Path(out)
     if out.endswith("/"):
         target.mkdir(parents=True, exist_ok=True)
     for path, part in formats.files(chosen, to, target):
-        formats.write(path, formats.render(part, to, beside=path.parent, report=_reporter(no_faces)))
+        text = formats.render(
+            part, to, beside=path.parent, report=_reporter(no_faces, path.parent), absolute=absolute_links
+        )
+        formats.write(path, text)
         click.echo(f"wrote {path}", err=True)
+        if to == "bids":
+            formats.write(path.with_suffix(".json"), bids.to_sidecar(part))
+            click.echo(f"wrote {path.with_suffix('.json')}", err=True)
+
+
+def _to_workbook(path: Path, to: str, out: str | None, source: str | None, *, corrected: bool) -> None:
+    from mellm.engine.export import workbook
+    from mellm.engine.export.formats import WHOLE
+    from mellm.engine.results.run_folder import run_folders
+    from mellm.engine.results.run_reader import read_run
+    from mellm.stream.errors import UsageError
+
+    if out is None:
+        raise UsageError(f"an .{to} file is not text", remedy="name the file with --out")
+    runs = [read_run(folder, corrected=corrected) for folder in run_folders(path)]
+    if source is not None:
+        runs = [run.only(source) for run in runs if source in run.sources or len(runs) == 1]
+    target = Path(out)
+    if out.endswith("/") or target.is_dir():
+        target /= WHOLE[to]
+    (workbook.write_xlsx if to == "xlsx" else workbook.write_sav)(runs, target)
+    click.echo(f"wrote {target}", err=True)
 
 
 def _to_rrd(run: Run, out: str | None) -> None:
@@ -100,12 +154,15 @@ def _to_rrd(run: Run, out: str | None) -> None:
     click.echo(f"wrote {path}", err=True)
 
 
-def _reporter(no_faces: bool) -> Callable[[Run], str]:
-    return lambda run: page(run, no_faces=no_faces)
+def _reporter(no_faces: bool, beside: Path | None = None) -> Callable[[Run], str]:
+    return lambda run: page(run, no_faces=no_faces, beside=beside)
 
 
-def page(run: Run, *, no_faces: bool) -> str:
-    """The report; the terminal is told how far the reading of the recording is."""
+def page(run: Run, *, no_faces: bool, beside: Path | None = None) -> str:
+    """The report; the terminal is told how far the reading of the recording is.
+
+    :param beside: folder that it will lie in
+    """
     from mellm.engine.export import pictures, report
 
     found = None
@@ -113,7 +170,11 @@ def page(run: Run, *, no_faces: bool) -> str:
         with _reading() as progress:
             found = pictures.faces(run, progress=progress)
     return report.to_html(
-        run, faces=found, motion_map=pictures.motion_map, face_size=(pictures.WIDTH, pictures.HEIGHT)
+        run,
+        faces=found,
+        motion_map=pictures.motion_map,
+        face_size=(pictures.WIDTH, pictures.HEIGHT),
+        beside=beside,
     )
 
 
@@ -136,6 +197,7 @@ def load(
     since: str | None = None,
     until: str | None = None,
     maps: Path | None = None,
+    corrected: bool = True,
 ) -> Run:
     """The run that the flags name, with the markers; what is odd about them is said on standard error.
 
@@ -156,7 +218,7 @@ def load(
             remedy=f"leave them out: {run} is none",
         )
     else:
-        found = read_run(run)
+        found = read_run(run, corrected=corrected)
     if markers is not None:
         found = found.with_markers(read_markers(markers, reading(found, source, tiers)))
     chosen = found if source is None else found.only(source)

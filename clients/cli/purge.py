@@ -29,7 +29,11 @@ _UNITS = {"h": 3600, "d": 86_400, "w": 7 * 86_400}
 @click.option("--older-than", metavar="AGE", help="What is older: 12h, 30d, 8w.")
 @click.option("--expression", metavar="ID", help="One expression.")
 @click.option(
-    "--run", "runs", multiple=True, type=click.Path(path_type=Path), help="A run folder; may be repeated."
+    "--run",
+    "runs",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="A run folder, or the folder of a study; may be repeated.",
 )
 @click.option("--journal", type=click.Path(path_type=Path), help="Event log [that of the configuration].")
 @click.option("--keep-evidence", type=click.Path(path_type=Path), help="Folder of motion maps [likewise].")
@@ -61,6 +65,7 @@ def purge(
     """
     from mellm.engine.config import load
     from mellm.engine.governance.erase import DataStore, erase_run
+    from mellm.engine.results.run_folder import run_folders
     from mellm.engine.server.app import audit_path, journal_path
     from mellm.stream.errors import JournalError, UsageError
     from mellm.stream.log.erasure import Selection
@@ -88,7 +93,7 @@ def purge(
                 found[str(path)] = DataStore(log, maps, runs=settings.server.runs).erase(
                     what, reason=REASON, dry_run=dry_run, vacuum=True
                 )
-        for run in runs:
+        for run in (folder for path in runs for folder in run_folders(path)):
             found[str(run)] = erase_run(run, what, reason=REASON, moment=rfc3339(now), dry_run=dry_run)
     for place, gone in found.items():
         _tell(place, gone, dry_run, as_json)

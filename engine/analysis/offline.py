@@ -31,6 +31,7 @@ from mellm.engine.analysis.prefetch import Prefetcher
 from mellm.engine.analysis.wire_events import WireEvent, end_of, events_of
 from mellm.engine.describe.base import DescribeContext, Describer
 from mellm.engine.results.expressions import ExpressionRecord
+from mellm.engine.results.region_curves import RegionCurves
 from mellm.engine.results.run_folder import RunStore
 from mellm.engine.results.score_series import ScoreWriter
 from mellm.engine.types import Description, Evidence, Outcome
@@ -361,6 +362,8 @@ def _take(output: Output, number: int, queue: DescribeQueue, writer: _Writer, se
     if not isinstance(output, Spotted):
         return number
     expression = output.expression
+    if output.curves is not None:
+        writer.curves(expression.id, output.curves)
     context = DescribeContext(expression.id, output.duration_ms, expression.aus, score=expression.score)
     queue.submit(Job(number, expression, output.evidence, context))
     return number + 1
@@ -414,6 +417,11 @@ class _Writer:
         with self._lock:
             for event in found:
                 self._run.event(event.type, self._source, event.t_ns, event.data)
+
+    def curves(self, expression: str, curves: RegionCurves) -> None:
+        """How the strongest regions moved, kept as motion maps are."""
+        if self._keep:
+            self._run.curves(expression, curves.to_json())
 
     def state(self, status: SourceStatus, t_ns: int) -> None:
         """What happened to the source itself."""

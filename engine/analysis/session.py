@@ -366,6 +366,8 @@ class SessionRecorder:
         motion_map = spotted.evidence.motion_map
         if motion_map.shape[0] > 1:  # of a face that could not be placed there is none
             self._kept[expression.id] = self.run.evidence(expression.id, png_of(motion_map))
+        if spotted.curves is not None:
+            self.run.curves(expression.id, spotted.curves.moved(self._begun.origin_ns).to_json())
         if self.keeps_faces and spotted.pair is not None:
             self.run.evidence(expression.id, png_of(faces_of(spotted.pair)), "faces")
 

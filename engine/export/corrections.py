@@ -6,11 +6,13 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 from xml.etree import ElementTree as ET
 
 from mellm.engine.export import eaf
 from mellm.engine.export.elan import Annotation, Document, Exact
 from mellm.engine.facs.action_units import parse
+from mellm.engine.results.corrections import VERDICTS
 from mellm.engine.results.run_reader import Marker
 from mellm.engine.types import Side
 from mellm.stream.errors import RunError, UsageError
@@ -50,6 +52,7 @@ class Interval:
     :param units: as ``(number, side)``; ``None`` where none were coded, empty where it was coded that there is none
     :param emotion: as written, lower case; ``None`` where it was not coded
     :param id: of the run's expression it was: where ELAN's interval was not moved, or where a table keeps the id
+    :param verdict: where a table says so
     """
 
     onset_ms: float
@@ -61,6 +64,8 @@ class Interval:
     emotion: str | None = None
     text: str = ""
     id: str | None = None
+    verdict: Literal["accept", "reject"] | None = None
+    comment: str = ""
 
     def __post_init__(self) -> None:
         if self.offset_ms < self.onset_ms:
@@ -321,7 +326,16 @@ def _from_row(
         emotion=_word(cell(EMOTION)),
         text=cell(TEXT) or "",
         id=cell(ID) or None,
+        verdict=_verdict(cell(("verdict",)) or "", where),
+        comment=cell(("comment",)) or "",
     )
+
+
+def _verdict(text: str, where: str) -> Literal["accept", "reject"] | None:
+    said = text.strip().lower()
+    if said not in ("", *VERDICTS):
+        raise RunError(f"{where}: {text!r} is not a verdict", remedy=f"write one of {', '.join(VERDICTS)}")
+    return "accept" if said == "accept" else "reject" if said == "reject" else None
 
 
 def _table(path: Path) -> Table:

@@ -54,12 +54,13 @@ _CONSTRAINTS = {
 """The four stereotypes that ELAN writes into every file, in its words."""
 
 
-def to_eaf(run: Run, beside: Path | None = None, scale: float = 1.0) -> str:
+def to_eaf(run: Run, beside: Path | None = None, scale: float = 1.0, *, absolute: bool = False) -> str:
     """One recording as an EAF document.
 
     :param run: of one recording
     :param beside: folder the file will lie in, to which the path of the recording is made relative
     :param scale: what a player shows for one second, see :func:`mellm.engine.results.run_reader.time_scale`
+    :param absolute: name the recording's full path too, which tells the folders of whoever exports
     :raises UsageError: the run holds several recordings, or none
     """
     if len(run.sources) != 1:
@@ -67,13 +68,13 @@ def to_eaf(run: Run, beside: Path | None = None, scale: float = 1.0) -> str:
             f"an ELAN file is about one recording, the run has {len(run.sources)}",
             remedy="choose one with --source",
         )
-    return _Document(run, run.sources[0], beside, scale).text()
+    return _Document(run, run.sources[0], beside, scale, absolute).text()
 
 
 class _Document:
     """Collects time slots and annotations; ids are given in the order of writing."""
 
-    def __init__(self, run: Run, source: str, beside: Path | None, scale: float) -> None:
+    def __init__(self, run: Run, source: str, beside: Path | None, scale: float, absolute: bool) -> None:
         ET.register_namespace("xsi", _XSI)
         self._run, self._scale = run, scale
         self._root = ET.Element(
@@ -87,7 +88,7 @@ class _Document:
                 f"{{{_XSI}}}noNamespaceSchemaLocation": SCHEMA,
             },
         )
-        self._header(source, beside)
+        self._header(source, beside, absolute)
         self._order = ET.SubElement(self._root, "TIME_ORDER")
         self._slots: list[int] = []
         self._annotations = 0
@@ -109,7 +110,7 @@ class _Document:
         ET.indent(self._root, "    ")
         return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(self._root, encoding="unicode") + "\n"
 
-    def _header(self, source: str, beside: Path | None) -> None:
+    def _header(self, source: str, beside: Path | None, absolute: bool) -> None:
         self._head = ET.SubElement(self._root, "HEADER", MEDIA_FILE="", TIME_UNITS="milliseconds")
         media = recording(self._run, source)
         relative = os.path.relpath(media, beside) if beside is not None and media.exists() else media.name
@@ -117,8 +118,8 @@ class _Document:
         ET.SubElement(
             self._head,
             "MEDIA_DESCRIPTOR",
-            # only the relative path leads to the recording: a file that is passed on tells nobody's folders
-            MEDIA_URL="file:///" + quote(media.name),
+            # unless asked, only the relative path leads there: a file that is passed on tells nobody's folders
+            MEDIA_URL=media.resolve().as_uri() if absolute else "file:///" + quote(media.name),
             MIME_TYPE=mime,
             RELATIVE_MEDIA_URL="./" + quote(Path(relative).as_posix()),
         )

@@ -7,11 +7,12 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping
 from importlib.resources import files
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any, Final
 
 from mellm.detectors.sensitivity import BARS, LARGEST
 from mellm.engine.export import citing, judged_band, statistics, words
+from mellm.engine.export.report_media import SCRIPTS, page_data
 from mellm.engine.governance.purpose import NOTICE
 from mellm.engine.results import run_reader as runs
 from mellm.engine.results.expressions import DISCLAIMER, ExpressionRecord, quality_json
@@ -34,6 +35,23 @@ TICKS = 10
 WANTED_FPS = 50
 """A recording with fewer frames a second is called slow; a camera of 50 measures a little less."""
 
+KEYS: Final = (
+    (("n", "p"), "next, previous expression"),
+    (("space",), "play, pause"),
+    (("l",), "loop from onset to offset"),
+    (("1", "2", "3", "4"), "speed 1, ½, ¼, ⅛"),
+    ((",", "."), "one frame back, forward (or the arrow keys)"),
+    (("a", "r"), "accept, reject"),
+    (("c",), "correct: change times, units or class, then Enter"),
+    (("m",), "comment"),
+    (("i",), "add an expression that was missed, at the time of the video"),
+    (("u",), "take the last decision about this expression back"),
+    (("s",), "save the corrections"),
+    (("e",), "fold the evidence in or out"),
+    (("?",), "these keys"),
+)
+"""Keys of ``page/js/keys.js``, with what they do; a test compares them."""
+
 Pictures = Mapping[str, tuple[str, str]]
 """Expression id → onset and apex as ``data:`` addresses."""
 
@@ -44,6 +62,7 @@ def to_html(
     faces: Pictures | None = None,
     motion_map: Callable[[Run, ExpressionRecord], str | None] = lambda run, record: None,
     face_size: tuple[int, int] = (240, 276),
+    beside: Path | None = None,
 ) -> str:
     """The page.
 
@@ -51,19 +70,25 @@ def to_html(
         not wanted
     :param motion_map: the map of an expression as a ``data:`` address
     :param face_size: width and height of the pictures, pixels
+    :param beside: folder that the page will lie in, from which it finds the video; by default the run folder
     """
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
     page = files("mellm.engine.export") / "page"
-    script = (page / "report.js").read_text(encoding="utf-8")
+    script = "".join((page / "js" / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS)
     template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True).from_string(
         (page / "report.html.j2").read_text(encoding="utf-8")
     )
     rows = [_expression(run, record, n, faces or {}, motion_map) for n, record in enumerate(_by_time(run))]
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     shown = {e["id"] for e in rows if e["onset"]}
+    data = page_data(run, beside, _key)
+    curves = {one["id"] for one in data["recordings"] if one["curves"]}
     return template.render(
+        data=data,
+        curves=bool(curves),
+        keys=KEYS,
         title=", ".join(_name(run, source) for source in run.sources) or run.path.name,
         notice=f"{NOTICE} In short: {DISCLAIMER}",
         # our own files, and no run's: they are not escaped
@@ -78,7 +103,10 @@ def to_html(
         bars=[f"{bar:g}" for bar in BARS],
         blank=_blank(run),
         classes=[{"css": css, "name": name, "mark": mark} for css, name, mark in CLASSES],
-        recordings=[_recording(part, source, n) for n, (source, part) in enumerate(run.each())],
+        recordings=[
+            _recording(part, source, n) | {"curves": source in curves}
+            for n, (source, part) in enumerate(run.each())
+        ],
         expressions=rows,
         face_width=face_size[0],
         face_height=face_size[1],
@@ -145,7 +173,7 @@ def _expression(
         "css": _css(record),
         "mark": MARKS[_css(record)],
         "quality": ", ".join(
-            [str(quality.get("verdict", "–")), *map(words.reason, quality.get("reasons") or [])]
+            [words.verdict(quality.get("verdict")), *map(words.reason, quality.get("reasons") or [])]
         ),
         "text": words.text(record),
         "probabilities": " · ".join(f"{name} {value:.2f}" for name, value in scores.items()),

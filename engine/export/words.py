@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from mellm.engine.facs.action_units import notation
+from mellm.engine.results.corrections import mark_of
 from mellm.engine.results.expressions import ExpressionRecord
 from mellm.engine.results.reasons import reason, undescribed
 
-__all__ = ["agreement", "coarse", "facs", "headline", "probability", "reason", "text"]
+__all__ = [
+    "agreement",
+    "coarse",
+    "emotion",
+    "facs",
+    "headline",
+    "probability",
+    "reason",
+    "region",
+    "text",
+    "verdict",
+]
 
 
 def facs(record: ExpressionRecord) -> str:
@@ -17,6 +31,12 @@ def facs(record: ExpressionRecord) -> str:
 def coarse(record: ExpressionRecord) -> str | None:
     """Negative, positive or surprise; ``None`` where the description gives no emotion."""
     return None if record.emotion is None else record.emotion.coarse
+
+
+def emotion(record: ExpressionRecord) -> str | None:
+    """The class: as a coder wrote it, else :func:`coarse`."""
+    mark = mark_of(record)
+    return (mark.emotion if mark is not None else None) or coarse(record)
 
 
 def probability(record: ExpressionRecord) -> float | None:
@@ -36,6 +56,35 @@ def agreement(record: ExpressionRecord) -> str:
     if said is None or said.agreement is None:
         return ""
     return f"agreement of {said.readings} readings {said.agreement:.2f}"
+
+
+VERDICTS: Final = {"ok": "good", "warn": "limited", "refused": "not judged"}
+"""Of the picture's quality; the live page has the same (``cards.js``)."""
+
+
+def verdict(code: str | None) -> str:
+    """How good the picture was, in words."""
+    return "–" if code is None else VERDICTS.get(code, code)
+
+
+PLACES: Final = {
+    "brow_outer": "outer brow",
+    "brow_mid": "middle of the brow",
+    "brow_inner": "inner brow",
+    "nose_bridge": "bridge of the nose",
+    "nose_tip": "tip of the nose",
+    "nose_side": "side of the nose",
+    "nasolabial": "nasolabial fold",
+}
+"""Regions that two words in the wrong order would not name; the live page has the same (``cards.js``)."""
+
+
+def region(name: str) -> str:
+    """``left inner brow`` for ``brow_inner_L``; left and right are the person's own."""
+    place, _, side = name.rpartition("_")
+    if side not in ("L", "R"):
+        place, side = name, ""
+    return {"L": "left ", "R": "right ", "": ""}[side] + PLACES.get(place, place.replace("_", " "))
 
 
 def headline(record: ExpressionRecord) -> str:

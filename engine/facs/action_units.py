@@ -107,6 +107,9 @@ def notation(units: Iterable[tuple[int, Side]]) -> str:
     return "+".join(f"{letters[side]}{au}" for au, side in units)
 
 
+UPPER: Final = frozenset({1, 2, 4, 5, 6, 7})
+"""Units of brows and lids, the upper half of the face; the nose wrinkler (9) moves the lower half most."""
+
 COARSE: Final[tuple[Coarse, ...]] = ("negative", "positive", "surprise")
 
 HIT, FALSE_ALARM = 0.6, 0.03

@@ -18,7 +18,7 @@ from typing import Any
 from mellm.engine.evidence.store import EvidenceStore
 from mellm.engine.results import corrections
 from mellm.engine.results.corrections import NONE, Corrections
-from mellm.engine.results.run_folder import EVENTS, EXPRESSIONS, RUN, evidence_name, line
+from mellm.engine.results.run_folder import EVENTS, EXPRESSIONS, RUN, STUDY, curves_name, evidence_name, line
 from mellm.engine.results.score_series import forget, path_of
 from mellm.stream.errors import RunError
 from mellm.stream.log.erasure import Erased, Selection
@@ -29,9 +29,21 @@ from mellm.stream.protocol.events import rfc3339
 OPEN = "open"
 """Below the evidence folder: jobs that wait for their description, see :mod:`mellm.engine.analysis.spool`."""
 
-MADE, MADE_OF_ONE = ("report.html", "expressions.csv", "recordings.csv"), ("eaf", "vtt", "srt")
+MADE = (
+    "report.html",
+    "expressions.csv",
+    "recordings.csv",
+    "changes.csv",
+    "run.xlsx",
+    "expressions.sav",
+    "run.rrd",
+)
+MADE_OF_ONE = (".eaf", ".vtt", ".srt", ".TextGrid", "_events.tsv", "_events.json")
 """What `mellm export` leaves in a run folder, of all recordings and of one: it goes too, and can be made again from
 what is left."""
+
+OF_STUDY = ("index.html", "recordings.csv", "expressions.csv", "conditions.csv", "study.xlsx")
+"""Two folders above the run of a study, what is made of all its runs: it goes too, and the study makes it anew."""
 
 _FILE = re.compile(r"(?P<id>[0-9a-zA-Z._-]{1,128}?)(?:\.faces)?\.(?:png|npz|part|png\.part|npz\.part)")
 
@@ -202,15 +214,18 @@ def erase_run(
         left = decided.without(ids=gone_ids | {what.expression or ""}, sources=whole)
         if whole >= set(state["sources"]):
             left = NONE  # an added expression need not name the only recording
-        names = {f"{source}.{suffix}" for source in touched for suffix in MADE_OF_ONE}
+        names = {f"{source}{suffix}" for source in touched for suffix in MADE_OF_ONE}
         names |= set(MADE) if touched or left != decided else set()
         files = [folder / name for name in sorted(names) if (folder / name).is_file()]
+        above = folder.resolve().parent.parent
+        if names and (above / STUDY).is_file():
+            files += [above / name for name in OF_STUDY if (above / name).is_file()]
         files += [path for source in sorted(whole) if (path := path_of(folder, source)).is_file()]
         files += [
             path
             for id in sorted(gone_ids)
-            for kind in SHOWN
-            if (path := folder / evidence_name(id, kind)).is_file()
+            for name in (*(evidence_name(id, kind) for kind in SHOWN), curves_name(id))
+            if (path := folder / name).is_file()
         ]
         spans = {
             source: [(r["onset_ms"], r["offset_ms"]) for r in expressions if r["id"] in gone_ids]

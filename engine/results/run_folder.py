@@ -43,6 +43,17 @@ STATES = (SOURCE_ONLINE, SOURCE_OFFLINE, SOURCE_RECONNECTING, SOURCE_ENDED)
 RUN, EVENTS, EXPRESSIONS, EVIDENCE = "run.json", "events.jsonl", "expressions.jsonl", "evidence"
 
 
+STUDY, RUNS = "study.json", "runs"
+"""In the folder of a study: what is the same for all of it, and the folder of its runs."""
+
+
+def run_folders(path: Path) -> list[Path]:
+    """The runs of a study; of any other folder, that folder itself."""
+    if not (path / STUDY).is_file():
+        return [path]
+    return sorted(each.parent for each in (path / RUNS).glob(f"*/{RUN}"))
+
+
 def line(record: Mapping[str, Any]) -> bytes:
     """One JSON line: stable key order as built, no spaces, UTF-8, never NaN."""
     return json.dumps(record, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode() + b"\n"
@@ -80,6 +91,11 @@ class RunStore(Protocol):
         """Keep a motion map; its path relative to the run, ``None`` where none is kept."""
         ...
 
+    def curves(self, expression: str, curves: Mapping[str, Any]) -> None:
+        """Keep how the strongest regions moved around an expression, see
+        :meth:`mellm.engine.results.region_curves.RegionCurves.to_json`."""
+        ...
+
     def finish_source(self, source: str, summary: Mapping[str, Any]) -> None:
         """Everything of this source has been handed over."""
         ...
@@ -108,6 +124,9 @@ class Unkept:
         return ScoreWriter(None)
 
     def evidence(self, expression: str, png: bytes) -> None:
+        """Ignore."""
+
+    def curves(self, expression: str, curves: Mapping[str, Any]) -> None:
         """Ignore."""
 
     def finish_source(self, source: str, summary: Mapping[str, Any]) -> None:
@@ -250,13 +269,20 @@ class RunFolder:
         :returns: its path relative to the run folder
         """
         name = evidence_name(expression, shown)
+        self._beside(name, png)
+        return name
+
+    def curves(self, expression: str, curves: Mapping[str, Any]) -> None:
+        """Keep how the strongest regions moved around an expression."""
+        self._beside(curves_name(expression), line(curves))
+
+    def _beside(self, name: str, content: bytes) -> None:
         try:
             private.folder(self.path / EVIDENCE)
             with _private(self.path / name, "wb") as file:
-                file.write(png)
+                file.write(content)
         except OSError as error:
             raise RunError(f"evidence cannot be written to {self.path} ({error.strerror})") from error
-        return name
 
     def finish_source(self, source: str, summary: Mapping[str, Any]) -> None:
         """Everything of this source is on disk: from here on a resumed run leaves it alone."""
@@ -297,6 +323,11 @@ class RunFolder:
 def evidence_name(expression: str, shown: EvidenceKind = "motion") -> str:
     """Where a picture of an expression lies, relative to the run folder."""
     return f"{EVIDENCE}/{expression}{'' if shown == 'motion' else '.' + shown}.png"
+
+
+def curves_name(expression: str) -> str:
+    """Where the curves of an expression lie, see :mod:`mellm.engine.results.region_curves`."""
+    return f"{EVIDENCE}/{expression}.curves.json"
 
 
 def _private(path: Path, mode: str) -> BinaryIO:

@@ -14,7 +14,7 @@ from mellm.engine.governance import purpose as privacy
 from mellm.engine.results.run_reader import Run, media_ns
 from mellm.engine.server.catalog import Catalog
 from mellm.engine.server.options import ServerOptions
-from mellm.engine.server.server import Server, serve
+from mellm.engine.server.server import Server
 from mellm.stream.log.hub import Hub
 from mellm.stream.log.journal import Journal
 from mellm.stream.protocol.events import EXPRESSION_SPOTTED
@@ -38,7 +38,7 @@ async def replayed(
     stop = threading.Event()
     with Journal(":memory:") as journal:
         hub, evidence = Hub(journal), EvidenceStore()
-        async with serve(
+        async with Server(
             options, hub=hub, catalog=Catalog(run.sources), evidence=evidence, pages=pages
         ) as server:
             playing = asyncio.create_task(asyncio.to_thread(_play, run, speed, hub, evidence, stop))

@@ -2,7 +2,7 @@
 
 ::
 
-    async with serve(options, hub=hub, catalog=catalog, metrics=metrics) as server:
+    async with Server(options, hub=hub, catalog=catalog, metrics=metrics) as server:
         print(server.url)                    # ws://127.0.0.1:8765/v1/stream
         hub.publish_threadsafe(…)            # from any thread
 """
@@ -67,7 +67,17 @@ nothing would be noticed minutes later."""
 
 
 class Server:
-    """Serves a hub. Use as an asynchronous context manager, see :func:`serve`."""
+    """Serves a hub. Enter it with ``async with``; everything runs on that event loop.
+
+    :param inlets: where clients may send pictures, by source
+    :param audit: is told who does what; by default one log line each
+    :param withdrawal: carries out ``consent.withdraw``
+    :param pages: folder of the dashboard; without it ``/`` shows a few facts
+    :param facts: numbers beside ours for ``/metrics``, by name
+    :param sweep: called every minute, from a thread; by default the journal forgets what is too old
+    :param runs: sessions that clients may begin and save
+    :param may_push: whether pictures of a source may be sent now
+    """
 
     def __init__(
         self,
@@ -82,6 +92,7 @@ class Server:
         inlets: Mapping[str, PushInlet] = EMPTY,
         withdrawal: Withdraws = nothing_to_withdraw,
         sweep: Callable[[], None] | None = None,
+        facts: Callable[[], Mapping[str, float]] = dict,
         pages: Path | None = None,
         clock_ns: Callable[[], int] = time.time_ns,
         runs: Runs | None = None,
@@ -91,6 +102,7 @@ class Server:
         self._runs: Runs = NoRuns() if runs is None else runs
         self._inlets = inlets
         self._withdrawal = withdrawal
+        self._more_facts = facts
         self._sweep = sweep or self._forget_old_events
         self._watchdog = watchdog
         self.hub = hub
@@ -417,50 +429,8 @@ class Server:
             "lossy_overflow": self.hub.lossy_overflow,
             "evidence_bytes": self.evidence.bytes,
             "ready": float(self._unready() is None),
+            **self._more_facts(),
         }
-
-
-def serve(
-    options: ServerOptions,
-    *,
-    hub: Hub,
-    catalog: Catalog | None = None,
-    metrics: Metrics | None = None,
-    evidence: EvidenceStore | None = None,
-    audit: Audit = log_audit,
-    watchdog: Watchdog | None = None,
-    inlets: Mapping[str, PushInlet] = EMPTY,
-    withdrawal: Withdraws = nothing_to_withdraw,
-    sweep: Callable[[], None] | None = None,
-    pages: Path | None = None,
-    runs: Runs | None = None,
-    may_push: Callable[[str], bool] = lambda source: True,
-) -> Server:
-    """A server to enter with ``async with``.
-
-    :param inlets: where clients may send pictures, by source
-    :param audit: is told who does what; by default one log line each
-    :param withdrawal: carries out ``consent.withdraw``
-    :param pages: folder of the dashboard; without it ``/`` shows a few facts
-    :param sweep: called every minute, from a thread; by default the journal forgets what is too old
-    :param runs: sessions that clients may begin and save
-    :param may_push: whether pictures of a source may be sent now
-    """
-    return Server(
-        options,
-        hub=hub,
-        catalog=catalog,
-        metrics=metrics,
-        evidence=evidence,
-        audit=audit,
-        watchdog=watchdog,
-        inlets=inlets,
-        withdrawal=withdrawal,
-        sweep=sweep,
-        pages=pages,
-        runs=runs,
-        may_push=may_push,
-    )
 
 
 def _version() -> str:

@@ -56,10 +56,10 @@ def command(
 
     The corrections are taken to be right.
     """
-    found = read_run(run)
+    found = read_run(run, corrected=False)
     notes: list[str] = []
     scored = score(
-        found, read_corrections(file, _reading(found, source, tiers, fps, notes)), source=source, iou=iou
+        found, read_corrections(file, reading(found, source, tiers, fps, notes)), source=source, iou=iou
     )
     for note in dict.fromkeys(notes):
         click.echo(f"mellm: note: {note}", err=True)
@@ -71,9 +71,13 @@ def command(
     click.echo(f"\n{ANCHORING}", err=True)
 
 
-def _reading(
+def reading(
     run: Run, source: str | None, tiers: tuple[str, ...], fps: float | None, notes: list[str]
 ) -> Reading:
+    """How a file about this run is read.
+
+    :param notes: filled with what was not read
+    """
     name = source or (run.sources[0] if len(run.sources) == 1 else None)
     if name is None or name not in run.sources:
         return Reading(tiers=parse_tiers(tiers), fps=fps, notes=notes)

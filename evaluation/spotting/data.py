@@ -8,18 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
+from mellm.detectors.sensitivity import half_motion
 from mellm.detectors.signals import FEATURES
 from mellm.detectors.windows import STEP_NS
+from mellm.engine.facs import action_units as facs
 from mellm.stream.errors import SourceCorrupt, SourceEmpty, UsageError
-from mellm.training.spotter.laid import half_motion
 from mellm.training.spotter.records import Record, load
 
 STEP_S = STEP_NS / 1e9
 VALIDATION = "val-"
 """Names of validation sets begin with this. Options are chosen on them and on nothing else."""
-
-UPPER_UNITS = (1, 2, 4, 5, 6, 7)
-"""Action units of brows and lids."""
 
 Progress = Callable[[str, int, int], None]
 
@@ -68,7 +66,7 @@ def with_ratios(record: Record, root: Path) -> Record:
     for truth in record.truths:
         there = (bare.grid_s >= start + truth.onset_s) & (bare.grid_s <= start + truth.offset_s)
         largest = own[there & ~np.isnan(own[:, 0])].max(0, initial=0.0)
-        halves = {0 if unit in UPPER_UNITS else 1 for unit in truth.aus}
+        halves = {0 if unit in facs.UPPER else 1 for unit in truth.aus}
         ratios.append(truth.peak / max(min(float(largest[h]) for h in halves), 1e-3))
     return replace(record, facts={**record.facts, "ratios": ratios})
 

@@ -15,7 +15,7 @@ import pytest
 from mellm.clients.client import Session, connect
 from mellm.engine.governance.erase import ErasureReport
 from mellm.engine.governance.withdrawal import WithdrawalFailed
-from mellm.engine.server.server import Server, serve
+from mellm.engine.server.server import Server
 from mellm.engine.server.tokens import Token
 from mellm.stream.errors import ProtocolError, UsageError
 from mellm.stream.log.hub import Hub
@@ -360,7 +360,7 @@ async def test_closing_ends_the_iteration() -> None:
 
 
 async def test_nobody_there_is_one_clear_error() -> None:
-    async with serve(options(), hub=Hub(Journal())) as server:
+    async with Server(options(), hub=Hub(Journal())) as server:
         url = server.url
         server.hub.journal.close()
     with pytest.raises(ProtocolError, match="mellm serve") as caught:

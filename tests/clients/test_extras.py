@@ -21,6 +21,7 @@ EXTRAS = {
         *("safetensors", "peft", "accelerate", "datasets", "onnxscript"),
     ),
     "eval": ("scipy", "matplotlib", "openpyxl", "xlrd", "sacrebleu", "rouge_score", "nltk"),
+    "study": ("openpyxl", "pandas", "pyreadstat", "sklearn", "nltk"),
     "rrd": ("rerun",),
     "otel": ("opentelemetry",),
 }
@@ -93,6 +94,7 @@ NEEDS: dict[str, set[str]] = {
     "cpu": set(),
     "train": {"train spotter", "train nano", "eval spotting", "eval describing", "eval robustness"},
     "eval": {"eval spotting"},
+    "study": set(),
     "rrd": set(),
     "otel": set(),
 }
@@ -118,6 +120,10 @@ def test_help_works_or_names_the_extra(extra: str, tmp_path: Path) -> None:
             ["dataset", "build", "--out", "data", "--count", "2"],
         ],
         "eval": [["eval", "metrics", "vqa", "--cases", str(questions)]],
+        "study": [
+            ["export", str(REPO / "tests" / "golden" / "run-format-1"), "--to", to, "--out", f"run.{to}"]
+            for to in ("xlsx", "sav")
+        ],
         "rrd": [
             ["export", str(REPO / "tests" / "golden" / "run-format-1"), "--to", "rrd", "--out", "run.rrd"]
         ],

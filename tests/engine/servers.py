@@ -20,7 +20,7 @@ from mellm.engine.server.catalog import Catalog
 from mellm.engine.server.connection import Connection, Timing
 from mellm.engine.server.options import ServerOptions
 from mellm.engine.server.run_control import Runs
-from mellm.engine.server.server import Server, serve
+from mellm.engine.server.server import Server
 from mellm.stream.log.hub import Hub
 from mellm.stream.log.journal import Journal
 from mellm.stream.log.subscriber import HubLimits
@@ -77,7 +77,7 @@ async def running(
                 "withdrawal": withdrawal,
                 "runs": runs,
             }
-            async with serve(options(**changes), hub=hub, **parts, pages=pages) as server:
+            async with Server(options(**changes), hub=hub, **parts, pages=pages) as server:
                 yield server
     finally:
         hub.journal.close()

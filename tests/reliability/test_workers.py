@@ -28,7 +28,7 @@ from mellm.engine.server.metrics import Metrics
 from mellm.engine.server.server import serve
 from mellm.engine.server.sinks import HubSink, worker_events
 from mellm.stream.capture.runner import RunnerOptions, SourceRunner, SourceStatus
-from mellm.stream.frames import Frame, SourceInfo
+from mellm.stream.frames import Frame, Pixels, SourceInfo
 from mellm.stream.log.hub import Hub
 from mellm.stream.log.journal import Journal
 from mellm.stream.sources.scripted import ScriptedSource
@@ -376,7 +376,7 @@ def test_a_preview_that_hangs_costs_neither_the_camera_nor_the_next_one(
         at_call(1, hang, previews, "_publish")
         previews.start()
         frame, end = frame_at(0.0), time.monotonic() + 60
-        frame = replace(frame, source="a", image=np.zeros((24, 32, 3), np.uint8))
+        frame = replace(frame, source="a", picture=Pixels(np.zeros((24, 32, 3), np.uint8)))
         while not made:
             previews(frame)  # never waits
             assert time.monotonic() < end

@@ -87,7 +87,7 @@ def test_the_table_shows_that_it_is_calibrated_and_that_another_is_not() -> None
 def test_what_is_out_of_reach_is_in_no_row() -> None:
     some = trials(400)
     rows = reliability(some, lambda t: LARGEST if t.half == "upper" else 2.5)
-    assert [r.laid for r in rows if r.said == (2.0, 3.0)] == [200]
+    assert [r.laid for r in rows if r.reported == (2.0, 3.0)] == [200]
     assert sum(r.laid for r in rows) == 200
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mellm.detectors.regions import COUNT
-from mellm.detectors.sensitivity import HALVES, REGIONS_OF
+from mellm.detectors.sensitivity import REGIONS_OF, half_motion
 from mellm.detectors.signals import FEATURES, PER_BASELINE
 from mellm.training.spotter.dataset import WEIGHT, targets
 from mellm.training.spotter.records import Record
@@ -39,8 +39,8 @@ LENGTH = 60
 LEAD_S = 0.06
 """Where an expression begins in its steps."""
 
-UPPER, LOWER = (np.isin(np.arange(COUNT), REGIONS_OF[half]) for half in HALVES)
-"""Which regions belong to a half: the same that the product judges."""
+LOWER = np.isin(np.arange(COUNT), REGIONS_OF["lower"])
+"""Regions of the lower half: the same that the product judges."""
 
 SEEN = (0.12, 0.4)
 """Expression over own motion of its half of the face, from which it starts to count in the loss, and counts fully."""
@@ -54,13 +54,6 @@ STILL = 0.15
 
 GAIN = 0.65
 """Median share of a peak that the measured motion over 0.3 s reaches in the bank."""
-
-
-def half_motion(features: F32) -> F32:
-    """Largest region of the upper and of the lower half over 0.3 s: …×136 to …×2, hundredths of IOD."""
-    late = features[..., PER_BASELINE : PER_BASELINE + 2 * COUNT]
-    size = np.linalg.norm(late.reshape(*late.shape[:-1], COUNT, 2), axis=-1)
-    return np.stack([size[..., UPPER].max(-1), size[..., LOWER].max(-1)], -1)
 
 
 def _counts(ratio: float) -> float:

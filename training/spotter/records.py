@@ -125,7 +125,7 @@ class _Watched:
     def push(self, frame: Frame) -> Any:
         update = self.inner.push(frame)
         for face in update.faces:
-            if update.refreshed:
+            if face.track in update.refreshed:
                 self.iod.setdefault(face.track, []).append(eye_frame(face.landmarks).iod)
         return update
 

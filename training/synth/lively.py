@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mellm.detectors.regions import COUNT, NAMES
+from mellm.engine.facs import action_units as facs
 from mellm.training.synth.envelope import bump
 from mellm.training.synth.events import Blink, Event, Expression, Gaze, HeadTurn, Nod, Speech
 from mellm.training.synth.measurement import Camera, smooth_noise
@@ -70,7 +71,8 @@ HABITS: dict[str, Habit] = {
 }  # fmt: skip
 """What people do with their faces that is no expression. Sizes are drawn log-uniformly, so most are small."""
 
-UPPER_AUS = frozenset({1, 2, 4, 5, 6, 7, 9})
+UPPER_AUS = facs.UPPER | {9}
+"""Units that can be seen while the mouth talks; the nose is wrinkled above it."""
 BLINK_TUG = (("cheekSquint", 0.25), ("browDown", 0.15), ("noseSneer", 0.05), ("eyeSquint", 0.2))
 """Shapes that people pull along when they blink, and the most of each."""
 

@@ -215,6 +215,15 @@ def test_what_is_no_run_is_refused(tmp_path: Path, damage: str | None) -> None:
         erase_run(tmp_path, Selection(source="a"), reason="purge", moment=MOMENT)
 
 
+def test_what_a_study_made_of_its_runs_goes_too(tmp_path):
+    study = tmp_path / "study"
+    made.run_folder(study / "runs" / "p01")
+    for name in ("study.json", "index.html", "recordings.csv", "notes.txt"):
+        (study / name).write_text("{}")
+    erase_run(study / "runs" / "p01", Selection(source="talk"), reason="x", moment=MOMENT)
+    assert sorted(p.name for p in study.iterdir()) == ["notes.txt", "runs", "study.json"]
+
+
 def test_decisions_of_people_go_with_what_they_are_about(tmp_path):
     folder = made.run_folder(tmp_path / "run")
     kept = Correction("accept", "coder-a", "2026-11-29T10:00:00Z", "b" * 16, comment="left")

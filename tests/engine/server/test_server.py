@@ -16,7 +16,7 @@ from mellm.clients.client import connect
 from mellm.engine.evidence.store import EvidenceStore
 from mellm.engine.governance.purpose import require
 from mellm.engine.server.options import ServerOptions
-from mellm.engine.server.server import serve
+from mellm.engine.server.server import Server
 from mellm.stream.errors import ProtocolError, UsageError
 from mellm.stream.log.hub import Hub
 from mellm.stream.log.journal import Journal
@@ -166,7 +166,7 @@ async def test_one_serialisation_serves_all_clients() -> None:
 async def test_a_port_in_use_is_a_usage_error() -> None:
     async with running() as server:
         with pytest.raises(UsageError, match="--port"):
-            async with serve(options(port=server.port), hub=Hub(Journal())):
+            async with Server(options(port=server.port), hub=Hub(Journal())):
                 pass
 
 
@@ -187,7 +187,7 @@ async def test_settings_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
     missing = {"tls_cert": tmp_path / "c.pem", "tls_key": tmp_path / "k.pem"}
     for changes in (missing, {"token": "short"}, {"origins": ("nonsense",)}):
         with pytest.raises(UsageError):
-            serve(options(**changes), hub=Hub(Journal()))
+            Server(options(**changes), hub=Hub(Journal()))
 
 
 async def test_tls_and_a_token_open_other_addresses(tmp_path: Path) -> None:
@@ -243,7 +243,7 @@ async def test_the_health_check_of_the_container_works_without_tls_and_sees_nobo
 
 async def test_motion_maps_that_come_later_are_found_in_the_store_that_was_given() -> None:
     hub, store = Hub(Journal()), EvidenceStore()
-    async with serve(options(), hub=hub, evidence=store) as server:
+    async with Server(options(), hub=hub, evidence=store) as server:
         store.put("e1", b"map")
         assert server.evidence.get("e1") == b"map"
     hub.journal.close()

@@ -10,11 +10,12 @@ import pytest
 torch = pytest.importorskip("torch", reason="extra `train` is not installed")
 
 from mellm.detectors.regions import NAMES  # noqa: E402
+from mellm.detectors.sensitivity import half_motion  # noqa: E402
 from mellm.detectors.signals import FEATURES  # noqa: E402
 from mellm.detectors.stepmodel import APEX, ME  # noqa: E402
 from mellm.training.spotter.dataset import MIRROR_ORDER, MIRROR_SIGN, WEIGHT, Augment  # noqa: E402
 from mellm.training.spotter.evaluate import Interval  # noqa: E402
-from mellm.training.spotter.laid import LENGTH, Bank, Laid, Stretch, half_motion, stretches_of  # noqa: E402
+from mellm.training.spotter.laid import LENGTH, Bank, Laid, Stretch, stretches_of  # noqa: E402
 from mellm.training.spotter.net import DELAY  # noqa: E402
 from mellm.training.spotter.pools import Pool, Sampler  # noqa: E402
 from mellm.training.spotter.records import Record  # noqa: E402

@@ -1,6 +1,5 @@
-"use strict";
+// The axis of each recording: zoom, ticks, markers; the cursor of the video.
 (() => {
-  const MANY = 12; // more expressions than this begin with their evidence folded away
   const PIXELS_A_SECOND = 400; // at the closest zoom
   const STEPS = [0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600];
 
@@ -32,6 +31,7 @@
     }
     inner.querySelector(".axis").replaceChildren(...ticks);
     crowd(scroller);
+    scroller.dispatchEvent(new CustomEvent("view"));
   };
 
   // labels of markers that would run into the next one are cut
@@ -89,40 +89,27 @@
     });
   }
 
-  const table = document.querySelector("table.expressions");
-  if (!table) return;
-  const bodies = [...table.tBodies];
-  const show = (body, open) => {
-    body.querySelector(".evidence").hidden = !open;
-    body.querySelector(".toggle").setAttribute("aria-expanded", String(open));
-  };
-  const all = document.getElementById("all");
-  const everything = (open) => {
-    bodies.forEach((body) => show(body, open));
-    all.setAttribute("aria-pressed", String(open));
-    all.textContent = open ? "Hide all evidence" : "Show all evidence";
-  };
-  all.addEventListener("click", () => everything(all.getAttribute("aria-pressed") !== "true"));
-  table.addEventListener("click", (event) => {
-    const button = event.target.closest(".toggle");
-    if (button) show(button.closest("tbody"), button.getAttribute("aria-expanded") !== "true");
-  });
-  const sorts = document.querySelectorAll("[data-sort]");
-  sorts.forEach((button) => button.addEventListener("click", () => {
-    const key = button.dataset.sort;
-    sorts.forEach((other) => other.setAttribute("aria-pressed", String(other === button)));
-    const order = (body) => Number(body.dataset[key]) * (key === "score" ? -1 : 1);
-    bodies.sort((a, b) => order(a) - order(b) || a.dataset.time - b.dataset.time);
-    table.append(...bodies);
-  }));
-  const aim = () => {
-    const body = location.hash && document.getElementById(location.hash.slice(1));
-    if (body && bodies.includes(body)) {
-      show(body, true);
-      body.scrollIntoView();
-    }
-  };
-  addEventListener("hashchange", aim);
-  everything(bodies.length <= MANY);
-  aim();
+  // the cursor follows the video, and a click on a lane seeks there
+  for (const recording of report.data.recordings) {
+    const scroller = report.$(recording.key);
+    const inner = scroller.firstElementChild;
+    const cursor = report.make("i", { class: "cursor", hidden: "" });
+    inner.append(cursor);
+    report.on("time", (one, ms) => {
+      cursor.hidden = one !== recording;
+      cursor.style.left = `calc(${report.EDGE}px + (100% - ${2 * report.EDGE}px) * ${ms / recording.ms})`;
+    });
+    inner.addEventListener("click", (event) => {
+      const mark = event.target.closest(".mark");
+      if (mark) {
+        event.preventDefault();
+        report.select(report.byKey.get(mark.getAttribute("href").slice(1)), { scroll: true });
+        return;
+      }
+      if (event.target.closest(".lane, .axis, .curve")) {
+        const box = inner.getBoundingClientRect();
+        report.seek(recording, ((event.clientX - box.left - report.EDGE) / (box.width - 2 * report.EDGE)) * recording.ms);
+      }
+    });
+  }
 })();

@@ -1,0 +1,1 @@
+"""A study: many recordings by a table, a run of each, and what they add up to."""
