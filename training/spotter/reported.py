@@ -41,7 +41,8 @@ def planned(
     rng = np.random.default_rng([0x701D, seed, *record.name.encode()])
     network, model = judge.of(record), models[fold_of(record)]
     clean = contexts(record, network.threshold, network.delay_steps)
-    grid, found = record.grid_s, []
+    grid = record.grid_s
+    found: list[tuple[Expression, float]] = []
     for _ in range(30 * max(1, round(record.seconds))):
         e = draw_micro(rng, float(rng.uniform(grid[0], grid[-1])), Profile())
         first, last = np.searchsorted(grid, (e.onset_s - CLEAR_S[0], e.offset_s + CLEAR_S[1]))
