@@ -38,7 +38,7 @@ VERBS = {
         "mellm.clients.cli.correct:correct", "Apply what a person corrected in ELAN, a table or the report."
     ),
     "agree": Verb(
-        "mellm.evaluation.corrections.agreement_cli:command",
+        "mellm.clients.cli.agree:agree",
         "Show how far coders and the engine agree (extra `study`).",
         "study",
     ),
