@@ -57,7 +57,7 @@ def place(tmp_path, monkeypatch):
 def test_a_study_with_thirty_people(tmp_path, capsys):
     pytest.importorskip("openpyxl")
     pytest.importorskip("pyreadstat")
-    (table,) = blocks("study.md", "csv")
+    (table,) = blocks("study.md", "text")
     (tmp_path / "study.csv").write_text(table)
     names = [line.partition(",")[0] for line in table.splitlines()[1:]]
     (tmp_path / "recordings").mkdir()

@@ -36,7 +36,11 @@ _DESCRIBING = (
         metavar="NAME",
         help="Who describes: ensemble, nano, nano:FOLDER, rules, openai, or one that a package brings [ensemble].",
     ),
-    click.option("--base-url", metavar="URL", help="OpenAI-compatible endpoint, up to /v1."),
+    click.option(
+        "--base-url",
+        metavar="URL",
+        help="OpenAI-compatible endpoint, up to /v1; several of one model with commas between.",
+    ),
     click.option("--model", metavar="NAME", help="Model name at that endpoint."),
     click.option("--profile", metavar="NAME", help="generic, nano, mellm-v1 or mellm-v3 [generic]."),
     click.option(

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from mellm.engine.bus.base import Bus, BusOptions
 from mellm.stream.errors import MissingExtra, UsageError
 
-SCHEMES = {"memory": "", "nats": "nats", "tls": "nats"}
+SCHEMES = {"memory": "", "nats": "nats", "tls": "nats", "redis": "redis", "rediss": "redis"}
 """Scheme of an address → the package it needs."""
 
 
@@ -25,7 +25,8 @@ def open_bus(options: BusOptions) -> Bus:
     scheme = urlsplit(options.url).scheme
     if scheme not in SCHEMES:
         raise UsageError(
-            f"no bus has the scheme {scheme!r}", remedy="give nats://HOST:4222, tls://… or memory://"
+            f"no bus has the scheme {scheme!r}",
+            remedy="give nats://HOST:4222, tls://… redis://HOST or memory://",
         )
     needed = SCHEMES[scheme]
     if needed and find_spec(needed) is None:
@@ -34,6 +35,10 @@ def open_bus(options: BusOptions) -> Bus:
         from mellm.engine.bus.jetstream import JetStreamBus
 
         return JetStreamBus(options)
+    if needed == "redis":
+        from mellm.engine.bus.redis import RedisBus
+
+        return RedisBus(options)
     from mellm.engine.bus.memory import MemoryBus
 
     return MemoryBus.shared(options.url)

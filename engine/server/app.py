@@ -228,6 +228,7 @@ class App:
         hub.observe(StateLog())
         if (spans := tracing.from_environment()) is not None:
             hub.observe(spans)
+            stack.callback(spans.close)
 
         withheld = consent.gate(settings, options.declaration, journal)
         allowed = [source for source in settings.sources if source.id not in withheld]

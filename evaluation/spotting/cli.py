@@ -142,7 +142,7 @@ def _networks(model: Path | None, before: Path | None, folds: Path | None) -> li
     except ModelCorrupt as error:
         if given or folds is None:
             raise
-        tell(f"networks of the folds left aside: {error.message}")
+        tell(f"networks of the folds ignored: {error.message}")
         return _loaded(model, before, None)
 
 

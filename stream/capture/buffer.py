@@ -103,7 +103,7 @@ class MediaBuffer:
                     kept.appendleft(item)
             self._items = kept
             held = [i for i in kept if isinstance(i, Frame)]
-            self._frames, self._bytes = len(held), sum(i.image.nbytes for i in held)
+            self._frames, self._bytes = len(held), sum(i.picture.nbytes for i in held)
             self._changed.notify_all()
             return frames - self._frames
 

@@ -24,6 +24,7 @@ EXTRAS = {
     "study": ("openpyxl", "pandas", "pyreadstat", "sklearn", "nltk"),
     "rrd": ("rerun",),
     "otel": ("opentelemetry",),
+    "bus": ("nats", "nkeys", "redis"),
 }
 ELSEWHERE = {"gpu", "vllm", "dev", "docs"}
 """As `cpu`; in an environment of its own; for those who work on it."""
@@ -97,6 +98,7 @@ NEEDS: dict[str, set[str]] = {
     "study": set(),
     "rrd": set(),
     "otel": set(),
+    "bus": set(),
 }
 
 
@@ -128,6 +130,9 @@ def test_help_works_or_names_the_extra(extra: str, tmp_path: Path) -> None:
             ["export", str(REPO / "tests" / "golden" / "run-format-1"), "--to", "rrd", "--out", "run.rrd"]
         ],
         "otel": [["probe", "synthetic:?seconds=1", "--seconds", "0.2"]],
+        "bus": [
+            ["worker", "--out", "runs", "--bus", url] for url in ("nats://127.0.0.1:1", "redis://127.0.0.1:1")
+        ],
     }[extra]
     found = without(EXTRAS[extra], *uses, cwd=tmp_path)
     refused = {" ".join(names[:-1]) for names, (code, _) in found.items() if names[-1] == "--help" and code}

@@ -291,7 +291,8 @@ def load(path: Path) -> Record:
             )
     except (OSError, EOFError, ValueError, KeyError, TypeError, BadZipFile) as error:
         raise ModelCorrupt(
-            f"{path.name} is no record of signals: {error}", remedy="delete it and let it be measured again"
+            f"{path.name} is not a record of signals: {error}",
+            remedy="delete it and let it be measured again",
         ) from error
 
 

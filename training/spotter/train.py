@@ -85,7 +85,7 @@ def measured(options: TrainOptions, progress: Progress | None = None) -> dict[st
                 progress=partial(progress, f"measure {kind}") if progress else None,
             )
         except ModelMissing as error:
-            log.warning("training goes on without %s: %s", kind, error)
+            log.warning("training continues without %s: %s", kind, error)
             continue
         wanted = [folder / f"{c.name}.npz" for c in sets.clips(name)[:limit]]
         found[kind] = [load(p) for p in wanted if p.exists()]
@@ -101,7 +101,7 @@ def recorded(options: TrainOptions, names: Sequence[str], progress: Progress | N
             sets.build(name, options.measured, workers=options.workers, progress=tell)
             out += sets.load(name, options.measured)
         except ModelMissing as error:
-            log.warning("training goes on without %s: %s", name, error)
+            log.warning("training continues without %s: %s", name, error)
     return out
 
 
@@ -139,7 +139,7 @@ def train(options: TrainOptions, progress: Progress | None = None) -> TrainResul
                 report(f"simulate {kind}"),
             )
         except ModelMissing as error:
-            log.warning("training goes on without %s: %s", kind, error)
+            log.warning("training continues without %s: %s", kind, error)
             continue
         pools[kind] = Pool.of_corpus(made, device)
     for kind, found in measured(options, progress).items():

@@ -169,6 +169,7 @@ def test_a_watched_folder_takes_what_comes(folder, clip, capsys, monkeypatch):
     out, err = capsys.readouterr()
     assert [line.partition(":")[0] for line in out.splitlines()] == ["a.mp4", "b.mp4", "c.mp4"]
     assert "column subject: it is empty" in err
+    assert looks[:2] == [verb.POLL_S] * 2  # the first two were fresh: looked at twice before they were read
     assert [r["recording"] for r in rows(folder, "recordings.csv")] == ["a.mp4", "b.mp4", "c.mp4"]
 
 
