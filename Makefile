@@ -6,9 +6,9 @@ BIN    := $(VENV)/bin
 # each module of tests on one of as many workers as there are processors; libraries add no threads of their own to that
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadgroup \
 	--durations 20
-EVERY  := not slow and not soak and not vllm
+EVERY  := not slow and not soak and not vllm and not cluster
 
-.PHONY: setup setup-dev demo test test-all test-bare lint test-slow test-vllm soak bench docs clean
+.PHONY: setup setup-dev demo cluster-demo test test-all test-bare lint test-slow test-vllm test-cluster soak bench docs clean
 
 $(VENV)/.base: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -17,7 +17,7 @@ $(VENV)/.base: pyproject.toml
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.base
-	$(BIN)/python -m pip install --quiet --no-compile -e '.[cpu,dev,train,eval]'
+	$(BIN)/python -m pip install --quiet --no-compile -e '.[cpu,bus,dev,train,eval]'
 	touch $@
 
 setup: $(VENV)/.base
@@ -54,6 +54,14 @@ test-vllm: setup-dev
 	@code=0; tests/vllm/install.sh $(PYTHON) .venv-vllm || code=$$?; \
 	if [ $$code -eq 3 ]; then exit 0; elif [ $$code -ne 0 ]; then exit $$code; fi; \
 	$(BIN)/python -m pytest -m vllm tests/vllm
+
+# real brokers, started from what is installed; what is not there is skipped and said
+test-cluster: setup-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m cluster --durations 10
+
+# a broker, two cameras' nodes, two describers, two gateways and a page on this machine; one of each is killed
+cluster-demo: setup-dev
+	$(BIN)/python -m tests.cluster.demo
 
 soak: setup-dev
 	$(BIN)/python -m pytest -m soak --timeout 10800

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from mellm.engine.config import Settings
 from mellm.engine.server.app import App
 
+if TYPE_CHECKING:
+    from mellm.engine.roles.start import Running
+
 PAGES: Final = Path(__file__).resolve().parent / "web"
+
+
+def serve_role(settings: Settings) -> AbstractAsyncContextManager[Running]:
+    """A part of an installation of several machines, as ``settings.bus`` has it, to enter with ``async with``.
+
+    :raises UsageError: settings that do not fit the role
+    :raises BusUnavailable: the bus does not answer
+    """
+    from mellm.engine.roles.start import running
+
+    return running(settings, pages=PAGES)
 
 
 def serve(settings: Settings, *, must_open: bool = False) -> App:

@@ -293,7 +293,7 @@ class Session:
             return Position(str(self.created.get("replay", {}).get("epoch", "")), 0)
         epoch, _, seq = after.rpartition(":")
         if not epoch or not seq.isascii() or not seq.isdigit() or len(seq) > 18:
-            raise UsageError(f"{after!r} is no place in a log", remedy="write it as EPOCH:SEQ, or start")
+            raise UsageError(f"{after!r} is not a place in a log", remedy="write it as EPOCH:SEQ, or start")
         return Position(epoch, int(seq))
 
 

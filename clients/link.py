@@ -200,7 +200,7 @@ def address(url: str) -> str:
         parts = urlsplit(url)
         host = parts.hostname
     except ValueError as error:
-        raise UsageError(f"{url!r} is no address: {error}") from None
+        raise UsageError(f"{url!r} is not an address: {error}") from None
     scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
     if scheme not in ("ws", "wss") or not host:
         raise UsageError(f"{url!r} is no WebSocket address", remedy="write it as ws://host:port")

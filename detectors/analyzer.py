@@ -8,12 +8,13 @@ from math import hypot
 from typing import Protocol
 
 from mellm.detectors.faces import Detection, FaceDetector
+from mellm.detectors.held import HeldFace
 from mellm.detectors.landmarks import MIN_PRESENCE, Landmarker, Roi, roi_of_detection, roi_of_mesh
 from mellm.detectors.onnx import Session, session
 from mellm.detectors.tracks import Track, Tracks
 from mellm.detectors.types import F32, U8, Face
 from mellm.detectors.weights import store as weights
-from mellm.stream.frames import Frame
+from mellm.stream.frames import SMALL, Frame
 
 MS = 1_000_000
 
@@ -35,7 +36,9 @@ class AnalyzerOptions:
     :param device: for both networks, see :func:`mellm.detectors.onnx.session`
     :param detect_ms: between looks for new faces
     :param search_ms: the same while no face is followed
-    :param landmark_ms: between looks at a face that is followed (15 a second, and every second frame at 30)
+    :param landmark_ms: between looks at a face that moves (15 a second, and every second frame at 30)
+    :param hold_ms: the same at a face that does not; no more than ``landmark_ms`` looks at all faces alike
+    :param hold_motion: what moves less than this, in face widths, does not
     :param min_width: faces narrower than this many pixels are not followed
     """
 
@@ -44,6 +47,8 @@ class AnalyzerOptions:
     detect_ms: int = 1000
     search_ms: int = 100
     landmark_ms: int = 64
+    hold_ms: int = 256
+    hold_motion: float = 0.03
     min_width: float = 24.0
 
 
@@ -55,13 +60,13 @@ class FaceUpdate:
         again or lost
     :param appeared: tracks that began
     :param lost: tracks that ended, but for those that a reset or a new segment has cut off
-    :param refreshed: whether landmarks are new; else they are those of the last look
+    :param refreshed: tracks whose landmarks are new; those of the others are from their last look
     """
 
     faces: tuple[Face, ...]
     appeared: tuple[int, ...] = ()
     lost: tuple[int, ...] = ()
-    refreshed: bool = False
+    refreshed: tuple[int, ...] = ()
 
 
 class Detect(Protocol):
@@ -129,7 +134,6 @@ class FaceAnalyzer:
         self._tracks = Tracks()
         self._segment: int | None = None
         self._detected_ns: int | None = None
-        self._looked_ns: int | None = None
         self._faces: tuple[Face, ...] = ()
         self._most = self.options.max_faces
         self._now_ns = 0
@@ -144,7 +148,7 @@ class FaceAnalyzer:
         """At a gap or a new segment, see :class:`Analyzer`."""
         self._before |= {track.id: (track, self._now_ns) for track in self._tracks.live.values()}
         self._tracks.clear()
-        self._detected_ns = self._looked_ns = None
+        self._detected_ns = None
         self._faces = ()
 
     def limit(self, faces: int | None) -> None:
@@ -166,10 +170,10 @@ class FaceAnalyzer:
         now, options = frame.pts_ns, self.options
         every = options.detect_ms if self._tracks.live else options.search_ms
         search = _due(self._detected_ns, now, every)
-        if not search and not (self._tracks.live and _due(self._looked_ns, now, options.landmark_ms)):
+        due = [t for t in self._tracks.live.values() if search or self._is_due(t, frame)]
+        if not due and not search:
             return FaceUpdate(self._faces, lost=tuple(gone))
-        self._looked_ns = now
-        unseen = self._look(frame.image)
+        unseen = self._look(frame.image, due)
         appeared: list[int] = []
         if search or unseen:
             self._detected_ns = now
@@ -181,8 +185,25 @@ class FaceAnalyzer:
         for id in self._merge():
             # one that began at this very look never was
             (appeared.remove if id in appeared else gone.append)(id)
+        new = {*appeared, *(track.id for track in due)}
+        looked = [track for track in self._tracks.live.values() if track.id in new]
+        for track in looked:
+            track.looked_ns = now
+            box = [side / SMALL for side in track.box]
+            track.held = HeldFace(frame.picture.small, (box[0], box[1], box[2], box[3]))
         self._faces = tuple(t.face() for t in self._tracks.live.values() if not t.misses)
-        return FaceUpdate(self._faces, tuple(appeared), tuple(gone), refreshed=bool(self._faces))
+        return FaceUpdate(
+            self._faces, tuple(appeared), tuple(gone), tuple(t.id for t in looked if not t.misses)
+        )
+
+    def _is_due(self, track: Track, frame: Frame) -> bool:
+        """Whether it is time for another look at a face: soon where it moves, and where it was not seen."""
+        options = self.options
+        if not _due(track.looked_ns, frame.pts_ns, options.landmark_ms):
+            return False
+        if track.held is None or track.misses or _due(track.looked_ns, frame.pts_ns, options.hold_ms):
+            return True
+        return track.held.moved(frame.picture.small) > options.hold_motion
 
     def _narrow(self) -> list[int]:
         """End the smallest faces beyond what may be followed."""
@@ -193,10 +214,10 @@ class FaceAnalyzer:
         self._faces = tuple(face for face in self._faces if face.track in live) if beyond else self._faces
         return [track.id for track in beyond]
 
-    def _look(self, image: U8) -> list[Track]:
-        """Look at every face where it was; returns the tracks whose face is not there."""
+    def _look(self, image: U8, due: list[Track]) -> list[Track]:
+        """Look at faces where they were; returns the tracks whose face is not there."""
         unseen = []
-        for track in self._tracks.live.values():
+        for track in due:
             mesh, presence = self._place(image, track.roi)
             if presence >= MIN_PRESENCE:
                 track.saw(mesh, presence)
@@ -324,4 +345,4 @@ class FakeFaceAnalyzer:
             appeared = (self._track,)
         low, high = points.min(axis=0), points.max(axis=0)
         box = (float(low[0]), float(low[1]), float(high[0] - low[0]), float(high[1] - low[1]))
-        return FaceUpdate((Face(self._track, box, points, 1.0),), appeared, lost, refreshed=True)
+        return FaceUpdate((Face(self._track, box, points, 1.0),), appeared, lost, (self._track,))

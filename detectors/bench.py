@@ -1,4 +1,4 @@
-"""What one step costs on this machine: flow estimators, motion signals, the spotter network."""
+"""What estimators of flow cost on this machine, and how true they are."""
 
 from __future__ import annotations
 
@@ -11,28 +11,9 @@ import numpy as np
 from mellm.detectors.flow import FlowEstimator, Preset, create
 from mellm.detectors.patches import CROP_IOD, anchor, apply, cut
 from mellm.detectors.regions import INDEX
-from mellm.detectors.signals import FEATURES, Geometry, TrackSignals
-from mellm.detectors.stepmodel import StepModel
+from mellm.detectors.signals import Geometry
 from mellm.detectors.textured_plane import BUMP, TexturedPlane
 from mellm.detectors.types import F32, U8
-from mellm.detectors.windows import STEP_NS
-
-
-@dataclass(frozen=True, slots=True)
-class StepBench:
-    """Milliseconds for one grid step of one face, on the calling thread.
-
-    :param signals_ms: crops, two flows, region means and compensation
-    :param signals_p95_ms: as ``signals_ms``
-    :param network_ms: one step of the spotter network, ``None`` without a model
-    :param network_p95_ms: as ``network_ms``
-    """
-
-    steps: int
-    signals_ms: float
-    signals_p95_ms: float
-    network_ms: float | None
-    network_p95_ms: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,24 +30,6 @@ class FlowBench:
     error_px: float
     gain: float
     ms: float
-
-
-def steps(model: StepModel | None = None, *, count: int = 150, iod: float = 100.0) -> StepBench:
-    """Time ``count`` grid steps on drawn 720p pictures of a swaying sheet at 50 frames a second."""
-    sheet = TexturedPlane(iod, (720, 1280))
-    pictures = [
-        (sheet.draw((sway, 0.5 * sway)), sheet.landmarks((sway, 0.5 * sway))) for sway in range(0, 20, 2)
-    ]
-    signals, taken = TrackSignals(), []
-    for k in range(count + 20):
-        there_and_back = abs((k % 18) - 9)
-        picture, landmarks = pictures[there_and_back]
-        start = perf_counter()
-        out = signals.push(picture, k * STEP_NS, k, landmarks if k % 3 == 0 else None)
-        if out and out[-1].features is not None:
-            taken.append(perf_counter() - start)
-    network = [] if model is None else _network(model, count)
-    return StepBench(len(taken), *_ms(taken), *(_ms(network) if network else (None, None)))
 
 
 def flows(
@@ -116,17 +79,3 @@ def moving_brow(motion: float, *, noise: float = 4.0, region: str = "brow_inner_
     true = np.zeros((*a.shape, 2), np.float32)
     true[..., 1] = -up
     return a, b, true
-
-
-def _network(model: StepModel, count: int) -> list[float]:
-    rows = np.random.default_rng(0).normal(size=(count, FEATURES)).astype(np.float32)
-    state, times = model.start(), []
-    for row in rows:
-        start = perf_counter()
-        _, state = model.step(row, state)
-        times.append(perf_counter() - start)
-    return times
-
-
-def _ms(seconds: list[float]) -> tuple[float, float]:
-    return 1000 * median(seconds), 1000 * float(np.percentile(seconds, 95))

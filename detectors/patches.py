@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from mellm.detectors.regions import EyeFrame, eye_frame
 from mellm.detectors.types import F32, U8
+from mellm.stream.frames import Picture
 
 Matrix: TypeAlias = NDArray[np.float64]
 """2×3 affine map of pixel coordinates; pixel centres lie at integers."""
@@ -145,10 +146,21 @@ class Patch:
         return np.asarray(cv2.resize(dense, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def cut(frame_gray: U8, held: Anchor) -> Patch:
-    """Keep the anchor's rectangle of a grey frame (H×W uint8); the patch owns its pixels."""
+def part_of(frame: U8 | Picture, rows: slice, columns: slice) -> U8:
+    """A rectangle of a frame's grey, H×W uint8.
+
+    :param frame: a picture, or its grey
+    """
+    return frame.part(rows, columns) if isinstance(frame, Picture) else frame[rows, columns]
+
+
+def cut(frame: U8 | Picture, held: Anchor) -> Patch:
+    """Keep the anchor's rectangle of a frame; the patch owns its pixels.
+
+    :param frame: a picture, or its grey, H×W uint8
+    """
     x0, y0, x1, y1 = held.rect
-    image: U8 = frame_gray[y0:y1, x0:x1]
+    image = part_of(frame, slice(y0, y1), slice(x0, x1))
     for _ in range(held.halvings):
         half = (image.shape[1] // 2, image.shape[0] // 2)
         image = np.asarray(cv2.resize(image, half, interpolation=cv2.INTER_AREA), np.uint8)

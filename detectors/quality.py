@@ -7,7 +7,9 @@ from math import asin, degrees, sqrt
 import cv2
 import numpy as np
 
+from mellm.detectors.patches import part_of
 from mellm.detectors.types import F32, U8, Face, Quality, Verdict
+from mellm.stream.frames import Picture
 
 MIN_FPS, WARN_FPS = 20.0, 49.0
 """Frames a second: refused under the first, warned under the second (a 50 fps camera measures 49.9)."""
@@ -43,10 +45,10 @@ _CENTRED = _CANONICAL - _CANONICAL.mean(axis=0)
 _INVERSE = np.linalg.pinv(_CENTRED)
 
 
-def assess(face: Face, gray: U8, fps: float) -> Quality:
+def assess(face: Face, frame: U8 | Picture, fps: float) -> Quality:
     """Measure a face and hold it against the floors.
 
-    :param gray: the frame, H×W uint8
+    :param frame: the whole frame: a picture, or its grey, H×W uint8
     :param fps: measured frames a second, 0 while it is unknown
     """
     yaw, pitch = pose(face.landmarks)
@@ -63,7 +65,7 @@ def assess(face: Face, gray: U8, fps: float) -> Quality:
     return Quality(
         fps=fps,
         face_width=width,
-        blur=sharpness(gray, face.box),
+        blur=sharpness(frame, face.box),
         yaw=yaw,
         pitch=pitch,
         occlusion=1 - face.score,
@@ -90,16 +92,16 @@ def pose(landmarks: F32) -> tuple[float, float]:
     return degrees(asin(across)), degrees(asin(max(-1.0, min(1.0, -down / level))))
 
 
-def sharpness(gray: U8, box: tuple[float, float, float, float]) -> float:
+def sharpness(frame: U8 | Picture, box: tuple[float, float, float, float]) -> float:
     """Variance of the Laplacian on the face at a fixed size, higher is sharper; 0 where the face is off the frame."""
     x0, y0 = max(0, int(box[0])), max(0, int(box[1]))
-    x1, y1 = min(gray.shape[1], int(box[0] + box[2])), min(gray.shape[0], int(box[1] + box[3]))
+    x1, y1 = min(frame.shape[1], int(box[0] + box[2])), min(frame.shape[0], int(box[1] + box[3]))
     if x1 - x0 < 8 or y1 - y0 < 8:
         return 0.0
     height = max(8, round(BLUR_WIDTH * (y1 - y0) / (x1 - x0)))
     shrink = x1 - x0 > BLUR_WIDTH
     face = cv2.resize(
-        gray[y0:y1, x0:x1],
+        part_of(frame, slice(y0, y1), slice(x0, x1)),
         (BLUR_WIDTH, height),
         interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR,
     )

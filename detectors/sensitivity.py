@@ -213,7 +213,7 @@ class Watch:
             return None
         newest = (self._count - 1) % size
         near = self._ring[(newest - np.arange(min(self._count, 2 * self._after + 1))) % size].max(axis=0)
-        usual = np.median(self._ring[: min(self._count, size)], axis=0)
+        usual = _middle(self._ring[: min(self._count, size)])
         low, high = _RATES
         rate = log(min(high, max(low, fps or high)) / high)
         odds = log(threshold / (1 - threshold)) if 0 < threshold < 1 else 0.0
@@ -250,13 +250,19 @@ def motions(features: F32) -> NDArray[np.float64]:
     return np.array(
         [
             *half_motion(features),
-            np.median(short[upper]),
-            np.median(short[lower]),
+            _middle(short[upper]),
+            _middle(short[lower]),
             short[LIDS].max(),
             np.abs(rows[1, 2 * COUNT :]).max(),
         ],
         np.float64,
     )
+
+
+def _middle(values: NDArray[Any]) -> NDArray[Any]:
+    """``np.median`` along the first axis, without its overhead: that is 20 µs, and this runs at each step."""
+    ranked = np.sort(values, axis=0)
+    return (ranked[(len(ranked) - 1) // 2] + ranked[len(ranked) // 2]) / 2  # type: ignore[no-any-return]
 
 
 class Meter:

@@ -42,7 +42,7 @@ from mellm.detectors.region_flow import RegionFlow, RegionReader
 from mellm.detectors.regions import COUNT, RADIUS
 from mellm.detectors.types import F32, U8
 from mellm.detectors.windows import SNAP_NS, STEP_NS, FrameGate, Grid
-from mellm.stream.frames import FrameRef
+from mellm.stream.frames import FrameRef, Picture
 
 __all__ = [
     "BASELINES_NS",
@@ -193,28 +193,28 @@ class TrackSignals:
         """Median time between frames pushed, ``None`` before there are two."""
         return self._gate.interval_ns
 
-    def push(self, frame_gray: U8, pts_ns: int, index: int, landmarks: F32 | None) -> list[SignalStep]:
+    def push(self, frame: U8 | Picture, pts_ns: int, index: int, landmarks: F32 | None) -> list[SignalStep]:
         """One frame of the segment.
 
-        :param frame_gray: the whole frame, H×W uint8
+        :param frame: the whole frame: a picture, or its grey, H×W uint8
         :param landmarks: 68×2 pixels of the frame, ``None`` where they are only held from before
         :returns: the grid steps this frame settles, oldest first
         :raises ValueError: if time does not advance, or on wrong shapes
         """
-        if frame_gray.ndim != 2 or frame_gray.dtype != np.uint8:
-            raise ValueError(f"a grey frame is H×W uint8, got {frame_gray.shape} {frame_gray.dtype}")
+        if not isinstance(frame, Picture) and (frame.ndim != 2 or frame.dtype != np.uint8):
+            raise ValueError(f"a grey frame is H×W uint8, got {frame.shape} {frame.dtype}")
         taken, hole = self._gate.push(pts_ns)
         if hole:
             self._since_ns = None
         if landmarks is not None:
-            self._place(landmarks, pts_ns, frame_gray.shape[:2])
+            self._place(landmarks, pts_ns, frame.shape[:2])
         if not taken:
             return []
         features = None
         if self._anchor is None or self._landmarks is None:
             self._since_ns = None
         else:
-            patch = cut(frame_gray, self._anchor)
+            patch = cut(frame, self._anchor)
             self._kept.append(_Kept(FrameRef(index, pts_ns), patch, self._landmarks))
             if self._since_ns is None:
                 self._since_ns = pts_ns

@@ -104,7 +104,7 @@ class OnnxStepModel:
             aus = tuple(int(au) for au in facts["mellm.aus"].split(","))
             grid_ns = round(1e9 / float(facts["mellm.grid_hz"]))
         except (KeyError, ValueError) as error:
-            raise ModelCorrupt(f"{self.path.name} is no spotter: metadata {error}") from error
+            raise ModelCorrupt(f"{self.path.name} is not a spotter: metadata {error}") from error
         if aus != SPOT_AUS or grid_ns != STEP_NS:
             raise ModelCorrupt(f"{self.path.name} speaks of action units {aus} every {grid_ns / 1e6} ms")
         self._check_shapes()
@@ -135,7 +135,7 @@ class OnnxStepModel:
         }
         found = self._session.shapes()
         if list(found.items()) != list(wanted.items()):  # their order, too: outputs come by place
-            raise ModelCorrupt(f"{self.path.name} is no spotter: shapes {found}, expected {wanted}")
+            raise ModelCorrupt(f"{self.path.name} is not a spotter: shapes {found}, expected {wanted}")
 
 
 class FakeStepModel:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Final, Literal, TypeAlias
 
 import cv2
-import numpy as np
 
 from mellm.detectors.types import U8
 
@@ -19,9 +18,6 @@ FROZEN_NS: Final = 3_000_000_000
 """Media time without a change after which a picture is frozen. A living face blinks and breathes within it."""
 
 DARK_NS: Final = 2_000_000_000
-SHRINK: Final = 4
-"""Pictures are compared at a quarter of their size: averaging leaves motion and takes coding noise away."""
-
 SAME: Final = 1
 """Grey levels by which an averaged pixel may differ in an unchanged picture."""
 
@@ -37,15 +33,12 @@ class StillPicture:
         self._changed_ns = 0
         self._bright_ns = 0
 
-    def push(self, image: U8, pts_ns: int) -> Still | None:
+    def push(self, small: U8, pts_ns: int) -> Still | None:
         """The next frame.
 
-        :param image: H×W×3, BGR
+        :param small: :attr:`mellm.stream.frames.Picture.small`
         :returns: what is wrong with the picture, ``None`` while it is fine or not known to be still for long enough
         """
-        height, width = image.shape[:2]
-        size = (max(1, width // SHRINK), max(1, height // SHRINK))
-        small: U8 = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
         mean, spread = cv2.meanStdDev(small)
         reference = self._reference
         if reference is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import hypot
 
+from mellm.detectors.held import HeldFace
 from mellm.detectors.landmarks import Roi, ibug68, roi_of_mesh
 from mellm.detectors.types import F32, Face
 
@@ -25,6 +26,8 @@ class Track:
     :param mesh: the network's points at the last look that saw the face, pixels
     :param presence: the network's probability that a face is there
     :param misses: looks in a row that did not see it
+    :param looked_ns: media time of the last look
+    :param held: the face as it was then
     """
 
     id: int
@@ -32,6 +35,8 @@ class Track:
     mesh: F32
     presence: float
     misses: int = 0
+    looked_ns: int | None = None
+    held: HeldFace | None = None
 
     @property
     def box(self) -> Box:

@@ -125,6 +125,34 @@ class SourceSettings(Section):
         return None if consent is None else reference(consent)
 
 
+class BusSettings(Section):
+    """Past one machine: what this process does, and how it reaches the others.
+
+    Without ``url`` everything is done here and there is no bus.
+    """
+
+    role: Literal["all", "camera", "describe", "gateway"] = "all"
+    url: str | None = Field(default=None, pattern=r"^(memory|nats|tls|redis|rediss)://", max_length=2048)
+    node: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    prefix: str = Field(default="mellm", pattern=r"^[A-Za-z0-9_-]{1,32}$")
+    nkey: Path | None = None
+    tls_ca: Path | None = None
+    monitor: str | None = None
+    cameras: int | None = Field(default=None, ge=0, le=64)
+    replicas: int = Field(default=1, ge=1, le=5)
+
+    @property
+    def url_is_memory(self) -> bool:
+        """Whether it is in this process, and on no disk."""
+        return (self.url or "").startswith("memory:")
+
+    @model_validator(mode="after")
+    def _role_has_a_bus(self) -> Self:
+        if self.role != "all" and self.url is None:
+            raise ValueError(f"the role {self.role} needs a bus: give its url")
+        return self
+
+
 class TokenSettings(Section):
     """Who may connect, and what for. The secret itself stands elsewhere."""
 
@@ -153,6 +181,7 @@ class Settings(Section):
     spotting: SpottingSettings = SpottingSettings()
     faces: FaceSettings = FaceSettings()
     server: ServerSettings = ServerSettings()
+    bus: BusSettings = BusSettings()
     sources: tuple[SourceSettings, ...] = Field(default=(), max_length=64)
     tokens: tuple[TokenSettings, ...] = Field(default=(), max_length=64)
 

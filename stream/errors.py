@@ -36,6 +36,11 @@
     ├── JournalError               the event log on disk
     ├── AuditError                 an audit log that cannot be written, or does not hold together
     ├── RunError                   a run folder that cannot be written, read or resumed
+    ├── BusError                   what goes between machines
+    │   ├── BusUnavailable         the broker does not answer            (retryable)
+    │   ├── BusConflict            somebody else was first
+    │   ├── BusRefused             no right to this subject
+    │   └── MessageInvalid         a message that is too large, of another version, or not ours
     └── ProtocolError              a WebSocket peer; carries the close code
 """
 
@@ -294,6 +299,38 @@ class RunError(MellmError):
 
     code = "run"
     exit_code = 6
+
+
+class BusError(MellmError):
+    """What goes between machines cannot be sent or read."""
+
+    code = "bus"
+    exit_code = 6
+
+
+class BusUnavailable(BusError):
+    """The broker does not answer, or its disk takes nothing."""
+
+    code = "bus_unavailable"
+    retryable = True
+
+
+class BusConflict(BusError):
+    """Somebody else was first: the key or subject has changed since it was read."""
+
+    code = "bus_conflict"
+
+
+class BusRefused(BusError):
+    """Whoever is connected has no right to this subject."""
+
+    code = "bus_refused"
+
+
+class MessageInvalid(BusError):
+    """A message is too large, of a version that this program does not read, or not ours."""
+
+    code = "message_invalid"
 
 
 class ProtocolError(MellmError):

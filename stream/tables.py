@@ -98,7 +98,7 @@ def read_table(path: Path) -> Table:
             filled = [cell.strip() for cell in cells] + [""] * (len(columns) - len(cells))
             rows.append((reader.line_num + skipped, dict(zip(columns, filled, strict=False))))
     except csv.Error as error:
-        raise UsageError(f"{path} is no table ({error})", remedy="save it as CSV") from error
+        raise UsageError(f"{path} is not a table ({error})", remedy="save it as CSV") from error
     return Table(str(path), columns, tuple(rows))
 
 

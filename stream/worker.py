@@ -222,7 +222,7 @@ class Worker:
         if self.fault is not None:
             self.fault = None
             self._logged = ""
-            logger.warning("%s goes on", self.name)
+            logger.warning("%s recovered", self.name)
             if self.vitals is not None:
                 self.vitals.recovered(self)
 

@@ -15,6 +15,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import av
+import cv2
+
 from mellm.clients.cli.demo import SAMPLE
 from tests.clients.browser import Page, chromium
 from tests.clients.processes import REPO, start
@@ -81,6 +84,36 @@ def report(page: Page, folder: Path) -> None:
     _keep(page, "report", whole=False)
 
 
+def annotated(folder: Path) -> None:
+    """A frame of a clip, in its first slow repeat; of the run that :func:`report` has made."""
+    clips = folder / "clips"
+    command = ["annotate", str(SAMPLE / "sample.mp4"), str(folder / "run")]
+    command += ["--clips", str(clips), "--repeat", "3", "--slow", "8"]
+    subprocess.run([sys.executable, "-m", "mellm.clients.cli", *command], check=True, cwd=REPO)
+    film = sorted(clips.iterdir())[1]
+    with av.open(str(film)) as container:
+        frame = next(f for f in container.decode(video=0) if f.time > 3)
+        cv2.imwrite(
+            str(IMAGES / "annotate.jpg"), frame.to_ndarray(format="bgr24"), (cv2.IMWRITE_JPEG_QUALITY, 88)
+        )
+
+
+def study(page: Page, folder: Path) -> None:
+    """The head of a study's page: made-up numbers of fifteen people in two conditions."""
+    from mellm.engine.study import compare, index_page, tables
+    from tests.engine.study.made import THIRTY
+    from tests.engine.study.made import study as made
+
+    plan = made(folder / "made", THIRTY, judged={"stress": 0.6})
+    loaded = tables.load(plan, folder / "made" / "study")
+    text = index_page.to_html("study-7", plan, loaded, compare.compare(loaded), report="report.html")
+    (folder / "study.html").write_text(text, encoding="utf-8")
+    page.size(WIDE, 1100)
+    page.open((folder / "study.html").as_uri())
+    time.sleep(0.5)
+    _keep(page, "study", whole=False)
+
+
 def _keep(page: Page, name: str, *, whole: bool = True) -> None:
     # all colours: in a motion map they mean something
     page.shot(IMAGES / f"{name}.png", whole=whole)
@@ -94,6 +127,8 @@ def main() -> None:
             with serving(folder) as address:
                 live(page, address)
             report(page, folder)
+            annotated(folder)
+            study(page, folder)
 
 
 if __name__ == "__main__":

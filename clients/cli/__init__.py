@@ -24,6 +24,12 @@ VERBS = {
     "analyze": Verb("mellm.clients.cli.analyze:analyze", "Analyse recordings into a run folder."),
     "watch": Verb("mellm.clients.cli.watch:watch", "Follow one source in the terminal."),
     "serve": Verb("mellm.clients.cli.serve:serve", "Follow sources and push results to WebSocket clients."),
+    "submit": Verb(
+        "mellm.clients.cli.batch:submit", "Have recordings analysed by the workers on a bus.", "bus"
+    ),
+    "worker": Verb(
+        "mellm.clients.cli.batch:worker", "Analyse recordings that were submitted to a bus.", "bus"
+    ),
     "listen": Verb("mellm.clients.cli.listen:listen", "Show events from a server."),
     "export": Verb(
         "mellm.clients.cli.export:export", "Write a run as CSV, JSON lines, ELAN, WebVTT, SubRip or a report."
@@ -32,7 +38,7 @@ VERBS = {
         "mellm.clients.cli.correct:correct", "Apply what a person corrected in ELAN, a table or the report."
     ),
     "agree": Verb(
-        "mellm.evaluation.corrections.agreement_cli:command",
+        "mellm.clients.cli.agree:agree",
         "Show how far coders and the engine agree (extra `study`).",
         "study",
     ),

@@ -46,6 +46,11 @@ if TYPE_CHECKING:
 @click.option("--subject", metavar="ID", default="", help="Who is seen, as a pseudonym; stands in run.json.")
 @click.option("--session", metavar="ID", default="", help="Which session; stands in run.json.")
 @click.option("--condition", metavar="NAME", default="", help="Under which condition; stands in run.json.")
+@click.option(
+    "--shard",
+    metavar="I/N",
+    help="Analyse the I-th of N equal parts of the paths, into the folder I-of-N below --out: for job arrays.",
+)
 @click.option("--no-evidence", is_flag=True, help="Keep no motion maps.")
 @click.option("--report", is_flag=True, help="Write report.html into the folder, with pictures of the face.")
 @click.option("--no-faces", is_flag=True, help="Leave pictures of the face out of the report.")
@@ -79,6 +84,7 @@ def analyze(
     subject: str,
     session: str,
     condition: str,
+    shard: str | None,
     no_evidence: bool,
     report: bool,
     no_faces: bool,
@@ -103,6 +109,13 @@ def analyze(
     from mellm.engine.results.about import About
 
     opening = source_options(flags)
+    if shard is not None:
+        if table is not None:
+            raise UsageError("--shard does not apply with --study", remedy="name the recordings themselves")
+        paths, out = _shard(shard, paths, out)
+        if not paths:
+            click.echo(f"shard {shard} has no recording", err=True)
+            return 0
     if table is not None:
         taken = {"--consent": consent, "--subject": subject, "--session": session, "--condition": condition}
         refused = [flag for flag, value in taken.items() if value] + ["--markers"] * (markers is not None)
@@ -216,6 +229,19 @@ def _markers(path: Path | None, tiers: tuple[str, ...]) -> None:
     from mellm.engine.export.corrections import Reading, parse_tiers, read_markers
 
     read_markers(path, Reading(tiers=parse_tiers(tiers), fps=1.0))
+
+
+def _shard(asked: str, paths: tuple[str, ...], out: Path) -> tuple[tuple[str, ...], Path]:
+    """The paths of one shard, and its run folder.
+
+    :raises UsageError: there is no such shard
+    """
+    from mellm.engine.roles.batch import shard
+
+    index, slash, count = asked.partition("/")
+    if not slash or not index.isdigit() or not count.isdigit():
+        raise UsageError(f"--shard {asked!r} is not I/N", remedy="write --shard 3/8")
+    return tuple(shard(paths, int(index), int(count))), out / f"{int(index)}-of-{int(count)}"
 
 
 def _report(out: Path, markers: Path | None, tiers: tuple[str, ...], *, no_faces: bool) -> None:

@@ -36,7 +36,11 @@ _DESCRIBING = (
         metavar="NAME",
         help="Who describes: ensemble, nano, nano:FOLDER, rules, openai, or one that a package brings [ensemble].",
     ),
-    click.option("--base-url", metavar="URL", help="OpenAI-compatible endpoint, up to /v1."),
+    click.option(
+        "--base-url",
+        metavar="URL",
+        help="OpenAI-compatible endpoint, up to /v1; several of one model with commas between.",
+    ),
     click.option("--model", metavar="NAME", help="Model name at that endpoint."),
     click.option("--profile", metavar="NAME", help="generic, nano, mellm-v1 or mellm-v3 [generic]."),
     click.option(
@@ -53,6 +57,61 @@ _ALWAYS = (
     click.option("--medical-or-safety-basis", metavar="REF", help="Reference that a refused purpose needs."),
     click.option("--config", type=click.Path(path_type=Path), help="TOML file with settings."),
 )
+
+
+_BUS = (
+    click.option("--bus", metavar="URL", help="What joins several machines: nats://HOST:4222, tls://…"),
+    click.option(
+        "--bus-nkey", type=click.Path(path_type=Path), help="File with the seed of this machine's key."
+    ),
+    click.option(
+        "--bus-ca", type=click.Path(path_type=Path), help="Certificate authority of the broker, PEM."
+    ),
+    click.option(
+        "--bus-monitor",
+        metavar="URL",
+        help="The broker's monitoring page, to check how it writes to its disk.",
+    ),
+    click.option("--bus-prefix", metavar="NAME", help="Of all names at the broker [mellm]."),
+    click.option("--node", metavar="NAME", help="Name of this machine on the bus [host and role]."),
+)
+_ROLE = (
+    click.option(
+        "--role",
+        type=click.Choice(["all", "camera", "describe", "gateway"]),
+        help="With --bus: what this process does [all].",
+    ),
+    click.option(
+        "--cameras",
+        type=int,
+        metavar="N",
+        help="Cameras that this node takes at once; more only when nobody else does [all].",
+    ),
+)
+
+
+def bus_flags(command: Command) -> Command:
+    """How a bus is reached, and what this process does there."""
+    return _with(command, _ROLE + _BUS)
+
+
+def bus_options(command: Command) -> Command:
+    """How a bus is reached."""
+    return _with(command, _BUS)
+
+
+def bus_settings(flags: dict[str, Any]) -> dict[str, Any]:
+    """The flags of :func:`bus_flags` or :func:`bus_options`, taken out of ``flags``, by the names of settings."""
+    return {
+        "bus.url": flags.pop("bus"),
+        "bus.nkey": flags.pop("bus_nkey"),
+        "bus.tls_ca": flags.pop("bus_ca"),
+        "bus.monitor": flags.pop("bus_monitor"),
+        "bus.prefix": flags.pop("bus_prefix"),
+        "bus.node": flags.pop("node"),
+        "bus.role": flags.pop("role", None),
+        "bus.cameras": flags.pop("cameras", None),
+    }
 
 
 _OPENING = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from dataclasses import asdict
@@ -11,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mellm.clients.cli.checkup import Finding, check_server
-from mellm.clients.cli.common import json_flag
-from mellm.stream.errors import MellmError
+from mellm.clients.cli.common import bus_options, bus_settings, json_flag
+from mellm.stream.errors import BusError, MellmError
 
 if TYPE_CHECKING:
     from mellm.detectors.onnx import Device
@@ -39,10 +40,16 @@ CV2_WHEELS = (
     metavar="NAME",
     help="Variable that holds the server's token [MELLM_TOKEN].",
 )
+@bus_options
 @json_flag
-def doctor(device: Device, url: str | None, token_env: str, as_json: bool) -> int:
-    """Check libraries, models and devices, or a running server. Exit code 4 when something is broken."""
-    if url is not None:
+def doctor(device: Device, url: str | None, token_env: str, as_json: bool, **flags: Any) -> int:
+    """Check libraries, models and devices, or a running server, or with --bus the broker and all nodes there.
+
+    Exit code 4 when something is broken.
+    """
+    if flags["bus"] is not None:
+        found = asyncio.run(_bus(bus_settings(flags)))
+    elif url is not None:
         found = check_server(url, os.environ.get(token_env) or None)
     else:
         found = [*_libraries(), *_models(), _provider(device)]
@@ -62,6 +69,24 @@ def doctor(device: Device, url: str | None, token_env: str, as_json: bool) -> in
             )
         Console().print(table)
     return 4 if any(finding.state == "error" for finding in found) else 0
+
+
+async def _bus(given: dict[str, Any]) -> list[Finding]:
+    from mellm.engine.bus import open_bus
+    from mellm.engine.config import load
+    from mellm.engine.roles.checkup import examine
+    from mellm.engine.roles.start import bus_options
+
+    bus = open_bus(bus_options(load(None, given)))
+    found = []
+    try:
+        await bus.open()
+        found = [Finding(each.what, each.state, each.said) async for each in examine(bus)]
+    except BusError as error:
+        found.append(Finding("broker", "error", str(error)))
+    finally:
+        await bus.close()
+    return found
 
 
 def _libraries() -> list[Finding]:

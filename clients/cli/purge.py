@@ -108,7 +108,7 @@ def purge(
 def _age_ns(text: str) -> int:
     match = re.fullmatch(r"(\d{1,5})([hdw])", text)
     if match is None or not int(match[1]):
-        raise ValueError(f"--older-than {text!r} is no age such as 30d")
+        raise ValueError(f"--older-than {text!r} is not an age such as 30d")
     return int(match[1]) * _UNITS[match[2]] * 1_000_000_000
 
 

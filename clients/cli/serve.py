@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mellm.clients.cli.common import settings_flags, settings_from
+from mellm.clients.cli.common import bus_flags, bus_settings, settings_flags, settings_from
 
 if TYPE_CHECKING:
     from mellm.engine.config import Settings
@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="Text that the page shows to the person on camera; a source without --consent starts with the yes.",
 )
+@bus_flags
 @settings_flags
 def serve(
     sources: tuple[str, ...],
@@ -88,7 +89,8 @@ def serve(
     """Follow sources and push what is found to WebSocket clients (protocol mellm.v1).
 
     Sources may be down at the start and come back by themselves. Needs --purpose, on the command line or in the
-    configuration. Ctrl-C stops: clients are told where to resume.
+    configuration. Ctrl-C stops: clients are told where to resume. With --bus this process is one of several, and does
+    what --role says: follow cameras, describe, or serve clients.
     """
     from mellm.clients.cli.live import parse_sources
     from mellm.engine.governance.consent import with_references
@@ -99,6 +101,7 @@ def serve(
             "there is no way round the consent gate", remedy="give --consent ID=REF for each source"
         )
     given = {
+        **bus_settings(flags),
         "sources": parse_sources(sources, mirrored) or None,
         "server.host": host,
         "server.port": port,
@@ -115,7 +118,31 @@ def serve(
     }
     settings = settings_from(flags, given)
     settings = with_references(settings, consents)
-    return follow(settings)
+    return follow(settings) if settings.bus.url is None else take_part(settings)
+
+
+def take_part(settings: Settings) -> int:
+    """Serve as one of several machines until a signal comes."""
+    from mellm.clients.app import serve_role
+    from mellm.engine.server.process.allocator import tune_malloc
+
+    async def take_part() -> None:
+        from mellm.clients.cli.logs import show_states
+
+        show_states()
+        stop = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, _ask, stop)
+        async with serve_role(settings) as running:
+            click.echo(running.notice, err=True)
+            click.echo(f"role {settings.bus.role}, listening on {running.url}", err=True)
+            click.echo(f"dashboard at {running.http_url}/", err=True)
+            await stop.wait()
+            click.echo("stopping …", err=True)
+
+    tune_malloc()
+    asyncio.run(take_part())
+    return 0
 
 
 def follow(settings: Settings, on_page: Callable[[str], object] | None = None) -> int:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 POLL_S = 5.0
 """How often a watched folder is looked at."""
 
+WHOLE_S = 60.0
+"""A recording that nobody has written to for so long is not being copied."""
+
 TABLES = ("recordings.csv", "expressions.csv", "conditions.csv")
 INDEX = "index.html"
 
@@ -72,11 +75,12 @@ def study(
     plan = read(table, folder, consent_needed=needed, waiting=watch)
     begin(out, how)
     after = report_without_faces if no_faces or not how.keep_evidence else report_with_faces
-    batch = _Batch(out, how, jobs, after, as_json)
+    batch = _Batch(out, how, jobs, after, as_json, watched=watch)
     try:
         batch.run(plan)
+        if watch:
+            click.echo(f"watching {folder} and {table}; Ctrl-C ends", err=True)
         while watch:
-            click.echo(f"watching {folder} and {table}; Ctrl-C ends", err=True) if batch.is_first() else None
             sleep(POLL_S)
             try:
                 plan = read(table, folder, consent_needed=needed, waiting=True)
@@ -94,18 +98,13 @@ def study(
 class _Batch:
     """The study as far as it has come; prints what happens, each line with the name of its recording."""
 
-    def __init__(self, out: Path, how: How, jobs: int, after: After, as_json: bool) -> None:
+    def __init__(self, out: Path, how: How, jobs: int, after: After, as_json: bool, *, watched: bool) -> None:
         self.errors: dict[str, tuple[str, int]] = {}
         self._out, self._how, self._jobs, self._after, self._json = out, how, jobs, after, as_json
         self._ended: set[str] = set()
         self._sizes: dict[str, int] = {}
         self._said: set[str] = set()
-        self._watched = False
-
-    def is_first(self) -> bool:
-        """Once: whether the folder begins to be watched."""
-        first, self._watched = not self._watched, True
-        return first
+        self._watched = watched
 
     def once(self, line: str) -> None:
         """A line that is not repeated at every look."""
@@ -140,12 +139,13 @@ class _Batch:
         self.write(plan)
 
     def _is_whole(self, entry: Entry) -> bool:
-        """Whether a recording is not being copied just now: in a watched folder its size has to stay for one look."""
+        """Whether a recording is not being copied just now: in a watched folder it has to be old, or of the same size
+        as at the look before."""
         if not self._watched:
             return True
-        size = entry.path.stat().st_size
-        before, self._sizes[entry.name] = self._sizes.get(entry.name), size
-        return size == before
+        found = entry.path.stat()
+        before, self._sizes[entry.name] = self._sizes.get(entry.name), found.st_size
+        return found.st_size == before or time.time() - found.st_mtime > WHOLE_S
 
     def _tell(self, ended: Finished, number: int, total: int, estimate: Estimate) -> None:
         name = ended.entry.name

@@ -1,9 +1,13 @@
 import { Camera } from "./camera.js";
 import { card, make } from "./cards.js";
+import { enlargeable } from "./enlarge.js";
 import { outline, overlay } from "./face.js";
+import { LookBack } from "./lookback.js";
 import { Client } from "./protocol.js";
+import { Sessions, sessionWords } from "./session.js";
 import { created, empty, reduce } from "./state.js";
 import { draw, judgedNow, judgedSoFar } from "./timeline.js";
+import { CONNECTION, stateOf, workerWords } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
 const SHOWN = 60; // cards in the page; older ones come with the button
@@ -33,8 +37,7 @@ function connect(token = null) {
       wanted();
     },
     state: (name, detail) => {
-      $("connection").textContent = { connected: "connected", connecting: "connecting …", waiting: "connection lost, trying again …",
-        token: "a token is needed", refused: "refused", closed: "closed" }[name];
+      $("connection").textContent = CONNECTION[name];
       $("connection").className = `state ${name}`;
       $("connection").title = detail;
       $("token-form").hidden = name !== "token";
@@ -45,6 +48,7 @@ function connect(token = null) {
       if (envelope.type === "preview") return preview(envelope, picture);
       if (envelope.type === "score" && camera?.source === envelope.source) camera.scored(envelope.data.t_ms);
       reduce(state, envelope);
+      if (envelope.type === "stats") sessions.refresh();
       if (!document.getElementById(`panel-${envelope.source}`) && envelope.source) panels();
       dirty = true;
     },
@@ -55,7 +59,7 @@ function connect(token = null) {
 // Previews cost the server work: only where a source allows them.
 function wanted() {
   const some = [...state.sources.values()].some((one) => one.preview);
-  const types = ["source.*", "face.*", "expression.*", "marker", "score", "stats"];
+  const types = ["source.*", "face.*", "expression.*", "marker", "server.worker", "score", "stats"];
   if (some && !client.types) {
     client.types = [...types, "preview"];
     client.send({ type: "subscribe", types: client.types, after: client.position });
@@ -68,7 +72,12 @@ function panels() {
     const panel = make("section", { class: "source", id: `panel-${one.id}`, "aria-label": `source ${one.id}` },
       make("header", {}, make("h2", { text: one.id }), make("span", { class: "state", "data-part": "state" }),
         ...(one.push ? [make("button", { type: "button", "data-part": "push", text: "Use my camera", onclick: () => push(one) })] : []),
+        ...(sessions.offered ? [
+          make("button", { type: "button", "data-part": "session-new", text: "New session …", onclick: () => sessions.open(one) }),
+          make("button", { type: "button", "data-part": "session-save", text: "Save session", onclick: () => save(one) })] : []),
         ...(state.writes ? [make("button", { type: "button", "data-part": "withdraw", text: "Withdraw consent", onclick: () => withdraw(one) })] : [])),
+      make("p", { class: "why", "data-part": "why", hidden: "" }),
+      make("p", { class: "health", "data-part": "session", role: "status", hidden: "" }),
       make("div", { class: "stage" },
         make("canvas", { class: "preview", width: "320", height: "180", "data-part": "preview", "aria-label": "picture or face boxes" })),
       make("canvas", { class: "timeline", "data-part": "timeline", role: "img", "aria-label": "spotting scores of the last 30 seconds" }),
@@ -80,6 +89,21 @@ function panels() {
     $("filter-source").append(make("option", { value: one.id, text: one.id }));
     $("marker-source").append(make("option", { value: one.id, text: one.id }));
   }
+}
+
+async function save(one) {
+  const line = part(one.id, "session");
+  line.hidden = false;
+  line.textContent = "being saved …";
+  try {
+    await client.save(one.id);
+    if (camera?.running && camera.source === one.id && state.sessions.consent_text !== undefined) await push(one);
+  } catch (error) {
+    one.saved = null;
+    line.textContent = error.message;
+    return;
+  }
+  dirty = true;
 }
 
 // Asked twice, for it cannot be undone.
@@ -133,7 +157,7 @@ const part = (id, name) => $(`panel-${id}`).querySelector(`[data-part="${name}"]
 
 async function preview({ source, data }, bytes) {
   const one = state.sources.get(source);
-  if (!one || !$(`panel-${source}`)) return;
+  if (!one || !$(`panel-${source}`) || lookBack.paused) return;
   const bitmap = await createImageBitmap(new Blob([bytes], { type: data.media_type }));
   const canvas = part(source, "preview");
   Object.assign(canvas, { width: bitmap.width, height: bitmap.height });
@@ -204,6 +228,8 @@ function figure(url, name, alt) {
 }
 
 function passes(item, chosen) {
+  const one = state.sources.get(item.source);
+  if (lookBack.paused && one && item.data.offset_ms > lookBack.end(one)) return false;
   const coarse = item.data.description?.emotion?.coarse ?? "";
   return (!chosen.source || item.source === chosen.source) && (!chosen.class || coarse === chosen.class) &&
     item.data.score >= chosen.score && (!chosen.described || item.stage === "described");
@@ -216,18 +242,27 @@ function render() {
   for (const one of state.sources.values()) {
     if (!$(`panel-${one.id}`)) continue;
     const where = part(one.id, "state");
-    where.textContent = one.state;
-    where.className = `state ${one.state}`;
-    where.title = one.detail;
-    draw(part(one.id, "timeline"), one);
-    part(one.id, "judged").textContent = [judgedNow(one), judgedSoFar(one.stats)].filter(Boolean).join("\n");
-    if (!one.preview) schematic(one);
+    const { text, level, more } = stateOf(one), why = part(one.id, "why");
+    where.textContent = text;
+    where.className = `state ${level}`;
+    Object.assign(why, { textContent: more, className: `why ${level}`, hidden: !more });
+    if (sessions.offered) {
+      const said = sessionWords(one, state.sessions), line = part(one.id, "session");
+      if (said) Object.assign(line, { textContent: said, hidden: false });
+      part(one.id, "session-save").disabled = !one.session;
+    }
+    draw(part(one.id, "timeline"), one, lookBack.end(one));
+    part(one.id, "judged").textContent = [lookBack.paused ? "" : judgedNow(one), judgedSoFar(one.stats)].filter(Boolean).join("\n");
+    if (!one.preview && !lookBack.paused) schematic(one);
     const s = one.stats;
     const dropped = Object.values(s.dropped ?? {}).reduce((a, b) => a + b, 0);
     part(one.id, "health").textContent = s.captured === undefined ? "" :
       `${s.fps.toFixed(0)} fps in · ${s.analysed} analysed · ${dropped} dropped (${((100 * dropped) / Math.max(1, s.captured)).toFixed(1)} %) · ` +
       (s.score_p95_ms ? `delay ${Math.round(s.score_p95_ms)} ms · ` : "no face judged yet · ") + `${s.waiting} ${s.waiting === 1 ? "frame" : "frames"} waiting`;
   }
+  const problems = [...state.workers].map(([name, data]) => make("li", { text: workerWords(name, data) }));
+  $("problems").hidden = !problems.length;
+  $("problems").replaceChildren(...problems);
   const pending = state.totals.pending ?? 0;
   const describer = state.describer && ` · describer: ${state.describer}${state.away ? ", away" : ""}`;
   $("health").textContent = `expressions here: ${state.expressions.size} · waiting for a description: ${pending}${describer} · viewers: ${state.clients}`;
@@ -271,6 +306,16 @@ function list() {
   $("count").textContent = `${items.length} of ${state.expressions.size}`;
 }
 
+const lookBack = new LookBack(state, { button: $("pause"), slider: $("back"), label: $("paused") }, () => (dirty = true));
+const sessions = new Sessions(state, {
+  agree: (source, sha256) => client.agree(source, sha256), begin: (source) => client.begin(source),
+}, $("session"), (one) => (camera?.running ? null : push(one)));
+enlargeable($("cards"), $("enlarged"));
+$("cards").addEventListener("click", (event) => {
+  const article = event.target.closest("h3")?.closest(".card"), item = article && state.expressions.get(article.dataset.id);
+  if (item) lookBack.to(item.source, item.data.offset_ms);
+});
+
 for (const id of ["filter-source", "filter-class", "filter-score", "filter-described"])
   $(id).addEventListener("input", () => {
     $("score-shown").textContent = Number($("filter-score").value).toFixed(2);
@@ -291,7 +336,12 @@ $("marker-form").addEventListener("submit", (event) => {
   if (label && client.marker(label, $("marker-source").value)) $("marker-label").value = "";
 });
 document.addEventListener("keydown", (event) => {
-  if (event.target.matches("input, select, textarea, button")) return;
+  if (event.target.matches("input, select, textarea, button") || document.querySelector("dialog[open]")) return;
+  if (event.key === " ") {
+    event.preventDefault();
+    lookBack.pause(!lookBack.paused);
+  }
+  if (event.key === "," || event.key === ".") lookBack.step(event.key === "," ? 5 : -5);
   if (event.key === "m") {
     event.preventDefault();
     $("marker-label").focus();

@@ -1,17 +1,17 @@
 // What is known, from events alone: a pure reduction, so that a replay gives the same page as having been there.
 
-export const KEPT_MS = 60000; // scores and marks of the timeline
+export const KEPT_MS = 600000; // scores and marks of the timeline
 export const MAX_EXPRESSIONS = 500;
 
 export function empty() {
-  return { sources: new Map(), expressions: new Map(), totals: {}, clients: 0, describer: "", away: false };
+  return { sources: new Map(), expressions: new Map(), totals: {}, clients: 0, describer: "", away: false, workers: new Map(), sessions: null };
 }
 
 function source(state, id) {
   if (!state.sources.has(id))
     state.sources.set(id, {
       id, state: "waiting", detail: "", preview: false, push: false, now: 0, scores: new Map(), spans: [], marks: [],
-      gaps: [], boxes: new Map(), faces: new Map(), size: null, stats: {},
+      gaps: [], boxes: new Map(), faces: new Map(), size: null, stats: {}, code: "", degraded: null, session: null, saved: null,
     });
   return state.sources.get(id);
 }
@@ -19,13 +19,15 @@ function source(state, id) {
 export function created(state, data) {
   const { kind, model } = data.models.describer ?? {};
   state.describer = kind ? [kind, model].filter(Boolean).join(" ") : "";
+  state.sessions = data.sessions ?? null;
   state.writes = data.access.scopes.includes("sources:write");
   for (const facts of data.sources) {
     const one = source(state, facts.id);
     one.preview = facts.preview;
     one.push = Boolean(facts.push);
     one.consent = facts.consent;
-    if (facts.state !== "offline" || one.state !== "waiting") one.state = facts.state;
+    if (facts.state !== "offline" || one.state !== "waiting" || facts.code) Object.assign(one, { state: facts.state, code: facts.code ?? "", detail: facts.message ?? "" });
+    one.session = facts.session ?? null;
     if (facts.width) one.size = [facts.width, facts.height];
   }
 }
@@ -53,6 +55,9 @@ export function reduce(state, { type, source: id, data }) {
     const clocks = id ? { [id]: { t_ns: data.t_ns } } : (data.clocks ?? {});
     for (const [name, clock] of Object.entries(clocks))
       if (clock.t_ns !== undefined) source(state, name).marks.push([Number(clock.t_ns) / 1e6, data.label]);
+  } else if (type === "server.worker") {
+    if (data.state === "failed") state.workers.set(data.worker, data);
+    else state.workers.delete(data.worker);
   } else if (type === "events.erased") {
     for (const [key, card] of state.expressions) if (card.source === id) state.expressions.delete(key);
     if (one) one.spans = [];
@@ -67,14 +72,25 @@ function what(one, name, data) {
     one.gaps.push([data.from_ms, data.to_ms]);
     return;
   }
+  if (name === "degraded") {
+    one.degraded = data.degraded ? data : null;
+    return;
+  }
+  if (name === "session") {
+    one.session = data.state === "begun" ? data.run : null;
+    if (data.state === "saved") one.saved = data;
+    return;
+  }
   if (name === "picture") {
     one.state = data.state === "live" ? "online" : data.state;
     return;
   }
   one.state = name;
-  one.detail = data.message ?? "";
+  Object.assign(one, { detail: data.message ?? "", code: data.code ?? "", early: Boolean(data.early), frames: data.frames });
   if (data.width) one.size = [data.width, data.height];
   if (name !== "online") {
+    one.degraded = null;
+    one.stats = { ...one.stats, setup: undefined };
     one.boxes.clear();
     one.faces.clear();
   }

@@ -6,7 +6,8 @@ export const MOST = 10; // what is told is this or more
 const STRIP = 5; // height of a half's strip
 const COLOURS = ["--line-1", "--line-2", "--line-3", "--line-4"];
 
-export function draw(canvas, one) {
+// end: the moment at the right edge, milliseconds of the source
+export function draw(canvas, one, end = one.now) {
   const ratio = globalThis.devicePixelRatio || 1;
   const [width, height] = [canvas.clientWidth, canvas.clientHeight];
   if (canvas.width !== width * ratio || canvas.height !== height * ratio)
@@ -17,7 +18,7 @@ export function draw(canvas, one) {
   pen.setTransform(ratio, 0, 0, ratio, 0, 0);
   pen.clearRect(0, 0, width, height);
   const [top, bottom] = [14, height - 18 - 2 * STRIP];
-  const start = one.now - SPAN_MS;
+  const start = end - SPAN_MS;
   const x = (t) => ((t - start) / SPAN_MS) * width;
   const y = (score) => bottom - score * (bottom - top);
 
@@ -31,7 +32,7 @@ export function draw(canvas, one) {
   pen.fillStyle = colour("--muted");
   pen.font = "11px system-ui, sans-serif";
   pen.textAlign = "center";
-  for (let t = Math.ceil(start / 5000) * 5000; t < one.now; t += 5000) {
+  for (let t = Math.ceil(start / 5000) * 5000; t < end; t += 5000) {
     pen.beginPath();
     pen.moveTo(x(t), top);
     pen.lineTo(x(t), bottom);
@@ -46,7 +47,7 @@ export function draw(canvas, one) {
     pen.beginPath();
     let last = -Infinity;
     for (const [t, score] of scores) {
-      if (t < start) continue;
+      if (t < start || t > end) continue;
       if (t - last > 500) pen.moveTo(x(t), y(score));
       else pen.lineTo(x(t), y(score));
       last = t;
@@ -58,13 +59,15 @@ export function draw(canvas, one) {
 
   pen.textAlign = "left";
   for (const [t, label] of one.marks) {
-    if (t < start) continue;
+    if (t < start || t > end) continue;
     pen.strokeStyle = pen.fillStyle = colour("--mark");
     pen.beginPath();
     pen.moveTo(x(t), 0);
     pen.lineTo(x(t), bottom);
     pen.stroke();
-    pen.fillText(label.slice(0, 24), x(t) + 3, 10);
+    const said = label.slice(0, 24), fits = x(t) + 3 + pen.measureText(said).width < width;
+    pen.textAlign = fits ? "left" : "right";
+    pen.fillText(said, x(t) + (fits ? 3 : -3), 10);
   }
 }
 
@@ -72,7 +75,7 @@ export function draw(canvas, one) {
 function strips(pen, scores, { start, x, top, colour }) {
   for (let i = 0; i < scores.length; i++) {
     const [t, , upper, lower] = scores[i];
-    if (t < start || upper === undefined) continue;
+    if (t < start || t > start + SPAN_MS || upper === undefined) continue;
     const next = scores[i + 1]?.[0] ?? t + 100;
     const width = Math.max(1, x(Math.min(next, t + 500)) - x(t));
     [upper, lower].forEach((value, half) => {

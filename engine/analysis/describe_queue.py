@@ -6,7 +6,7 @@ until it is worth another try.
 
 An exception anywhere in a job, in the describer or in whoever is told of its end, ends that job as
 ``dropped(internal)`` and nothing else. A call that does not come back ends its job, too, and another thread takes the
-place of the one that waits for it.
+place of the one that waits for it; where several calls hang, no more are made until they return.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -35,6 +36,12 @@ WITHDRAWN: Final = "withdrawn"
 INTERNAL: Final = Outcome("dropped", "internal", None)
 
 GRACE_S: Final = 0.5
+
+MOST_HANGING: Final = 4
+"""Calls that were given up and have not returned: a describer that has so many of them is not called, for each holds a
+thread, and each job would wait for its whole deadline."""
+
+HANGS: Final = Outcome("dropped", "describer_timeout", None)
 """A call that is over its time by this stands still; by twice this, it will not come back."""
 
 
@@ -88,6 +95,9 @@ class DescribeQueue:
         self._waiting: list[Job] = []
         self._running: dict[Job, int] = {}  # and which worker has it in hand
         self._ending: dict[Job, Outcome] = {}
+        self._calls: set[Job] = (
+            set()
+        )  # that the describer has not answered, also if nobody waits for it any more
         self._telling: dict[int, Job] = {}  # worker → the job whose end it tells
         self._withdrawn: set[str] = set()
         self._closing = False
@@ -221,11 +231,15 @@ class DescribeQueue:
             job, late = found
             self._waiting.remove(job)
             self._running[job] = number
+            hangs = len(self._calls - self._running.keys()) >= MOST_HANGING
             self._changed.notify_all()
         left_ns = self._policy.left_ns(job, now)
         if turn is not None:
             turn.heartbeat(left_ns / 1e9 + GRACE_S)
-        outcome = Outcome("dropped", "deadline", None) if late else self._run(job, left_ns)
+        if late or hangs:
+            outcome: Outcome | None = Outcome("dropped", "deadline", None) if late else HANGS
+        else:
+            outcome = self._run(job, left_ns)
         if outcome is not None and self._claim(job, outcome):
             self._telling[number] = job
             self._finish(job)
@@ -283,7 +297,8 @@ class DescribeQueue:
             return Outcome("abstained", job.evidence.refused, None)
         try:
             context = replace(job.context, deadline_s=left_ns / 1e9)
-            description = self._describer.describe(job.evidence, context)
+            with self._called(job):
+                description = self._describer.describe(job.evidence, context)
         except DescriberError as error:
             if isinstance(error, DescriberUnavailable) and self._hold(job, error):
                 return None
@@ -302,6 +317,16 @@ class DescribeQueue:
         if description.abstained is not None:
             return Outcome("abstained", description.abstained, description)
         return Outcome("described", None, description)
+
+    @contextmanager
+    def _called(self, job: Job) -> Iterator[None]:
+        with self._changed:
+            self._calls.add(job)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._calls.discard(job)
 
     def _hold(self, job: Job, error: DescriberUnavailable) -> bool:
         """Keep the job for another try if its time allows; everybody waits until the describer may be asked again."""

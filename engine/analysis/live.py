@@ -115,6 +115,20 @@ class LiveEngine:
         """Stop a source until :meth:`begin`; its descriptions that are under way go on."""
         self.sources[source].stop(WITHDRAWAL_S)
 
+    def follow(self, runner: SourceRunner, priority: int = 0) -> None:
+        """Follow one more source from now on. From the owner's thread."""
+        self._overload.add(runner.id, priority)
+        source = self._follow(runner)
+        self.sources = {**self.sources, runner.id: source}
+        source.start()
+
+    def leave(self, source: str, wait_s: float = 2.0) -> None:
+        """Follow this source no longer; what was found there is still described. From the owner's thread."""
+        gone = self.sources.get(source)
+        self.sources = {id: each for id, each in self.sources.items() if id != source}
+        if gone is not None:
+            gone.stop(wait_s)
+
     def resume(self, jobs: Sequence[Job]) -> None:
         """Describe what a process before this one left open; its ``expression.spotted`` is in the journal."""
         for job in jobs:
@@ -162,7 +176,13 @@ class LiveEngine:
     def _prepare(self, spotted: Spotted) -> Job:
         """The job, safe from a crash before anybody hears of the expression."""
         expression = spotted.expression
-        context = DescribeContext(expression.id, spotted.duration_ms, expression.aus, score=expression.score)
+        context = DescribeContext(
+            expression.id,
+            spotted.duration_ms,
+            expression.aus,
+            score=expression.score,
+            source=expression.source,
+        )
         job = Job(next(self._numbers), expression, spotted.evidence, context)
         if self._spool is not None:
             self._spool.put(job)

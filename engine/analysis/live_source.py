@@ -404,6 +404,7 @@ class LiveSource:
             "fps": round(counts.fps, 2),
             "score_p95_ms": round(counts.score_p95_ms, 1),
             "judged": self._judged.record(),
+            **({} if self._chain is None else {"setup": self._chain.setup.report(counts.fps)}),
         }
         self._sink.publish(STATS, self._runner.id, data)
 

@@ -28,6 +28,7 @@ from mellm.engine.analysis.pipeline import (
     Spotted,
 )
 from mellm.engine.analysis.prefetch import Prefetcher
+from mellm.engine.analysis.watchdog import Watchdog
 from mellm.engine.analysis.wire_events import WireEvent, end_of, events_of
 from mellm.engine.describe.base import DescribeContext, Describer
 from mellm.engine.results.expressions import ExpressionRecord
@@ -188,18 +189,20 @@ def steps(
             result.larger += summary["counts"].get("larger_motions", 0)
             continue
         writer = _Writer(run, recording.id, keep_evidence, watcher)
-        queue = DescribeQueue(
-            _Remembering(describer, run.answered),
-            writer.done,
-            policy="offline",
-            capacity=capacity,
-            workers=workers,
-            deadline_s=deadline_s,
-        )
-        try:
-            yield from _one(recording, run, make_pipeline, queue, writer, watcher, result)
-        finally:
-            queue.close()
+        with Watchdog() as vitals:  # a describer that never returns loses its thread, and the job ends
+            queue = DescribeQueue(
+                _Remembering(describer, run.answered),
+                writer.done,
+                policy="offline",
+                capacity=capacity,
+                workers=workers,
+                deadline_s=deadline_s,
+                vitals=vitals,
+            )
+            try:
+                yield from _one(recording, run, make_pipeline, queue, writer, watcher, result)
+            finally:
+                queue.close()
 
 
 def _same(recording: Recording, summary: Mapping[str, Any], folder: Path) -> None:
@@ -335,21 +338,26 @@ def _drain(
     media: _Media,
 ) -> Iterator[None]:
     number = 0
-    with seen_ahead(source, chain) as all_seen:
-        for seen in all_seen:
-            item = seen.item
+    # on a thread of its own as well: whatever stands still there, this one goes on
+    with seen_ahead(source, chain) as all_seen, Prefetcher(_taken(all_seen, chain)) as all_taken:
+        for item, outputs in all_taken:
             if isinstance(item, Gap):
                 writer.events(events_of(item))
-            elif media.frame(item.pts_ns):
+            elif item is not None and media.frame(item.pts_ns):
                 online = SourceStatus(source.info.id, "online", item.segment, source.info)
                 writer.state(online, item.pts_ns)
-            for output in chain.take(seen):
+            for output in outputs:
                 number = _take(output, number, queue, writer, series)
             if isinstance(item, Frame):
                 watcher.advance(source.info.id, media.seen_ns, source.info.declared_duration_ns)
             yield
-    for output in chain.finish():
-        number = _take(output, number, queue, writer, series)
+
+
+def _taken(all_seen: Iterator[Seen], chain: SourcePipeline) -> Iterator[tuple[Item | None, list[Output]]]:
+    """What each item brings to light, and at last, without one, what their end does."""
+    for seen in all_seen:
+        yield seen.item, chain.take(seen)
+    yield None, chain.finish()
 
 
 def _take(output: Output, number: int, queue: DescribeQueue, writer: _Writer, series: ScoreWriter) -> int:

@@ -184,6 +184,12 @@ class Overload:
         self._set_aside_at: float | None = None
         self._changed_at = 0.0
 
+    def add(self, source: str, priority: int = 0) -> None:
+        """One more source; one that is known keeps its place."""
+        with self._lock:
+            if source not in self._sources:
+                self._sources[source] = _Source((priority, -len(self._sources)))
+
     def begins(self, source: str) -> None:
         """It is analysed from now on, all of it at first."""
         with self._lock:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
-import cv2
 import numpy as np
 
 from mellm.detectors.analyzer import MEMORY_NS, Analyzer, FaceUpdate
@@ -22,9 +21,10 @@ from mellm.detectors.sensitivity import JudgedTime
 from mellm.detectors.signals import FacePair, SignalStep, TrackSignals
 from mellm.detectors.spotting import Score, Spot, TrackSpotter
 from mellm.detectors.stillness import Still, StillPicture
-from mellm.detectors.types import U8, Expression, Face, Quality
+from mellm.detectors.types import Expression, Face, Quality
 from mellm.detectors.windows import STEP_NS
 from mellm.engine.analysis.overload import ServiceChanged
+from mellm.engine.analysis.setup_check import SetupCheck
 from mellm.engine.results import region_curves
 from mellm.engine.results.expressions import expression_id
 from mellm.engine.results.region_curves import RegionCurves
@@ -177,6 +177,7 @@ class SourcePipeline:
         self.source = source
         self.providers = dict(providers or {})
         self.counts = ChainCounts()
+        self.setup = SetupCheck()
         self._analyzer = analyzer
         self._make_spotter = make_spotter
         self._build_evidence = build_evidence
@@ -212,12 +213,12 @@ class SourcePipeline:
             self._analyzer.reset()
             self._watch.reset()
         self._looked_at = item.segment
-        still = self._watch.push(item.image, item.pts_ns)
+        still = self._watch.push(item.picture.small, item.pts_ns)
         if still is not None:
             self._analyzer.reset()
             return Seen(item, None, still)
         if self._mirrored:
-            item = replace(item, image=item.image[:, ::-1].copy())
+            item = replace(item, picture=item.picture.mirrored())
         try:
             return Seen(item, self._analyzer.push(item))
         except ModelOutputInvalid as error:
@@ -317,12 +318,12 @@ class SourcePipeline:
             self._times.append(frame.pts_ns)
         out: list[Output] = [o for track in update.lost if track in self._tracks for o in self._end(track)]
         if not update.faces:
+            self.setup.nothing(frame.pts_ns)
             return out
         self.counts.frames_with_face += 1
-        gray: U8 = np.asarray(cv2.cvtColor(frame.image, cv2.COLOR_BGR2GRAY), np.uint8)
         for face in update.faces:
             state = self._tracks.get(face.track)
-            fresh = update.refreshed or state is None
+            fresh = face.track in update.refreshed or state is None
             if state is None:
                 signals = TrackSignals(self._flow and self._flow(), origin_ns=self._origin_ns)
                 state = self._tracks[face.track] = _Track(signals, self._make_spotter())
@@ -330,19 +331,21 @@ class SourcePipeline:
                     self.counts.tracks += 1
                     out.append(FaceAppeared(face.track, frame.pts_ns, face.box))
             if fresh or state.quality is None:
-                state.quality = assess(face, gray, self.rate())
-            out += self._face(frame, gray, face, state, state.quality, fresh)
+                state.quality = assess(face, frame.picture, self.rate())
+            out += self._face(frame, face, state, state.quality, fresh)
+        measured = ((face, self._tracks[face.track].quality) for face in update.faces)
+        self.setup.look(
+            frame.pts_ns, frame.picture, tuple((face, q) for face, q in measured if q is not None)
+        )
         return out
 
-    def _face(
-        self, frame: Frame, gray: U8, face: Face, state: _Track, quality: Quality, fresh: bool
-    ) -> list[Output]:
+    def _face(self, frame: Frame, face: Face, state: _Track, quality: Quality, fresh: bool) -> list[Output]:
         out: list[Output] = []
         refused = quality.verdict == "refused"
         if refused:
             self.counts.faces_refused.update(quality.reasons[:1])
         landmarks = face.landmarks if fresh else None
-        for step in state.signals.push(gray, frame.pts_ns, frame.index, landmarks):
+        for step in state.signals.push(frame.picture, frame.pts_ns, frame.index, landmarks):
             state.recent.append(step)
             # a refused face still advances the grid, with void steps: nothing is spotted on it
             for spot in state.spotter.push(step.t_ns, None if refused else step.features, quality.fps):

@@ -157,6 +157,39 @@ def evidence_builder(recipe: Recipe) -> Callable[[FacePair], Evidence]:
     return build
 
 
+def runner(
+    source: SourceSettings,
+    options: RunnerOptions | None = None,
+    inlets: Mapping[str, PushInlet] | None = None,
+    first_segment: int = 0,
+) -> SourceRunner:
+    """What keeps this source alive, not started; see :func:`live_engine`.
+
+    :param first_segment: see :class:`mellm.stream.capture.runner.SourceRunner`
+    """
+    chosen = SourceOptions(
+        mirrored=source.mirrored,
+        track=source.track,
+        stamps=source.stamps or "",
+        accept_guessed_time=source.accept_guessed_time,
+    )
+    if inlets is not None and source.id in inlets:
+        inlet = inlets[source.id]
+        # nobody has to send: waiting for it is no failure to open
+        patient = replace(options or RunnerOptions(), open_s=math.inf)
+        return SourceRunner(
+            source.uri, id=source.id, options=patient, opener=lambda first: inlet.open(first, chosen)
+        )
+    return SourceRunner(
+        source.uri,
+        id=source.id,
+        fps=source.fps,
+        source_options=chosen,
+        options=options,
+        first_segment=first_segment,
+    )
+
+
 def live_engine(
     settings: Settings,
     sources: Sequence[SourceSettings],
@@ -167,6 +200,7 @@ def live_engine(
     on_frame: Callable[[Frame], None] | None = None,
     inlets: Mapping[str, PushInlet] | None = None,
     on_loaded: Callable[[], None] = lambda: None,
+    describer: Describer | None = None,
     tap: Tap | None = None,
 ) -> LiveEngine:
     """A live engine for these sources, not started.
@@ -177,29 +211,13 @@ def live_engine(
     :param on_frame: sees each frame, see :class:`mellm.engine.analysis.live.LiveEngine`
     :param inlets: where clients' pictures arrive, for sources whose address is ``push:``
     :param on_loaded: called on a source's thread when its networks have been loaded
+    :param describer: instead of the one that the settings name
     :param tap: sees frames and outputs, see :class:`mellm.engine.analysis.live.LiveEngine`
     """
-    describer = describer_of(settings)
+    describer = describer or describer_of(settings)
     factory = PipelineFactory(settings, describer.recipe)
-
-    def runner(source: SourceSettings) -> SourceRunner:
-        chosen = SourceOptions(
-            mirrored=source.mirrored,
-            track=source.track,
-            stamps=source.stamps or "",
-            accept_guessed_time=source.accept_guessed_time,
-        )
-        if inlets is not None and source.id in inlets:
-            inlet = inlets[source.id]
-            # nobody has to send: waiting for it is no failure to open
-            patient = replace(options or RunnerOptions(), open_s=math.inf)
-            return SourceRunner(
-                source.uri, id=source.id, options=patient, opener=lambda first: inlet.open(first, chosen)
-            )
-        return SourceRunner(source.uri, id=source.id, fps=source.fps, source_options=chosen, options=options)
-
-    runners = [runner(source) for source in sources]
-    mirrored = {source.id for source in sources if source.mirrored}
+    runners = [runner(source, options, inlets) for source in sources]
+    mirrored = {source.id for source in settings.sources if source.mirrored}
     chosen = settings.describer
     return LiveEngine(
         runners,

@@ -6,16 +6,28 @@ time are nearly twice as fast, and since the order of items does not change, nei
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterable, Iterator
-from queue import Full, Queue
+from queue import Empty, Full, Queue
 from typing import Final, Generic, Self, TypeVar
+
+from mellm.engine.analysis.watchdog import stacks
+from mellm.stream.errors import InternalError
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 DEPTH: Final = 2
 """Items made ahead: landmarks are placed in every second frame, so two even out what there is to do. More was measured
 to be no faster, and a frame of 4096×2304 has 28 MB."""
+
+STILL_S: Final = 60.0
+"""For one item: a frame takes milliseconds to read and to analyse."""
+
+LEAVE_S: Final = 5.0
+"""For the thread to end; one that stands still is left behind."""
 
 _POLL_S: Final = 0.1
 
@@ -25,9 +37,21 @@ class Prefetcher(Generic[T], Iterator[T]):
 
     An exception of the iterable is raised in its place among the items. Leaving the ``with`` block ends the thread at
     its next item and waits for it, so what it uses may be closed afterwards.
+
+    :param still_s: an iterable that brings no item for so long stands still: whoever waits gets an
+        :class:`~mellm.stream.errors.InternalError`, and the thread is left behind
     """
 
-    def __init__(self, items: Iterable[T], *, depth: int = DEPTH, name: str = "mellm-ahead") -> None:
+    def __init__(
+        self,
+        items: Iterable[T],
+        *,
+        depth: int = DEPTH,
+        name: str = "mellm-ahead",
+        still_s: float | None = None,
+    ) -> None:
+        self._still_s = STILL_S if still_s is None else still_s
+        self._stands_still = False
         self._items = items
         self._made: Queue[T | _End] = Queue(depth)
         self._leaving = threading.Event()
@@ -41,11 +65,19 @@ class Prefetcher(Generic[T], Iterator[T]):
 
     def __exit__(self, *exception: object) -> None:
         self._leaving.set()
-        self._thread.join()
+        self._thread.join(LEAVE_S if self._stands_still else None)
 
     def __next__(self) -> T:
         if self._ended is None:
-            made = self._made.get()
+            try:
+                made = self._made.get(timeout=self._still_s)
+            except Empty:
+                self._stands_still = True
+                logger.error("%s stands still\n%s", self._thread.name, stacks())
+                raise InternalError(
+                    f"the analysis has stood still for {self._still_s:g} s",
+                    remedy="the log says where; try it without an own describer or spotter",
+                ) from None
             if not isinstance(made, _End):
                 return made
             self._ended = made

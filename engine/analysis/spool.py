@@ -95,7 +95,7 @@ class Spool:
     def _path(self, expression: str) -> Path:
         # ids are hexadecimal digits; anything else would be a path of somebody's choosing
         if not expression.isalnum():
-            raise ValueError(f"{expression!r} is no expression id")
+            raise ValueError(f"{expression!r} is not an expression id")
         return self.folder / f"{expression}.npz"
 
 

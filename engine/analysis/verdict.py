@@ -7,21 +7,12 @@ from pathlib import Path
 from statistics import median
 from typing import Protocol
 
-import cv2
-import numpy as np
-
 from mellm.detectors.analyzer import FaceUpdate
 from mellm.detectors.quality import MAX_YAW, MIN_FPS, MIN_WIDTH, WARN_FPS, assess
 from mellm.detectors.types import Quality
+from mellm.engine.analysis.setup_check import BRIGHT, DARK, GOOD_WIDTH, GOOD_YAW
 from mellm.stream.frames import Frame
 from mellm.stream.sources import ProbeReport
-
-GOOD_WIDTH = 150.0
-"""Pixels; narrower faces lose weak expressions (docs/robustness.md)."""
-
-GOOD_YAW = 15.0
-DARK, BRIGHT = 50.0, 215.0
-"""Mean grey value of a face that is hard to see."""
 
 STRONG_BITS, SOME_BITS = 0.01, 0.03
 """Bits for a pixel of a picture: under these, compression is strong, or visible."""
@@ -84,10 +75,9 @@ class Looker:
         if not found:
             return
         face = max(found, key=lambda f: f.box[2])
-        gray = np.asarray(cv2.cvtColor(frame.image, cv2.COLOR_BGR2GRAY), np.uint8)
         x, y, w, h = (round(v) for v in face.box)
-        part = gray[max(0, y) : y + h, max(0, x) : x + w]
-        self.seen.append((assess(face, gray, 0.0), float(part.mean()) if part.size else 0.0))
+        part = frame.picture.part(slice(max(0, y), y + h), slice(max(0, x), x + w))
+        self.seen.append((assess(face, frame.picture, 0.0), float(part.mean()) if part.size else 0.0))
 
     def verdict(self, report: ProbeReport, path: str | None = None) -> Verdict:
         """Of all looks.

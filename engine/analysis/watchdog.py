@@ -188,7 +188,7 @@ class Watchdog:
         names = frozenset(stall.name for stall in stalls)
         fresh = [stall for stall in stalls if stall.name not in self._known]
         if fresh:
-            logger.error("%s\n%s", "; ".join(map(str, fresh)), _stacks())
+            logger.error("%s\n%s", "; ".join(map(str, fresh)), stacks())
         for name in sorted(self._known - names):
             logger.warning("%s recovered", name)
         self._known = names
@@ -204,7 +204,7 @@ class Watchdog:
             turn.worked()
 
 
-def _stacks() -> str:
+def stacks() -> str:
     """Where every thread is; the main thread first, for the end of a long list is cut."""
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     main = threading.main_thread().ident

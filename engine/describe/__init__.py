@@ -41,6 +41,7 @@ def create(
 
     :param kind: ``ensemble``, ``nano`` and ``rules`` (embedded), ``openai`` (vLLM or any OpenAI-compatible server),
         ``scripted`` (fake), or the name of one that another package brings
+    :param base_url: of ``openai``; several endpoints of one model may stand there, with commas between
     :param folder: of the embedded model, if not the shipped one
     :param fallback: ``none``, or the embedded describer that answers when this one cannot
     :param several: embedded describers read each moment under small changes too, and tell what the readings agree on
@@ -86,13 +87,16 @@ def create(
                 "the openai describer needs an endpoint and a model",
                 remedy="give --base-url http://host:port/v1 and --model NAME",
             )
-        return OpenAIDescriber(
-            base_url,
-            model,
-            profile=profile,
-            api_key=os.environ.get(api_key_env) or None,
-            timeout_s=timeout_s,
-        )
+        key = os.environ.get(api_key_env) or None
+        urls = [url for url in base_url.split(",") if url]
+        endpoints = [
+            OpenAIDescriber(url, model, profile=profile, api_key=key, timeout_s=timeout_s) for url in urls
+        ]
+        if len(endpoints) == 1:
+            return endpoints[0]
+        from mellm.engine.describe.pool import PoolDescriber
+
+        return PoolDescriber(endpoints)
     brought = installed()
     if kind in brought:
         made: Describer = brought[kind].load()()

@@ -19,6 +19,7 @@ class DescribeContext:
     :param unit_scores: action unit → probability from the spotter network, without sides; may be empty
     :param deadline_s: seconds that are left for an answer
     :param score: the spotter's; ``None`` where nothing was spotted
+    :param source: id of its camera or recording
     """
 
     expression: str = ""
@@ -26,6 +27,7 @@ class DescribeContext:
     unit_scores: tuple[tuple[int, float], ...] = ()
     deadline_s: float = 10.0
     score: float | None = None
+    source: str = ""
 
 
 class Describer(Protocol):

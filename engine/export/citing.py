@@ -108,9 +108,8 @@ def errors(run: Run) -> list[str]:
     known = measured.get("validation") or {}
     if known.get("recall") is not None and known.get("truths"):
         found.append(
-            f"Of {known['truths']:.0f} known expressions laid on recordings and photographs of people who were in no "
-            f"training (used to choose the threshold) it found {100 * known['recall']:.0f} %; the apex was "
-            f"{known['apex_mae_ms']:.0f} ms off on average."
+            f"Of {known['truths']:.0f} known expressions of its validation set, laid on recordings and photographs, it "
+            f"found {100 * known['recall']:.0f} %; the apex was {known['apex_mae_ms']:.0f} ms off on average."
         )
     return found or ["No error rates are stored with this run."]
 

@@ -34,7 +34,7 @@ def decisions(
     :raises UsageError: nobody is named who decided, or the recording is not known
     """
     if path.suffix.lower() == ".json":
-        return list(corrections.read(path).items)
+        return _continued(corrections.read(path).items, run)
     if not by:
         raise UsageError(
             f"{path} does not say who corrected it", remedy="say it with --by NAME (a pseudonym)"
@@ -50,6 +50,43 @@ def decisions(
     if not partial:
         kept = {r.id for r in partners.values()}
         found += [Correction("reject", by, when, r.id) for r in mine if r.id not in kept]
+    return found
+
+
+def _continued(items: Sequence[Correction], run: Run) -> list[Correction]:
+    """Items of a report that was made of a run which had been corrected before: what they leave open stands as it was
+    shown. Of items about one expression the later ones change their mind within one file, and say all."""
+    shown = {r.id: r for r in run.expressions}
+    found, seen = [], set()
+    for item in items:
+        record = shown.get(item.key)
+        mark = None if record is None else mark_of(record)
+        first = item.key not in seen
+        seen.add(item.key)
+        if (
+            record is None
+            or mark is None
+            or mark.verdict != "correct"
+            or not first
+            or item in run.corrections.items
+        ):
+            found.append(item)
+        elif item.verdict in ("accept", "correct"):
+            found.append(
+                replace(
+                    item,
+                    verdict="correct",
+                    onset_s=record.onset_ms / 1000 if item.onset_s is None else item.onset_s,
+                    apex_s=record.apex_ms / 1000
+                    if item.apex_s is None and item.onset_s is None
+                    else item.apex_s,
+                    offset_s=record.offset_ms / 1000 if item.offset_s is None else item.offset_s,
+                    units=units_of(record) if item.units is None and "units" in mark.changes else item.units,
+                    emotion=mark.emotion if item.emotion is None else item.emotion,
+                )
+            )
+        else:
+            found.append(item)
     return found
 
 

@@ -122,7 +122,7 @@ def _of_recording(
                 continue
             key = (item.segment, item.index)
             if mirrored and (key in onsets or key in apexes):
-                item = replace(item, image=np.ascontiguousarray(item.image[:, ::-1]))
+                item = replace(item, picture=item.picture.mirrored())
             for record in onsets.get(key, ()):
                 face = _face(item, homes.get(record.track), analyzer)
                 if face is not None:

@@ -95,6 +95,7 @@ _DECIDED: Mapping[str, Verdict] = {
 
 RECORDING_COLUMNS = (
     *("input", "source", "state", "media_s", "face_s"),
+    *(f"judged_{half}_min" for half in ("upper", "lower", "either")),
     *(f"judged_{half}_{bar:g}_s" for half in ("upper", "lower", "either") for bar in BARS),
     *("sensitivity_upper_median", "sensitivity_lower_median", "expressions", "expressions_judged"),
     *(
@@ -122,9 +123,10 @@ def to_recordings(run: Run) -> str:
     """One row for each recording, those without any expression included.
 
     ``judged_upper_2_s``: seconds in which motions of 2 % of the eye distance would have been found in the upper half of
-    a face. ``expressions_judged`` are those at such moments (either half, the larger bar), which the rate counts;
-    ``rate_low`` and ``rate_high`` are the ends of its 95 % interval. ``refused_…``: frames in which a face was visible
-    and not judged. ``accepted`` … count what people decided.
+    a face; ``judged_upper_min``: the same of the larger bar, in minutes. ``expressions_judged`` are those at such
+    moments (either half, the larger bar), which the rate counts; ``rate_low`` and ``rate_high`` are the ends of its
+    95 % interval. ``refused_…``: frames in which a face was visible and not judged. ``accepted`` … count what people
+    decided.
     """
     out = io.StringIO()
     writer = csv.DictWriter(out, RECORDING_COLUMNS, lineterminator="\n")
@@ -173,6 +175,8 @@ def recording_row(run: Run, source: str) -> dict[str, Any]:
     }
     for half, seconds in (("upper", time.upper_s), ("lower", time.lower_s), ("either", time.either_s)):
         row |= {f"judged_{half}_{bar:g}_s": seconds.get(bar) for bar in BARS}
+        if seconds:
+            row[f"judged_{half}_min"] = round(seconds.get(statistics.BAR, 0.0) / 60, 3)
     return row
 
 

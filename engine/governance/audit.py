@@ -198,7 +198,7 @@ class AuditLog(Closing):
         """Cut half a line off the end, which a crash may have left; how many bytes."""
         size = os.fstat(self._file).st_size
         if not os.pread(self._file, len(_BEGIN), 0).startswith(_BEGIN[:size]):
-            raise ValueError("it is no audit log")
+            raise ValueError("it is not an audit log")
         tail = os.pread(self._file, min(size, 2 * MAX_LINE), max(0, size - 2 * MAX_LINE))
         whole = tail.rfind(b"\n") + 1
         cut = len(tail) - whole
@@ -214,7 +214,7 @@ class AuditLog(Closing):
         line = tail[:-1].rpartition(b"\n")[2]
         told = json.loads(line)
         if not isinstance(told, dict) or set(told) != _KEYS:
-            raise ValueError("its last line is no line of an audit log")
+            raise ValueError("its last line is not a line of an audit log")
         return Head(int(told["n"]), _hash(line)), size
 
     def _check_head(self) -> None:
@@ -302,7 +302,7 @@ def _wrong(raw: bytes, number: int, before: str) -> str:
     except ValueError:
         return "the line is no JSON"
     if not isinstance(line, dict) or set(line) != _KEYS:
-        return "the line is no line of an audit log"
+        return "the line is not a line of an audit log"
     if line["n"] != number:
         return f"the line calls itself number {line['n']}: lines were removed, added or moved"
     if line["previous"] != before:

@@ -118,7 +118,7 @@ class Correction:
         :raises ValueError: it is none; the message says what is wrong, without a subject
         """
         if not isinstance(item, dict):
-            raise ValueError("is no object")
+            raise ValueError("is not an object")
         if unknown := sorted(set(map(str, item)) - _FIELDS):
             raise ValueError(f"has an unknown field {unknown[0]!r}")
         if item.get("verdict") not in VERDICTS:
@@ -449,7 +449,7 @@ def _text(item: Mapping[str, Any], name: str) -> str | None:
         return None
     longest = MAX_TEXT if name in ("comment", "units") else MAX_NAME
     if not isinstance(value, str) or len(value) > longest:
-        raise ValueError(f"has a {name} that is no text of at most {longest} characters")
+        raise ValueError(f"has a {name} that is not a text of at most {longest} characters")
     return value
 
 

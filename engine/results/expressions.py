@@ -210,7 +210,7 @@ class ExpressionRecord:
             if isinstance(found, dict) and (unknown := {k: v for k, v in found.items() if k not in known}):
                 extra[name] = unknown
         state, reason = line.get("state"), read.optional("reason")
-        said = read.parsed("description", _description)
+        said = read.parsed("description", description_of)
         if said is not None and state == "abstained":
             said = replace(said, abstained=reason)
         return cls(
@@ -406,7 +406,11 @@ def _regions(found: Json) -> dict[str, tuple[float, float]]:
     return {str(name): (_finite(x, name), _finite(y, name)) for name, (x, y) in found.items()}
 
 
-def _description(found: Json) -> Description:
+def description_of(found: Json) -> Description:
+    """The answer that :func:`description_json` has written; its prompt's version is not kept there.
+
+    :raises KeyError, TypeError, ValueError, AttributeError: it is none
+    """
     emotion, fallback = found.get("emotion"), found.get("fallback")
     return Description(
         text=str(found.get("text") or ""),

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from mellm.engine.analysis.live import LiveEngine
 from mellm.engine.analysis.pipeline_factory import PipelineFactory, live_engine
@@ -23,16 +24,17 @@ from mellm.engine.analysis.recovery import recover, take_over
 from mellm.engine.analysis.sessions import SessionOptions, Sessions
 from mellm.engine.analysis.spool import Spool
 from mellm.engine.analysis.watchdog import Watchdog
-from mellm.engine.config import Settings
+from mellm.engine.config import Settings, SourceSettings
+from mellm.engine.describe.base import Describer
 from mellm.engine.evidence.store import EvidenceStore
 from mellm.engine.governance import consent
 from mellm.engine.governance import purpose as privacy
 from mellm.engine.governance.audit import AuditLog
 from mellm.engine.governance.consent_record import ConsentText
-from mellm.engine.governance.erase import DataStore
+from mellm.engine.governance.erase import OPEN, DataStore
 from mellm.engine.governance.purpose import Audit, log_audit
 from mellm.engine.governance.retention import RetentionJob
-from mellm.engine.governance.withdrawal import Withdrawal, finish
+from mellm.engine.governance.withdrawal import Withdrawal, Withdraws, finish
 from mellm.engine.provenance import versions
 from mellm.engine.server import tokens, tracing
 from mellm.engine.server.catalog import Catalog
@@ -56,6 +58,54 @@ POLL_S = 0.1
 """Between two looks at whether a source shows its first picture, or all have ended."""
 
 
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a running app is made of, for whatever it is a part of.
+
+    :param sources: that may be followed
+    :param withdraw: stops a source of this app and erases what it showed
+    """
+
+    app: App
+    settings: Settings
+    sources: Sequence[SourceSettings]
+    journal: Journal
+    hub: Hub
+    engine: LiveEngine
+    audit: Audit
+    withdraw: Withdraws
+
+
+class Joins(Protocol):
+    """Something larger that an app is a part of: it decides which sources are followed, and who describes."""
+
+    @property
+    def describer(self) -> Describer:
+        """Who puts evidence into words."""
+        ...
+
+    @property
+    def spool(self) -> Path | None:
+        """Folder of jobs that wait, where no evidence is kept."""
+        ...
+
+    def evidence(self, folder: Path | None, journal: Journal) -> EvidenceStore:
+        """Where motion maps are."""
+        ...
+
+    def withdrawal(self, parts: Parts) -> Withdraws:
+        """What a client's withdrawal does."""
+        ...
+
+    def facts(self) -> Mapping[str, float]:
+        """Numbers for ``/metrics``, by name."""
+        ...
+
+    def joined(self, parts: Parts) -> AbstractAsyncContextManager[None]:
+        """Entered when everything runs, left before anything stops."""
+        ...
+
+
 class App:
     """A server and the sources that it follows. Enter with ``async with``, once; all methods belong to that loop.
 
@@ -63,6 +113,7 @@ class App:
     :param options: how to listen
     :param pages: folder of the dashboard
     :param must_open: a source that cannot be opened at once ends for good, with :attr:`failure`
+    :param joins: what this app is a part of; without it, it is everything
     """
 
     def __init__(
@@ -72,8 +123,10 @@ class App:
         *,
         pages: Path | None = None,
         must_open: bool = False,
+        joins: Joins | None = None,
     ) -> None:
         self.settings = settings
+        self._joins = joins
         self.options = options
         self._pages = pages
         self._runner = RunnerOptions(must_open=True) if must_open else None
@@ -175,6 +228,7 @@ class App:
         hub.observe(StateLog())
         if (spans := tracing.from_environment()) is not None:
             hub.observe(spans)
+            stack.callback(spans.close)
 
         withheld = consent.gate(settings, options.declaration, journal)
         allowed = [source for source in settings.sources if source.id not in withheld]
@@ -186,10 +240,12 @@ class App:
             hub.consent(name, reference)
 
         keep = settings.server.keep_evidence
-        evidence = EvidenceStore(keep)
+        joins = self._joins
+        evidence = EvidenceStore(keep) if joins is None else joins.evidence(keep, journal)
         store = DataStore(journal, keep, evidence, settings.server.runs)
         finish(hub, store, audit)
-        spool = Spool(keep / "open") if keep else None
+        open_jobs = keep / OPEN if keep else joins and joins.spool
+        spool = Spool(open_jobs) if open_jobs else None
         left_open = recover(journal.unfinished(), spool)
         inlets = {source.id: PushInlet(source.id) for source in allowed if is_push(source.uri)}
         previewed = [source.id for source in settings.sources if source.preview]
@@ -200,7 +256,7 @@ class App:
             hub.observe(sessions.observe)
         engine = self._engine = live_engine(
             settings,
-            allowed,
+            allowed if joins is None else (),
             HubSink(hub, evidence),
             self._runner,
             spool=spool,
@@ -208,6 +264,7 @@ class App:
             on_frame=previews,
             inlets=inlets,
             on_loaded=heap.set_aside,
+            describer=None if joins is None else joins.describer,
             tap=sessions,
         )
         runs = None
@@ -215,6 +272,10 @@ class App:
             sessions.attach(engine)
             runs = _run_control(settings, sessions, engine, hub, consents, audit, waiting, inlets)
         made = facts(settings)
+        withdrawal: Withdraws = Withdrawal(runs or engine, hub, store, consents, audit, inlets=inlets)
+        parts = Parts(self, settings, allowed, journal, hub, engine, audit, withdrawal)
+        if joins is not None:
+            withdrawal = joins.withdrawal(parts)
         audit("analysis.configured", {**made, "withheld": sorted(withheld)})
         limit_accept_errors(asyncio.get_running_loop())
         self._server = await stack.enter_async_context(
@@ -226,8 +287,9 @@ class App:
                 audit=audit,
                 watchdog=watchdog,
                 inlets=inlets,
-                withdrawal=Withdrawal(runs or engine, hub, store, consents, audit, inlets=inlets),
+                withdrawal=withdrawal,
                 sweep=RetentionJob(store, evidence_s=settings.server.evidence_days * 86_400, audit=audit),
+                facts=dict if joins is None else joins.facts,
                 pages=self._pages,
                 runs=runs,
                 may_push=(lambda source: True) if runs is None else runs.may_run,
@@ -247,6 +309,8 @@ class App:
         if runs is not None:
             runs.start()
         engine.start([source.id for source in allowed if source.id not in waiting])
+        if joins is not None:
+            await stack.enter_async_context(joins.joined(parts))
         systemd.ready()
 
 

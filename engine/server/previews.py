@@ -98,7 +98,7 @@ class Previews:
                 self._changed.wait_for(lambda: self._left or turn.over)
 
     def _publish(self, frame: Frame) -> None:
-        height, width = frame.image.shape[:2]
+        height, width = frame.picture.shape[:2]
         scale = min(1.0, LONGEST_SIDE / max(height, width))
         size = max(1, round(width * scale)), max(1, round(height * scale))
         small = frame.image if scale == 1 else cv2.resize(frame.image, size, interpolation=cv2.INTER_AREA)

@@ -73,6 +73,7 @@ class Server:
     :param audit: is told who does what; by default one log line each
     :param withdrawal: carries out ``consent.withdraw``
     :param pages: folder of the dashboard; without it ``/`` shows a few facts
+    :param facts: numbers beside ours for ``/metrics``, by name
     :param sweep: called every minute, from a thread; by default the journal forgets what is too old
     :param runs: sessions that clients may begin and save
     :param may_push: whether pictures of a source may be sent now
@@ -91,6 +92,7 @@ class Server:
         inlets: Mapping[str, PushInlet] = EMPTY,
         withdrawal: Withdraws = nothing_to_withdraw,
         sweep: Callable[[], None] | None = None,
+        facts: Callable[[], Mapping[str, float]] = dict,
         pages: Path | None = None,
         clock_ns: Callable[[], int] = time.time_ns,
         runs: Runs | None = None,
@@ -100,6 +102,7 @@ class Server:
         self._runs: Runs = NoRuns() if runs is None else runs
         self._inlets = inlets
         self._withdrawal = withdrawal
+        self._more_facts = facts
         self._sweep = sweep or self._forget_old_events
         self._watchdog = watchdog
         self.hub = hub
@@ -426,6 +429,7 @@ class Server:
             "lossy_overflow": self.hub.lossy_overflow,
             "evidence_bytes": self.evidence.bytes,
             "ready": float(self._unready() is None),
+            **self._more_facts(),
         }
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from mellm.stream.errors import UsageError
@@ -27,10 +27,14 @@ MAX_OPEN: Final = 4096
 
 
 class ExpressionSpans:
-    """Makes spans of events. Register with :meth:`mellm.stream.log.hub.Hub.observe`. Thread-safe."""
+    """Makes spans of events. Register with :meth:`mellm.stream.log.hub.Hub.observe`. Thread-safe.
 
-    def __init__(self, tracer: Tracer) -> None:
+    :param shutdown: sends what is left and ends the thread that sends
+    """
+
+    def __init__(self, tracer: Tracer, shutdown: Callable[[], object] = lambda: None) -> None:
         self._tracer = tracer
+        self._shutdown = shutdown
         self._lock = threading.Lock()
         self._open: dict[str, Span] = {}
 
@@ -58,11 +62,12 @@ class ExpressionSpans:
             ended.end()
 
     def close(self) -> None:
-        """End what is open; it will be taken up under another span by the next process."""
+        """End what is open, it will be taken up under another span by the next process; then send what is left."""
         with self._lock:
             left, self._open = list(self._open.values()), {}
         for span in left:
             span.end()
+        self._shutdown()
 
 
 def from_environment(environment: Mapping[str, str] = os.environ) -> ExpressionSpans | None:
@@ -81,10 +86,9 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> ExpressionS
             f"{ENDPOINTS[0]} is set, but OpenTelemetry is not installed",
             remedy="pip install 'mellm-live[otel]', or unset the variable",
         ) from error
-    # the provider flushes what is left when the process ends
-    provider = TracerProvider()
+    provider = TracerProvider()  # and if nobody closes it, it sends what is left when the process ends
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    return ExpressionSpans(provider.get_tracer("mellm-live"))
+    return ExpressionSpans(provider.get_tracer("mellm-live"), provider.shutdown)
 
 
 def _set(span: Span, key: str, value: Any) -> None:

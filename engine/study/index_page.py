@@ -35,7 +35,7 @@ HEADS: Final = (
     ("Judged, lower face", False),
     ("Expressions", False),
     ("A judged minute", False),
-    ("Not judged: frames", False),
+    ("Frames not judged", False),
     ("Gaps", False),
     ("Frames a second", False),
     ("Smallest motion found, upper / lower", False),
@@ -135,7 +135,7 @@ def _cell(
         "text": text,
         "n": None if words else "" if n is None else n,
         "more": more,
-        "css": css or ("text" if words else ""),
+        "css": css or ("says" if words else ""),
     }
 
 

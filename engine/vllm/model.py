@@ -100,7 +100,7 @@ def inspect(folder: Path, name: str | None = None) -> ServedModel:
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelCorrupt(
-            f"{path} is no model configuration ({type(error).__name__}: {error})",
+            f"{path} is not a model configuration ({type(error).__name__}: {error})",
             remedy="save the model again with transformers",
         ) from error
 
@@ -115,7 +115,7 @@ def _check_tokenizer(folder: Path) -> None:
         tokens = {*found["model"]["vocab"], *(entry["content"] for entry in found.get("added_tokens") or ())}
     except (ValueError, KeyError, TypeError) as error:
         raise ModelCorrupt(
-            f"{path} is no tokenizer ({type(error).__name__}: {error})", remedy="save the model again"
+            f"{path} is not a tokenizer ({type(error).__name__}: {error})", remedy="save the model again"
         ) from error
     if END_OF_UTTERANCE not in tokens:
         raise ModelCorrupt(

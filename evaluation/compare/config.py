@@ -289,7 +289,7 @@ def parse(data: dict[str, Any], path: Path) -> Comparison:
     except ValidationError as error:
         if error.errors()[0]["loc"][-1:] == ("api_key_env",):  # what stands there may be the key itself
             raise ConfigError(
-                f"an api_key_env in {path} is no name of an environment variable",
+                f"an api_key_env in {path} is not a name of an environment variable",
                 remedy="write its name in capital letters, such as MY_API_KEY; keys are never written into the file",
             ) from None
         raise explain(error, Comparison, path, data) from error

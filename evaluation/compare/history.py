@@ -100,7 +100,7 @@ def read(folder: Path) -> tuple[Record, ...]:
                 found += _records(data)
             except (ValueError, KeyError, TypeError, AttributeError):
                 logger.warning(
-                    "%s: the line that ends at byte %d is no record of a run: passed over", path, end
+                    "%s: the line that ends at byte %d is not a record of a run: passed over", path, end
                 )
     except OSError as error:
         raise RunError(f"{path} cannot be read ({error.strerror})") from error

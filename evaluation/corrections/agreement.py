@@ -2,20 +2,17 @@
 
 Expressions are paired one to one by an overlap of one half (:mod:`mellm.evaluation.metrics.matching`). On the pairs:
 Cohen's kappa over action units (each unit that either names, named or not; scikit-learn), and Krippendorff's alpha over
-classes (nominal; the package ``krippendorff``). Neither says anything about what only one has found: F1 does.
+classes (nominal; NLTK). Neither says anything about what only one has found: F1 does.
 """
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
-
-import krippendorff
-import numpy as np
-from sklearn.metrics import cohen_kappa_score
 
 from mellm.engine.export.corrections import Interval
 from mellm.engine.results.corrections import mark_of, units_of
@@ -148,7 +145,7 @@ def _two(a: Coding, b: Coding, iou: float) -> Agreement:
         _kappa([au in x for x, _ in coded for au in named], [au in y for _, y in coded for au in named]),
         by_unit,
         len(classes),
-        _alpha([[x for x, _ in classes], [y for _, y in classes]]),
+        _alpha(classes),
     )
 
 
@@ -164,15 +161,20 @@ def _kappa(a: Sequence[bool], b: Sequence[bool]) -> float | None:
     """``None`` where both say always the same one thing: chance alone would agree then."""
     if len({*a, *b}) < 2:
         return None
+    from sklearn.metrics import cohen_kappa_score
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns where it returns no number, which is said by None here
         found = float(cohen_kappa_score(list(a), list(b)))
-    return None if np.isnan(found) else found
+    return None if math.isnan(found) else found
 
 
-def _alpha(rows: Sequence[Sequence[str | None]]) -> float | None:
-    names = sorted({v for row in rows for v in row if v is not None})
-    if len(names) < 2:
+def _alpha(classes: Sequence[tuple[str, str]]) -> float | None:
+    """Of pairs of classes; ``None`` where only one class occurs."""
+    if len({name for pair in classes for name in pair}) < 2:
         return None
-    data = [[np.nan if v is None else names.index(v) for v in row] for row in rows]
-    return float(krippendorff.alpha(reliability_data=data, level_of_measurement="nominal"))
+    # the package `krippendorff` is under the GPL
+    from nltk.metrics.agreement import AnnotationTask
+
+    data = [(coder, item, name) for item, pair in enumerate(classes) for coder, name in enumerate(pair)]
+    return float(AnnotationTask(data).alpha())

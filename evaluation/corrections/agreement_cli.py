@@ -17,37 +17,22 @@ from mellm.evaluation.corrections.cli import reading
 from mellm.evaluation.corrections.score import ANCHORING
 from mellm.stream.errors import UsageError
 
-_PATH = click.Path(path_type=Path)
 
-
-@click.command()
-@click.argument("run", type=_PATH)
-@click.argument("files", nargs=-1, type=_PATH, metavar="[FILE]…")
-@click.option("--source", metavar="NAME", help="Which recording of RUN the files are about.")
-@click.option(
-    "--iou",
-    type=click.FloatRange(0, 1, min_open=True),
-    default=0.5,
-    show_default=True,
-    help="Least overlap of an expression that two have.",
-)
-@click.option("--tier", "tiers", multiple=True, metavar="KIND=NAME", help="Name of a tier in an .eaf file.")
-@click.option("--fps", type=float, metavar="RATE", help="Rate of times that are frame numbers [of the run].")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a row, with kappa of each unit.")
-def command(
+def show(
     run: Path,
     files: tuple[Path, ...],
+    *,
     source: str | None,
     iou: float,
     tiers: tuple[str, ...],
     fps: float | None,
     as_json: bool,
 ) -> None:
-    """Show how far the engine (folder RUN) and coders agree, every two of them: F1 of what was found, Cohen's kappa
-    on action units, Krippendorff's alpha on classes.
+    """Print the table; see ``mellm agree``.
 
-    FILE is one coder's: an .eaf, a table, or a file of corrections. Without one, the corrections that were applied to
-    RUN are taken.
+    :param fps: rate of times that are frame numbers
+    :raises UsageError: a coder is not known, or their recording is not
+    :raises RunError: a file cannot be read
     """
     raw = read_run(run, corrected=False)
     part = raw if source is None else raw.only(source)

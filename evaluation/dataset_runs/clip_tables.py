@@ -81,9 +81,7 @@ def _subjects(result: Recognition) -> Table:
         for fold, (uf1, uar) in scored.score.folds.items():
             clips = sum(f"{a.dataset}/{a.subject}" == fold and a.coarse is not None for a in result.answers)
             body.append((dataset, fold.partition("/")[2], clips, uf1, uar))
-    note = (
-        "Within one subject, over the classes it has. The score of a data set pools; it is no mean of these."
-    )
+    note = "Within one subject, over the classes it has. The score of a data set pools; it is not a mean of these."
     return Table("subjects", "By subject", ("data set", "subject", "clips", "UF1", "UAR"), body, (note,))
 
 

@@ -91,7 +91,7 @@ class Frames:
             )
         picture = decode(path.read_bytes())
         if picture is None:
-            raise DatasetError(f"{path} is no picture that can be read", remedy="copy the file again")
+            raise DatasetError(f"{path} is not a picture that can be read", remedy="copy the file again")
         return picture
 
 

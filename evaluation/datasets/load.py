@@ -69,7 +69,7 @@ def load(
     )
     path = Path(root).expanduser()
     if not path.is_dir():
-        raise DatasetError(f"{path} is no folder", remedy=f"point at the folder that holds {spec.title}")
+        raise DatasetError(f"{path} is not a folder", remedy=f"point at the folder that holds {spec.title}")
     tree = Tree(path)
     repairs: list[Repair] = []
     clips: list[Clip] = []
@@ -221,7 +221,7 @@ class _Reader:
         try:
             return float(text)
         except ValueError:
-            raise row.error(f"{text!r} is no frame rate", "fps" if row.has("fps") else "part") from None
+            raise row.error(f"{text!r} is not a frame rate", "fps" if row.has("fps") else "part") from None
 
     def span(
         self, row: Row, onset: int | None, apex: int | None, offset: int | None

@@ -118,13 +118,13 @@ class Row:
             return None
         cell, text = self.cell(role), self.text(role)
         if isinstance(cell, bool) or (isinstance(cell, float) and not cell.is_integer() and cell == cell):
-            raise self.error(f"{cell!r} is no frame number", role)
+            raise self.error(f"{cell!r} is not a frame number", role)
         if text.casefold() in NOTHING:
             self.note(f"{rule or role}-unknown", role, text or "empty")
             return None
         match = re.fullmatch(r"(-?\d+)(?:\.0*)?", text)
         if match is None:
-            raise self.error(f"{text!r} is no frame number", role)
+            raise self.error(f"{text!r} is not a frame number", role)
         if isinstance(cell, str):
             self.note("number-as-text", role, repr(cell), match[1])
         number = int(match[1])

@@ -142,7 +142,7 @@ def records(document: Any, path: Path, *lists: str) -> list[Record]:
         elif isinstance(item, Mapping):
             out.append(Record(str(path), number, item, "item"))
         else:
-            raise RowError(f"{item!r:.40} is no row with names", file=str(path), line=number, item="item")
+            raise RowError(f"{item!r:.40} is not a row with names", file=str(path), line=number, item="item")
     return out
 
 

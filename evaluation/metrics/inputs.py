@@ -123,7 +123,9 @@ def _parallel(document: Mapping[str, Any], path: Path, cell: Callable[[Any, Reco
     def found(*names: str) -> list[Any] | None:
         rows = next((document[name] for name in names if name in document), None)
         if rows is not None and not isinstance(rows, list):
-            raise MetricsError(f"{path}: {names[0]!r} is no list", remedy="see docs/metrics.md for its shape")
+            raise MetricsError(
+                f"{path}: {names[0]!r} is not a list", remedy="see docs/metrics.md for its shape"
+            )
         return rows
 
     true, predicted = found(*NAMES_OF["gt"]), found(*NAMES_OF["pred"])
@@ -160,7 +162,7 @@ def _of_rows(pairs: Sequence[Any], rows: Sequence[Record], notes: Iterable[str])
 
 def _label(value: Any, place: Record) -> str | None:
     if isinstance(value, list | Mapping):
-        raise place.wrong(f"{value!r:.40} is no label")
+        raise place.wrong(f"{value!r:.40} is not a label")
     return as_text(value)
 
 
@@ -308,7 +310,7 @@ def _question(true: Record, predicted: Record | None, *, alone: bool) -> vqa.Row
 
     task = as_text(true.first("task"))
     if task is not None and task not in vqa.TASKS:
-        raise true.wrong(f"{task!r} is no kind of question", remedy=f"choose of {', '.join(vqa.TASKS)}")
+        raise true.wrong(f"{task!r} is not a kind of question", remedy=f"choose of {', '.join(vqa.TASKS)}")
     names = NAMES_OF["pred"] if alone and predicted is true else (*NAMES_OF["pred"], "answer")
     answer = as_text(predicted.first(*names)) if predicted else None
     return vqa.Row(true.text("question"), true.text(*NAMES_OF["gt"], "answer"), answer, task)

@@ -38,7 +38,7 @@ def join(
     if without := [key for key in wanted if key not in given]:
         notes.append(f"{len(without)} true rows without a prediction, counted wrong: {listed(without)}")
     if strangers := [key for key in given if key not in wanted]:
-        notes.append(f"{len(strangers)} predictions without a true row, left aside: {listed(strangers)}")
+        notes.append(f"{len(strangers)} predictions without a true row, ignored: {listed(strangers)}")
     return [(record, given.get(key)) for key, record in wanted.items()], notes
 
 

@@ -64,7 +64,7 @@ class Results:
     """A folder of answers.
 
     :param tasks: sub-task → pairs in the order of its file; in the order of :data:`TASKS`
-    :param notes: what was found odd and kept, or left aside
+    :param notes: what was found odd and kept, or ignored
     """
 
     tasks: Mapping[str, tuple[Pair, ...]]
@@ -216,14 +216,14 @@ def read_results(folder: Path) -> Results:
     :raises RowError: a line that is not four columns, a truth that is not Yes or No, an image with one line
     """
     if not folder.is_dir():
-        raise MetricsError(f"{folder} is no folder", remedy="name the folder that holds existence.txt …")
+        raise MetricsError(f"{folder} is not a folder", remedy="name the folder that holds existence.txt …")
     known = {name.lower(): name for name in TASKS}
     files: dict[str, Path] = {}
     notes = []
     for path in sorted(folder.glob("*.[tT][xX][tT]")):
         name = known.get(path.stem.lower())
         if name is None:
-            notes.append(f"{path.name} is no sub-task of MME: left aside")
+            notes.append(f"{path.name} is not a sub-task of MME: ignored")
         elif name in files:
             raise MetricsError(f"{files[name]} and {path} are one sub-task", remedy="remove one of them")
         else:

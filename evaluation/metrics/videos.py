@@ -125,5 +125,5 @@ def _interval(item: Any, place: Record) -> tuple[Interval, str | None]:
     if isinstance(item, Mapping):
         return interval(item.get("onset"), item.get("offset"), place), as_text(item.get("type"))
     if not isinstance(item, list) or len(item) != 2:
-        raise place.wrong(f"{item!r:.60} is no interval", remedy="write [onset, offset]")
+        raise place.wrong(f"{item!r:.60} is not an interval", remedy="write [onset, offset]")
     return interval(item[0], item[1], place), None

@@ -85,7 +85,7 @@ def load(video: Path) -> Film:
         )
     except (OSError, ValueError, KeyError, av.FFmpegError) as error:
         raise SourceCorrupt(
-            f"{video} is no clip with its truth ({error})",
+            f"{video} is not a clip with its truth ({error})",
             remedy="render it again with python -m mellm.training.synth.clips",
         ) from error
 

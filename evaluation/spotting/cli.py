@@ -83,7 +83,7 @@ def spotting(
     """Score spotters side by side on the same clips: F1, false alarms, moments, latency.
 
     \b
-    Test sets:        talking free stills drawn rendered50 rendered30
+    Test sets:        talking free stills drawn rendered50 rendered30 foreign
     More:             rates (frame rates and face widths)
     Validation sets:  val-rendered val-stills val-drawn val-talking val-free
 
@@ -142,7 +142,7 @@ def _networks(model: Path | None, before: Path | None, folds: Path | None) -> li
     except ModelCorrupt as error:
         if given or folds is None:
             raise
-        tell(f"networks of the folds left aside: {error.message}")
+        tell(f"networks of the folds ignored: {error.message}")
         return _loaded(model, before, None)
 
 

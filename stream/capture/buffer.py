@@ -103,7 +103,7 @@ class MediaBuffer:
                     kept.appendleft(item)
             self._items = kept
             held = [i for i in kept if isinstance(i, Frame)]
-            self._frames, self._bytes = len(held), sum(i.image.nbytes for i in held)
+            self._frames, self._bytes = len(held), sum(i.picture.nbytes for i in held)
             self._changed.notify_all()
             return frames - self._frames
 
@@ -150,7 +150,7 @@ class MediaBuffer:
             return False
         return (
             item.pts_ns - oldest.pts_ns > self._span_ns
-            or self._bytes + item.image.nbytes > self._options.max_bytes
+            or self._bytes + item.picture.nbytes > self._options.max_bytes
         )
 
     def _drop_for(self, item: Item) -> None:
@@ -175,9 +175,9 @@ class MediaBuffer:
         self._items.append(item)
         if isinstance(item, Frame):
             self._frames += 1
-            self._bytes += item.image.nbytes
+            self._bytes += item.picture.nbytes
 
     def _forget(self, item: Item) -> None:
         if isinstance(item, Frame):
             self._frames -= 1
-            self._bytes -= item.image.nbytes
+            self._bytes -= item.picture.nbytes

@@ -82,6 +82,7 @@ class SourceRunner:
 
     :param uri: see :func:`~mellm.stream.sources.open_source`
     :param on_status: called from the runner's threads; must not block
+    :param first_segment: number of the first segment; whoever goes on after another process begins above its numbers
     :param opener: replaces :func:`~mellm.stream.sources.open_source` in tests
     """
 
@@ -96,6 +97,7 @@ class SourceRunner:
         on_status: Callable[[SourceStatus], None] | None = None,
         clock: Clock | None = None,
         opener: Opener | None = None,
+        first_segment: int = 0,
     ) -> None:
         self.id = id
         self.uri_redacted = redact(uri)
@@ -133,7 +135,7 @@ class SourceRunner:
         self._info: SourceInfo | None = None
         self._failure: MellmError | None = None
         self._end: EndReport | None = None
-        self._segment = -1
+        self._segment = first_segment - 1
         self._last: tuple[int, int] | None = None  # media time and arrival of the last frame
         self._captured = self._repaired = self._losses = 0
         self._dropped: Counter[str] = Counter()

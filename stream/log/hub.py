@@ -60,6 +60,7 @@ class Hub:
         self._clock_ns = clock_ns
         self._observers: list[Observer] = []
         self._consents: dict[str, str] = {}
+        self._stamps: dict[str, Callable[[], Mapping[str, Any]]] = {}
         self._silent: frozenset[str] = frozenset()
         # nobody holds it for long: the journal's writer numbers, writes and then queues, publishers of lossy events
         # only queue
@@ -96,6 +97,11 @@ class Hub:
         """From now on this reference stands as ``consent`` in every journalled event of the source, so that they can
         be found by it. Set it before the source starts."""
         self._consents[source] = reference
+
+    def stamp(self, source: str, facts: Callable[[], Mapping[str, Any]]) -> None:
+        """From now on these facts stand in every journalled event of the source, as they are when it is published;
+        asked on the publisher's thread."""
+        self._stamps = {**self._stamps, source: facts}
 
     def silence(self, source: str) -> None:
         """Take nothing more of this source but that it is gone (:data:`AFTERWARDS`). Waits for what is being
@@ -176,6 +182,8 @@ class Hub:
             id = data["id"]
         if source in self._consents and type not in LOSSY and type != EVENTS_ERASED:
             data = {**data, "consent": self._consents[source]}
+        if source in self._stamps and type not in LOSSY:
+            data = {**data, **self._stamps[source]()}
         if self._is_silent(type, source):
             return None
         for observer in self._observers:

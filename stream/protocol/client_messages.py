@@ -282,7 +282,7 @@ def expand_types(names: list[str]) -> frozenset[str]:
 def _read_client(message: dict[str, Any], ref: str | None) -> ClientMessage:
     kind = message.get("type")
     if not isinstance(kind, str):
-        raise Refused("bad_value", "type is missing or is no string")
+        raise Refused("bad_value", "type is missing or is not a string")
     fields = MESSAGES.get(kind)
     if fields is None:
         raise Refused(

@@ -221,6 +221,16 @@ _STATS: dict[str, Schema] = {
     "fps": NUMBER,
     "score_p95_ms": NUMBER,
     "judged": JUDGED,
+    "setup": _record(
+        {
+            "ready": _of("boolean", "whether what the source shows now can be judged"),
+            "checks": _of(
+                "array",
+                "face, turn of the head, light and rate, each with what to change",
+                items=_record({"name": TEXT, "level": {"enum": ["ok", "warn", "bad"]}, "text": TEXT}),
+            ),
+        }
+    ),
     "frames": _of("object", "of the whole server: captured = analysed + dropped + waiting"),
     "expressions": _of("object", "of the whole server, by stage"),
     "delivery": _of("object", "of the whole server, over all clients"),
@@ -342,7 +352,7 @@ SAID: Final[Mapping[str, Said]] = {
         "Frames are missing; nothing is interpolated over them.",
         {
             **_media("from", "to", "t"),
-            "reason": {"enum": ["overflow", "decode", "reconnect", "pts"]},
+            "reason": {"enum": ["overflow", "decode", "reconnect", "pts", "takeover"]},
             "frames": COUNT,
         },
     ),

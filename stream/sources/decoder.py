@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain, islice
+from threading import Lock
 from typing import TYPE_CHECKING, Final
 
 import av
@@ -13,9 +14,10 @@ from av.video.reformatter import VideoReformatter
 
 from mellm.stream.clock import Clock
 from mellm.stream.errors import SourceCorrupt, SourceError, SourceTooLarge
-from mellm.stream.frames import Item, SourceInfo, SourceKind
+from mellm.stream.frames import Item, Picture, SourceInfo, SourceKind
 from mellm.stream.sources import facts, hdr, times
 from mellm.stream.sources.base import SourceOptions
+from mellm.stream.sources.decoded import PLANAR, DecodedPicture
 from mellm.stream.sources.decoding import depth_of, to_8_bits
 from mellm.stream.sources.failures import no_picture
 from mellm.stream.sources.formats import DECODE_ORDER, ENDS_DECLARED, RAW, WRAPS
@@ -101,6 +103,7 @@ class AvSource(PlacedSource):
         )
         self._timeline = Timeline(info, mender, clock, first_segment)
         self._seen_first: facts.PictureFacts | None = None
+        self._reformatting = Lock()
         self._reformatter = VideoReformatter()  # a frame's own would be built anew for every frame
         self._bits: int | None = None
         self._resync_from: int | None = None
@@ -276,12 +279,12 @@ class AvSource(PlacedSource):
             self._seen_first = seen
             self._timeline.tell(*facts.picture_remarks(seen, self._aspect))
         try:
-            image = self._pixels(frame, seen)
+            picture = self._picture(frame, seen)
         except (av.FFmpegError, ValueError):
             self._timeline.lose()
             return
         yield from self._timeline.place(
-            seen.orientation.apply(image),
+            picture,
             raw,
             rotation=seen.orientation.rotation,
             flipped=seen.orientation.flipped,
@@ -291,14 +294,26 @@ class AvSource(PlacedSource):
         if self._target.kind == "file" and self._timeline.frames % _JUDGE_EVERY == 0:
             self._judge_time()
 
-    def _pixels(self, frame: VideoFrame, seen: facts.PictureFacts) -> NDArray[np.uint8]:
-        """H×W×3 BGR with square pixels, as stored otherwise."""
+    def _picture(self, frame: VideoFrame, seen: facts.PictureFacts) -> Picture | NDArray[np.uint8]:
+        """Upright, with square pixels; without colours for now where the decoder's luma is grey enough."""
         size = facts.square_size(frame.width, frame.height, self._aspect, self._options.max_pixels)
+        if frame.format.name in PLANAR and not seen.hdr and size == (frame.width, frame.height):
+            turn = seen.orientation
+            return DecodedPicture(
+                frame, turn, seen.full_range, lambda: turn.apply(self._pixels(frame, seen, size))
+            )
+        return seen.orientation.apply(self._pixels(frame, seen, size))
+
+    def _pixels(
+        self, frame: VideoFrame, seen: facts.PictureFacts, size: tuple[int, int]
+    ) -> NDArray[np.uint8]:
+        """H×W×3 BGR of a size, as stored otherwise."""
         wide, high = (None, None) if size == (frame.width, frame.height) else size
         kind = "bgr48le" if seen.hdr or _deep_gray(frame) else "bgr24"
-        made = self._reformatter.reformat(
-            frame, format=kind, width=wide, height=high, interpolation="BICUBIC" if wide else None
-        ).to_ndarray()
+        with self._reformatting:  # colours are asked for by other threads than the one that reads
+            made = self._reformatter.reformat(
+                frame, format=kind, width=wide, height=high, interpolation="BICUBIC" if wide else None
+            ).to_ndarray()
         if kind == "bgr24":
             return np.asarray(made, np.uint8)
         if seen.hdr:

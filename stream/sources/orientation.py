@@ -37,11 +37,11 @@ class Orientation:
         return 90 if self.rows_reversed != self.flipped else 270
 
     def apply(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """H×W×3 as stored → as shown, contiguous."""
+        """H×W×3 or H×W as stored → as shown, contiguous."""
         if self == UPRIGHT:
             return image
         if self.transposed:
-            image = image.transpose(1, 0, 2)
+            image = image.swapaxes(0, 1)
         if self.columns_reversed:
             image = image[:, ::-1]
         if self.rows_reversed:

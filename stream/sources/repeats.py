@@ -18,6 +18,8 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from mellm.stream.frames import Picture
+
 _WIDTH: Final = 160
 _KEPT: Final = 7
 _SHARE: Final = 0.1
@@ -45,10 +47,11 @@ class RepeatDetector:
         self._changes.clear()
         self._run = 0
 
-    def push(self, image: NDArray[np.uint8]) -> bool:
-        """Whether the H×W×3 uint8 picture repeats the one before."""
-        step = max(1, image.shape[1] // _WIDTH)
-        small = image[::step, ::step, 1].astype(np.int16)
+    def push(self, picture: Picture) -> bool:
+        """Whether the picture repeats the one before."""
+        step = max(1, picture.shape[1] // _WIDTH)
+        every = slice(None, None, step)
+        small = picture.part(every, every).astype(np.int16)
         last, self._last = self._last, small
         if last is None or last.shape != small.shape:
             return False

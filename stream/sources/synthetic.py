@@ -62,7 +62,7 @@ class SyntheticOptions:
             try:
                 chosen[name] = kinds[name](text)
             except ValueError:
-                raise UsageError(f"synthetic: {name}={text!r} is no number") from None
+                raise UsageError(f"synthetic: {name}={text!r} is not a number") from None
         options = cls(**chosen)  # type: ignore[arg-type]
         sane = (
             0 < options.fps <= MAX_FPS

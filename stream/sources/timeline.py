@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from mellm.stream.clock import Clock
 from mellm.stream.errors import SourceTimeUnknown
-from mellm.stream.frames import Frame, Gap, GapReason, Item, SourceInfo
+from mellm.stream.frames import Frame, Gap, GapReason, Item, Picture, Pixels, SourceInfo
 from mellm.stream.sources.base import EndReport
 from mellm.stream.sources.repeats import RepeatDetector
 from mellm.stream.sources.timestamps import RateMeter, StampMender
@@ -98,7 +98,7 @@ class Timeline:
 
     def place(
         self,
-        image: NDArray[np.uint8],
+        picture: Picture | NDArray[np.uint8],
         raw_ns: int | None,
         *,
         rotation: int = 0,
@@ -116,14 +116,15 @@ class Timeline:
         """
         last = self._mender.last_ns
         stamp = self._mender.push(raw_ns)
-        shape = (image.shape, rotation, flipped, layout)
+        picture = picture if isinstance(picture, Picture) else Pixels(picture)
+        shape = (picture.shape, rotation, flipped, layout)
         changed = self._format is not None and shape != self._format
         if stamp.new_segment or changed:
             self._segment += 1
             self._index = 0
         if shape != self._format:
             self._format = shape
-            height, width = image.shape[:2]
+            height, width = picture.shape[:2]
             self._info = replace(self._info, width=width, height=height, rotation=rotation, flipped=flipped)
         self._index += self._pending
         if self._pending or stamp.gap_from_ns is not None:
@@ -131,7 +132,7 @@ class Timeline:
         self._rate.push(stamp)
         if stamp.new_segment or changed:
             self._repeats.reset()
-        repeated = self._repeats.push(image)
+        repeated = self._repeats.push(picture)
         self._count(stamp.pts_ns, repeated, hole=stamp.gap_from_ns is not None)
         self._tail_ns = lasts_ns
         if self._first_ns is None:
@@ -145,7 +146,7 @@ class Timeline:
             self._index,
             stamp.pts_ns,
             self._clock.now_ns(),
-            image,
+            picture,
             stamp.repaired,
             repeated,
         )

@@ -21,8 +21,10 @@ EXTRAS = {
         *("safetensors", "peft", "accelerate", "datasets", "onnxscript"),
     ),
     "eval": ("scipy", "matplotlib", "openpyxl", "xlrd", "sacrebleu", "rouge_score", "nltk"),
+    "study": ("openpyxl", "pandas", "pyreadstat", "sklearn", "nltk"),
     "rrd": ("rerun",),
     "otel": ("opentelemetry",),
+    "bus": ("nats", "nkeys", "redis"),
 }
 ELSEWHERE = {"gpu", "vllm", "dev", "docs"}
 """As `cpu`; in an environment of its own; for those who work on it."""
@@ -93,8 +95,10 @@ NEEDS: dict[str, set[str]] = {
     "cpu": set(),
     "train": {"train spotter", "train nano", "eval spotting", "eval describing", "eval robustness"},
     "eval": {"eval spotting"},
+    "study": set(),
     "rrd": set(),
     "otel": set(),
+    "bus": set(),
 }
 
 
@@ -118,10 +122,17 @@ def test_help_works_or_names_the_extra(extra: str, tmp_path: Path) -> None:
             ["dataset", "build", "--out", "data", "--count", "2"],
         ],
         "eval": [["eval", "metrics", "vqa", "--cases", str(questions)]],
+        "study": [
+            ["export", str(REPO / "tests" / "golden" / "run-format-1"), "--to", to, "--out", f"run.{to}"]
+            for to in ("xlsx", "sav")
+        ],
         "rrd": [
             ["export", str(REPO / "tests" / "golden" / "run-format-1"), "--to", "rrd", "--out", "run.rrd"]
         ],
         "otel": [["probe", "synthetic:?seconds=1", "--seconds", "0.2"]],
+        "bus": [
+            ["worker", "--out", "runs", "--bus", url] for url in ("nats://127.0.0.1:1", "redis://127.0.0.1:1")
+        ],
     }[extra]
     found = without(EXTRAS[extra], *uses, cwd=tmp_path)
     refused = {" ".join(names[:-1]) for names, (code, _) in found.items() if names[-1] == "--help" and code}

@@ -5,16 +5,6 @@ import numpy as np
 import pytest
 
 from mellm.detectors import bench
-from mellm.detectors.stepmodel import FakeStepModel
-
-
-def test_steps_are_timed() -> None:
-    told = bench.steps(FakeStepModel(), count=8)
-    assert told.steps >= 8
-    assert 0 < told.signals_ms <= told.signals_p95_ms
-    assert told.network_ms is not None
-    assert 0 < told.network_ms < told.signals_ms
-    assert bench.steps(count=1).network_ms is None
 
 
 def test_flow_rows_tell_estimators_apart() -> None:

@@ -100,7 +100,7 @@ def test_what_is_said_is_where_the_share_is_found() -> None:
     st.lists(st.floats(-30, 30), min_size=8, max_size=8),
     st.floats(0, 0.19),
 )
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_it_is_always_a_number_in_range(bias: float, size: float, weights: list[float], lapse: float) -> None:
     half = HalfModel(bias, size, tuple(weights), lapse)
     for context in (np.full(8, -3.0), np.zeros(8), np.full(8, 3.0)):
@@ -109,7 +109,7 @@ def test_it_is_always_a_number_in_range(bias: float, size: float, weights: list[
 
 
 @given(st.lists(st.tuples(st.floats(0, 20), st.floats(0, 20)), min_size=1, max_size=120), st.integers(0, 119))
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_it_is_causal(moves: list[tuple[float, float]], cut: int) -> None:
     rows: list[F32 | None] = [step(a, b) for a, b in moves]
     whole, part = said(rows), said(rows[: cut + 1])
@@ -117,7 +117,7 @@ def test_it_is_causal(moves: list[tuple[float, float]], cut: int) -> None:
 
 
 @given(st.integers(0, 90), st.integers(0, 90))
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_nothing_reaches_over_a_void(before: int, after: int) -> None:
     rows: list[F32 | None] = [step(9.0, 9.0)] * before + [None] + [step(0.5, 0.5)] * after
     assert said(rows)[before + 1 :] == said([step(0.5, 0.5)] * after)
@@ -319,7 +319,7 @@ def test_without_a_fit_only_face_time_is_known() -> None:
 
 
 @given(st.lists(st.floats(SMALLEST, LARGEST), min_size=1, max_size=200))
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_medians_and_seconds_are_those_of_the_values(values: list[float]) -> None:
     judged = JudgedTime(1.0)
     for value in values:

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from mellm.detectors.stillness import DARK_NS, FROZEN_NS, StillPicture
+from mellm.stream.frames import Pixels
 
 RNG = np.random.default_rng(3)
 SCENE = RNG.integers(30, 220, (120, 160, 3), np.uint8)
@@ -10,7 +11,7 @@ STEP_NS = 40_000_000
 
 def verdicts(pictures, step_ns=STEP_NS):
     watch = StillPicture()
-    return [watch.push(picture, i * step_ns) for i, picture in enumerate(pictures)]
+    return [watch.push(Pixels(picture).small, i * step_ns) for i, picture in enumerate(pictures)]
 
 
 def test_the_same_picture_is_frozen_after_three_seconds_and_thaws_at_once():
@@ -43,11 +44,11 @@ def test_black_is_dark_after_two_seconds_even_with_noise(level):
 
 def test_a_gap_and_a_new_size_start_anew():
     watch = StillPicture()
-    watch.push(SCENE, 0)
+    watch.push(Pixels(SCENE).small, 0)
     watch.reset()
-    assert watch.push(SCENE, 2 * FROZEN_NS) is None
-    assert watch.push(SCENE[:60], 3 * FROZEN_NS) is None
-    assert watch.push(SCENE[:60], 4 * FROZEN_NS) == "frozen"
+    assert watch.push(Pixels(SCENE).small, 2 * FROZEN_NS) is None
+    assert watch.push(Pixels(SCENE[:60]).small, 3 * FROZEN_NS) is None
+    assert watch.push(Pixels(SCENE[:60]).small, 4 * FROZEN_NS) == "frozen"
 
 
 def test_the_smallest_picture_can_be_judged():

@@ -51,7 +51,7 @@ def test_drawn_bytes_raise_nothing_untyped(name: str) -> None:
     met = 0
     whole = st.binary(max_size=300) | st.text(max_size=200).map(str.encode)
 
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=150)
     @given(data=whole | st.tuples(st.sampled_from(SEEDS[name]), whole, st.integers(0, 200)).map(_spliced))
     def meet(data: bytes) -> None:
         nonlocal met

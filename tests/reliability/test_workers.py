@@ -6,14 +6,11 @@ import asyncio
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import pytest
 
 from mellm.engine.analysis import live_source, telling
@@ -22,10 +19,8 @@ from mellm.engine.analysis.pipeline import SourcePipeline
 from mellm.engine.analysis.watchdog import Watchdog
 from mellm.engine.describe.scripted import ScriptedDescriber
 from mellm.engine.evidence.store import EvidenceStore
-from mellm.engine.governance.audit import AuditLog, verify
-from mellm.engine.server import previews as previews_module
 from mellm.engine.server.metrics import Metrics
-from mellm.engine.server.server import serve
+from mellm.engine.server.server import Server
 from mellm.engine.server.sinks import HubSink, worker_events
 from mellm.stream.capture.runner import RunnerOptions, SourceRunner, SourceStatus
 from mellm.stream.frames import Frame, SourceInfo
@@ -35,42 +30,8 @@ from mellm.stream.sources.scripted import ScriptedSource
 from tests import PATIENCE_S
 from tests.engine.moving import FOUND, chain, video
 from tests.engine.servers import options
+from tests.reliability.faults import Fault, Hang, at_call
 from tests.stream.videos import frame_at
-
-Fault = Callable[[], None]
-
-
-class Hang:
-    """Stands still until the test is over."""
-
-    def __init__(self) -> None:
-        self.over = threading.Event()
-
-    def __call__(self) -> None:
-        self.over.wait(60)
-
-
-def fails_with(error: BaseException) -> Fault:
-    def fail() -> None:
-        raise error
-
-    return fail
-
-
-FAULTS = {
-    "ValueError": lambda: fails_with(ValueError("odd")),
-    "cv2.error": lambda: fails_with(cv2.error("odd")),
-    "MemoryError": lambda: fails_with(MemoryError()),
-    "hang": Hang,
-}
-
-
-@pytest.fixture(params=FAULTS)
-def fault(request: pytest.FixtureRequest) -> Iterator[Fault]:
-    made = FAULTS[request.param]()
-    yield made
-    if isinstance(made, Hang):
-        made.over.set()
 
 
 @pytest.fixture(scope="module")
@@ -156,21 +117,6 @@ class Stage:
         assert worker.split("-")[-1] in self.unhealthy[0]
 
 
-def at_call(number: int, fault: Fault, target: Any, name: str) -> None:
-    """The ``number``-th call of a method fails."""
-    calls = 0
-    true = getattr(target, name)
-
-    def instead(*args: Any, **more: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        if calls == number:
-            fault()
-        return true(*args, **more)
-
-    setattr(target, name, instead)
-
-
 def test_a_fault_in_the_analysis(recording: Path, tmp_path: Path, fault: Fault) -> None:
     made: list[str] = []
 
@@ -230,12 +176,13 @@ def test_a_fault_in_the_reader_of_a_camera(fault: Fault) -> None:
     """It is told, and the camera is opened anew; a reader that hangs is the stall watchdog's."""
     camera = SourceInfo("cam", "rtsp://cam/1", "rtsp", 4, 1, live=True)
     openings: list[int] = []
+    over = threading.Event()
     told: list[tuple[str, str | None]] = []
 
     def open_it(segment: int) -> ScriptedSource:
         openings.append(segment)
         steps = [frame_at(40.0 * i, segment=segment, index=i) for i in range(3)]
-        source = ScriptedSource(camera, [*steps, threading.Event()])
+        source = ScriptedSource(camera, [*steps, over])
         if len(openings) == 1:
             at_call(2, fault, source, "read")
         return source
@@ -258,6 +205,9 @@ def test_a_fault_in_the_reader_of_a_camera(fault: Fault) -> None:
                 time.sleep(0.01)
             assert [line.split()[:2] for line in red] == [["watch-cam", "failed"], ["watch-cam", "recovered"]]
             assert "reading failed" in red[0]
+        over.set()
+        if isinstance(fault, Hang):
+            fault.over.set()
         runner.stop()
     code = "source_timeout" if isinstance(fault, Hang) else "internal"
     assert [each for each in told if each[0] != "reconnecting"][:3] == [
@@ -269,61 +219,18 @@ def test_a_fault_in_the_reader_of_a_camera(fault: Fault) -> None:
     assert counts.captured == frames + sum(counts.dropped.values())
 
 
-@pytest.mark.parametrize("error", [ValueError("odd"), MemoryError()])
-def test_a_fault_in_the_watchdog_itself(error: Exception) -> None:
-    beats: list[float] = []
-    told: list[tuple[str, str]] = []
-
-    def alive() -> None:
-        beats.append(time.monotonic())
-        if len(beats) == 2:
-            raise error
-
-    with Watchdog(tick_s=0.02, on_alive=alive) as watchdog:
-        watchdog.on_change = lambda name, state, error: told.append((name, state))
-        end = time.monotonic() + 30
-        while len(beats) < 4 or len(told) < 2:
-            assert time.monotonic() < end
-            time.sleep(0.01)
-        assert watchdog.unhealthy is None
-    assert told == [("watchdog", "failed"), ("watchdog", "recovered")]
-
-
-async def test_a_watchdog_that_hangs_is_replaced_by_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mellm.engine.analysis.watchdog.ABANDON_S", 3.0)
-    hang, beats = Hang(), []
-
-    def alive() -> None:
-        beats.append(1)
-        if len(beats) == 2:
-            hang()
-
-    with Watchdog(tick_s=0.05, on_alive=alive) as watchdog:
-        follower = asyncio.create_task(watchdog.follow_loop())
-        ill: list[str] = []
-        async with asyncio.timeout(PATIENCE_S):
-            while len(beats) < 4:
-                ill += [each] if (each := watchdog.unhealthy) else []
-                await asyncio.sleep(0.02)
-        hang.over.set()
-        follower.cancel()
-        await asyncio.gather(follower, return_exceptions=True)
-    assert any("watchdog" in each for each in ill)
-
-
-@pytest.mark.parametrize("error", [ValueError("odd"), cv2.error("odd"), MemoryError()])
-async def test_a_fault_in_retention_is_told_and_health_is_red_until_it_works(error: Exception) -> None:
+async def test_a_fault_in_retention_is_told_and_health_is_red_until_it_works() -> None:
     sweeps: list[int] = []
 
     def sweep() -> None:
         sweeps.append(1)
         if len(sweeps) == 1:
-            raise error
+            raise ValueError("odd")
 
     hub = Hub(Journal())
     with Watchdog(tick_s=0.05) as watchdog:
         watchdog.on_change = worker_events(hub)
-        async with serve(options(stats_s=0.05), hub=hub, watchdog=watchdog, sweep=sweep) as server:
+        async with Server(options(stats_s=0.05), hub=hub, watchdog=watchdog, sweep=sweep) as server:
             seen = set()
             async with asyncio.timeout(PATIENCE_S):
                 while not (HTTPStatus.SERVICE_UNAVAILABLE in seen and len(sweeps) > 1):
@@ -334,53 +241,3 @@ async def test_a_fault_in_retention_is_told_and_health_is_red_until_it_works(err
     told = [r.event.data for r in hub.journal.replay() if r.type == "server.worker"]
     assert [(d["worker"], d["state"]) for d in told] == [("retention", "failed"), ("retention", "recovered")]
     hub.journal.close()
-
-
-@pytest.mark.parametrize("error", [ValueError("odd"), cv2.error("odd"), MemoryError()])
-def test_a_fault_in_the_audit_log_is_told_and_its_lines_are_sealed(
-    tmp_path: Path, error: Exception, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seal, calls = AuditLog._try_to_seal, []
-
-    def fails_once(log: AuditLog) -> None:
-        calls.append(1)
-        if len(calls) == 1:
-            raise error
-        seal(log)
-
-    monkeypatch.setattr(AuditLog, "_try_to_seal", fails_once)
-    told: list[tuple[str, str]] = []
-    with Watchdog(tick_s=0.05) as watchdog:
-        watchdog.on_change = lambda name, state, why: told.append((name, state))
-        with AuditLog(tmp_path / "audit.jsonl", vitals=watchdog) as log:
-            end = time.monotonic() + 60
-            while len(told) < 2:
-                log("something.done", {})
-                assert time.monotonic() < end
-                time.sleep(0.05)
-    assert told == [("audit", "failed"), ("audit", "recovered")]
-    assert verify(tmp_path / "audit.jsonl").intact
-
-
-def test_a_preview_that_hangs_costs_neither_the_camera_nor_the_next_one(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(previews_module, "ABANDON_S", 3.0)
-    hang, told, made = Hang(), [], []
-    with Watchdog(tick_s=0.05) as watchdog, Journal() as journal:
-        hub = Hub(journal)
-        monkeypatch.setattr(hub, "wants_preview", lambda source: True)
-        hub.observe(lambda type, source, data: made.append(source))
-        watchdog.on_change = lambda name, state, why: told.append((name, state))
-        previews = previews_module.Previews(hub, ["a"], every_s=0.0, vitals=watchdog)
-        at_call(1, hang, previews, "_publish")
-        previews.start()
-        frame, end = frame_at(0.0), time.monotonic() + 60
-        frame = replace(frame, source="a", image=np.zeros((24, 32, 3), np.uint8))
-        while not made:
-            previews(frame)  # never waits
-            assert time.monotonic() < end
-            time.sleep(0.02)
-        hang.over.set()
-        previews.stop()
-    assert told == [("previews", "failed"), ("previews", "recovered")]

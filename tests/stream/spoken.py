@@ -28,7 +28,7 @@ def problems(payload: str | bytes, *, text: bool = True) -> tuple[str, ...]:
         payload = payload[4 : 4 + int.from_bytes(payload[:4], "big")]
         picture = wire.decode(payload).type in (wire.EVIDENCE, "preview")
         if not picture:
-            return ("a binary message that is no picture",)
+            return ("a binary message that is not a picture",)
     message = json.loads(payload)
     if message["type"] not in document()["$defs"]:
         return (f"unknown type {message['type']}",)

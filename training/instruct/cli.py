@@ -14,6 +14,7 @@ from mellm.stream.errors import UsageError
 from mellm.training.instruct.build import SOURCES, BuildOptions, build, split_counts
 from mellm.training.instruct.conversations import TASKS
 from mellm.training.instruct.lint import RULES, lint
+from mellm.training.instruct.manifest import NAME
 from mellm.training.instruct.phrases import LANGUAGES
 from mellm.training.instruct.records import SPLITS, Wording
 
@@ -52,7 +53,20 @@ def _counts(count: int | None, given: str | None, source: str) -> dict[str, int]
 
 @click.command("build", context_settings={"show_default": True})
 @click.option("--from", "source", default="synth", help=f"Where pairs come from: {', '.join(SOURCES)}.")
-@click.option("--root", type=_PATH, help="With --from csv: the folder of manifest.csv and its pictures.")
+@click.option(
+    "--from-runs",
+    "runs",
+    multiple=True,
+    type=_PATH,
+    metavar="RUN",
+    help="A run, or a study, that people corrected; may be repeated.",
+)
+@click.option(
+    "--root",
+    type=_PATH,
+    help="With --from csv: the folder of manifest.csv and its pictures. With --from-runs: a new folder for them "
+    "[OUT-pairs].",
+)
 @click.option("--out", type=_PATH, required=True, help="Folder of the data set; new, or of a stopped build.")
 @click.option(
     "--count", type=click.IntRange(1), help="Pairs in all, 8 : 1 : 1 over the splits [1000; csv: all]."
@@ -78,6 +92,7 @@ def _counts(count: int | None, given: str | None, source: str) -> dict[str, int]
 @click.option("--workers", type=click.IntRange(1, 256), default=1, help="Number of worker processes.")
 def build_command(
     source: str,
+    runs: tuple[Path, ...],
     root: Path | None,
     out: Path,
     count: int | None,
@@ -96,6 +111,9 @@ def build_command(
 
     A stopped build goes on with the same command; the same settings give the same bytes.
     """
+    if runs:
+        root = _extracted(runs, root or out.with_name(f"{out.name}-pairs"))
+        source = "csv"
     own = source == "csv"
     wording = Wording(
         recipe=next(r for r in RECIPES if r == recipe),
@@ -118,6 +136,20 @@ def build_command(
             click.echo(f"{stage}: {done}/{total} pairs", err=True)
 
     click.echo(json.dumps({"out": str(out), "splits": build(options, progress)}, ensure_ascii=False))
+
+
+def _extracted(runs: tuple[Path, ...], root: Path) -> Path:
+    """The pairs of corrected runs, cut once: a build that is stopped goes on with them."""
+    from mellm.training.instruct.from_runs import extract
+
+    if (root / NAME).is_file():
+        click.echo(f"{root} holds the pairs already", err=True)
+        return root
+    found = extract(runs, root)
+    kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(found.kinds.items()))
+    left = ", ".join(f"{count}: {why}" for why, count in sorted(found.left_out.items()))
+    click.echo(f"{root}: {kinds}" + (f"; left out {left}" if left else ""), err=True)
+    return root
 
 
 @click.command("lint")

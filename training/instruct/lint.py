@@ -107,15 +107,15 @@ def _record(raw: bytes) -> tuple[Record | None, str]:
         return None, f"without {', '.join(missing)}"
     wrong = [name for name in _TEXTS if not isinstance(record[name], str) or not record[name]]
     if wrong:
-        return None, f"{', '.join(wrong)} is no text"
+        return None, f"{', '.join(wrong)} is not a text"
     if record["task"] not in TASKS or record["language"] not in LANGUAGES:
         return None, f"no task {record['task']} in {record['language']}"
     if not isinstance(record["abstain"], bool) or not _is_list_of(record["images"], str):
-        return None, "abstain is no truth value, or images no list of paths"
+        return None, "abstain is not a truth value, or images no list of paths"
     if not _is_list_of(record["units"], dict) or not all(
         isinstance(u.get("au"), int) for u in record["units"]
     ):
-        return None, "units is no list of units"
+        return None, "units is not a list of units"
     return (record, "") if _is_talk(record) else (None, "messages are not one question and one answer")
 
 
@@ -151,7 +151,7 @@ def _image(folder: Path, name: str) -> Iterator[tuple[str, str]]:
         yield "image", f"{name} cannot be read ({error.strerror})"
         return
     if cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) is None if data else True:
-        yield "image", f"{name} is no picture"
+        yield "image", f"{name} is not a picture"
     digest = hashlib.sha256(data).hexdigest()[:24]
     if name != f"{IMAGES}/{digest[:2]}/{digest}.png":
         yield "leak", f"{name} is not the hash of its bytes, {digest}"
@@ -246,7 +246,7 @@ def _json(record: Record, answer: str) -> Iterator[str]:
     if named(text, record["language"]) != {au for au, _ in listed} and not record["abstain"]:
         yield "its text and its list name different units"
     if (shares is None) != record["abstain"] or (shares and abs(sum(shares.values()) - 1) > 1e-6):
-        yield "its emotion is no distribution"
+        yield "its emotion is not a distribution"
 
 
 def _numbers(record: Record) -> Iterator[str]:

@@ -31,6 +31,7 @@ from mellm.detectors.types import F32, U8, Face
 from mellm.engine.evidence.motion_map import warp
 from mellm.engine.evidence.picture_pair import read_pair
 from mellm.engine.facs import action_units as facs
+from mellm.engine.facs.action_units import COARSE
 from mellm.engine.facs.tables import DATA_SETS
 from mellm.engine.map_recipe import LIVE_HEIGHT, LIVE_WIDTH
 from mellm.engine.types import Coarse
@@ -200,7 +201,8 @@ def pairs(rows: Sequence[Row], place: Place | None = None) -> Iterator[Pair]:
             onset=crops[0],
             apex=crops[1],
             landmarks=apply(matrix, landmarks),
-            emotion=row.emotion,
+            # of a coarse class nobody knows the emotion
+            emotion=None if row.emotion in COARSE and row.emotion != "surprise" else row.emotion,
             coarse=coarse(row.emotion),
         )
 
@@ -209,6 +211,8 @@ def coarse(emotion: str | None) -> Coarse | None:
     """Class of a fine label; ``None`` for labels outside of the three classes, such as "others"."""
     if emotion is None:
         return None
+    if (named := next((c for c in COARSE if c == emotion), None)) is not None:
+        return named
     return next(
         (data.emotions[emotion].coarse for data in DATA_SETS.values() if emotion in data.emotions), None
     )

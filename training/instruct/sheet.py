@@ -35,7 +35,7 @@ def _tile(folder: Path, record: dict[str, object]) -> U8:
     assert isinstance(units, list)
     picture = cv2.imread(str(folder / images[0]))
     if picture is None:
-        raise click.ClickException(f"{images[0]} is no picture: see `mellm dataset lint`")
+        raise click.ClickException(f"{images[0]} is not a picture: see `mellm dataset lint`")
     tile = cv2.resize(picture, TILE, interpolation=cv2.INTER_AREA)
     said = facs.notation((u["au"], u["side"]) for u in units) or str(record["kind"])
     if record["kind"] == "expression" and record["abstain"]:

@@ -236,7 +236,7 @@ def load_file(path: Path) -> Watched:
         return Watched(ClipSpec(**told["spec"]), truths, told["seconds"], tapes)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(
-            f"{path} is no clip that was watched ({error})",
+            f"{path} is not a clip that was watched ({error})",
             remedy="delete it and run python -m mellm.training.readings.spots again",
         ) from error
 

@@ -125,7 +125,7 @@ class _Watched:
     def push(self, frame: Frame) -> Any:
         update = self.inner.push(frame)
         for face in update.faces:
-            if update.refreshed:
+            if face.track in update.refreshed:
                 self.iod.setdefault(face.track, []).append(eye_frame(face.landmarks).iod)
         return update
 
@@ -291,7 +291,8 @@ def load(path: Path) -> Record:
             )
     except (OSError, EOFError, ValueError, KeyError, TypeError, BadZipFile) as error:
         raise ModelCorrupt(
-            f"{path.name} is no record of signals: {error}", remedy="delete it and let it be measured again"
+            f"{path.name} is not a record of signals: {error}",
+            remedy="delete it and let it be measured again",
         ) from error
 
 

@@ -73,7 +73,7 @@ def vertices(path: Path, count: int) -> F64:
     try:
         found = np.array([line.split()[1:4] for line in lines if line.startswith("v ")], np.float64)
     except ValueError as error:
-        raise ModelCorrupt(f"{path.name} has a vertex that is no point: {error}", remedy=REMEDY) from error
+        raise ModelCorrupt(f"{path.name} has a vertex that is not a point: {error}", remedy=REMEDY) from error
     if found.shape != (count, 3):
         raise ModelCorrupt(f"{path.name} has {len(found)} vertices, not {count}", remedy=REMEDY)
     if not np.isfinite(found).all():

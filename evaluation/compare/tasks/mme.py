@@ -122,7 +122,7 @@ def _answer_text(answer: Answer) -> str:
 def _items(settings: MmeTask) -> Iterator[Item]:
     root = settings.folder
     if not root.is_dir():
-        raise MetricsError(f"{root} is no folder", remedy="name the folder that holds existence, count, …")
+        raise MetricsError(f"{root} is not a folder", remedy="name the folder that holds existence, count, …")
     folders = {path.name.casefold(): path for path in root.iterdir() if path.is_dir()}
     wanted = settings.subtasks or mme.TASKS
     if unknown := sorted(set(wanted) - set(mme.TASKS)):

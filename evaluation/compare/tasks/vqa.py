@@ -168,7 +168,9 @@ class _Media:
 
     def __init__(self, root: Path) -> None:
         if not root.is_dir():
-            raise MetricsError(f"{root} is no folder", remedy="media names the folder of the clips' pictures")
+            raise MetricsError(
+                f"{root} is not a folder", remedy="media names the folder of the clips' pictures"
+            )
         self._by_name: dict[str, list[Path]] = {}
         for folder, _, files in _walk(root):
             if any(Path(name).suffix.lower() in PICTURES for name in files):

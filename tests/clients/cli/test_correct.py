@@ -59,7 +59,7 @@ def test_the_table_goes_out_and_comes_back(folder, tmp_path, capsys):
 
 def test_agreement_of_two_coders_and_the_engine_is_one_table(folder, tmp_path, capsys):
     pytest.importorskip("sklearn")
-    pytest.importorskip("krippendorff")
+    pytest.importorskip("nltk")
     ann = decided(tmp_path, "ann", a=("1+2", "surprise"), b=("R12", "positive"), c=(None, None))
     bob = decided(tmp_path, "bob", a=("1+4", "negative"), b=("R12", "positive"))
     assert run(["agree", str(folder), ann, bob]) == 0
@@ -81,9 +81,37 @@ def test_agreement_of_two_coders_and_the_engine_is_one_table(folder, tmp_path, c
 
 def test_without_files_the_corrections_of_the_run_are_the_coder(folder, tmp_path, capsys):
     pytest.importorskip("sklearn")
-    pytest.importorskip("krippendorff")
+    pytest.importorskip("nltk")
     assert run(["agree", str(folder)]) == 2
     assert "was not corrected" in capsys.readouterr().err
     assert run(["correct", str(folder), decided(tmp_path, "ann", a=(None, None))]) == 0
     assert run(["agree", str(folder)]) == 0
     assert "engine - corrected" in capsys.readouterr().out
+
+
+def test_the_new_formats_go_to_files_and_folders(folder, tmp_path, capsys):
+    pytest.importorskip("openpyxl")
+    pytest.importorskip("pyreadstat")
+    out = f"{tmp_path / 'out'}/"
+    for to in ("textgrid", "bids", "xlsx", "sav", "changes"):
+        assert run(["export", str(folder), "--to", to, "--out", out]) == 0
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "changes.csv",
+        "expressions.sav",
+        "run.xlsx",
+        "talk.TextGrid",
+        "talk_events.json",
+        "talk_events.tsv",
+    ]
+    capsys.readouterr()
+    assert run(["export", str(folder), "--to", "xlsx"]) == 2
+    assert "is not text" in capsys.readouterr().err
+
+
+def test_a_run_is_cited(folder, capsys):
+    assert run(["cite", str(folder)]) == 0
+    assert capsys.readouterr().out.startswith(
+        "1 recording was (0.5 minutes at 30 frames per second) analysed"
+    )
+    assert run(["cite", str(folder), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {}  # a run of an older version

@@ -75,8 +75,8 @@ def test_by_age(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ("arguments", "said", "code"),
     [
         ([], "--source, --subject, --older-than or --expression", 2),
-        (["--older-than", "month"], "no age such as 30d", 2),
-        (["--older-than", "0d"], "no age such as 30d", 2),
+        (["--older-than", "month"], "not an age such as 30d", 2),
+        (["--older-than", "0d"], "not an age such as 30d", 2),
         (["--source", "ann", "--journal", "none.db"], "there is no event log none.db", 2),
         (["--source", "ann", "--run", "nowhere"], "holds no run", 6),
     ],

@@ -135,6 +135,20 @@ def test_a_stopped_study_goes_on(folder, capsys, monkeypatch):
     assert count == 3
 
 
+def test_what_was_erased_is_not_made_again(folder, capsys):
+    assert run(command(folder)) == 0
+    study = folder.parent / "study"
+    assert run(["purge", "--subject", "ref-1", "--run", str(study), "--audit", str(study / "a.jsonl")]) == 0
+    assert sorted(p.name for p in study.glob("*.csv")) == []
+    assert not (study / "index.html").exists()
+    assert not (study / "runs" / "a" / "report.html").exists()
+    capsys.readouterr()
+    assert run(command(folder)) == 6
+    assert "the results of a.mp4 were erased — remove the line" in capsys.readouterr().err
+    first, second = rows(folder, "recordings.csv")
+    assert (first["expressions"], second["expressions"]) == ("0", str(FOUND))
+
+
 def test_a_watched_folder_takes_what_comes(folder, clip, capsys, monkeypatch):
     looks = []
 
@@ -155,6 +169,7 @@ def test_a_watched_folder_takes_what_comes(folder, clip, capsys, monkeypatch):
     out, err = capsys.readouterr()
     assert [line.partition(":")[0] for line in out.splitlines()] == ["a.mp4", "b.mp4", "c.mp4"]
     assert "column subject: it is empty" in err
+    assert looks[:2] == [verb.POLL_S] * 2  # the first two were fresh: looked at twice before they were read
     assert [r["recording"] for r in rows(folder, "recordings.csv")] == ["a.mp4", "b.mp4", "c.mp4"]
 
 

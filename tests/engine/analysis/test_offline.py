@@ -4,6 +4,7 @@ import json
 import re
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from mellm.detectors.analyzer import FakeFaceAnalyzer
 from mellm.detectors.spotting import FakeStepModel, Spotter
+from mellm.engine.analysis import describe_queue, prefetch
 from mellm.engine.analysis.live import LiveEngine
 from mellm.engine.analysis.offline import analyze, recordings
 from mellm.engine.analysis.pipeline import SourcePipeline
@@ -324,3 +326,68 @@ def test_memory_stays_flat_over_ten_thousand_frames_of_the_true_chain() -> None:
             marks.append(rss_mb())
     assert made.counts.captured == made.counts.analysed == 10_000
     assert marks[1] - marks[0] < 25
+
+
+class Hangs(ScriptedDescriber):
+    """Never returns, until the test is over."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.over = threading.Event()
+        self.asked = 0
+
+    def describe(self, evidence: Evidence, context: DescribeContext) -> Description:
+        self.asked += 1
+        self.over.wait(PATIENCE_S)
+        return super().describe(evidence, context)
+
+
+def test_a_describer_that_never_returns_costs_descriptions_and_not_the_run(
+    tmp_path: Path, recording: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After so many calls that hang no more are made."""
+    monkeypatch.setattr(describe_queue, "MOST_HANGING", 2)
+    describer = Hangs()
+    try:
+        result = run(tmp_path, [recording], describer, deadline_s=0.2)
+    finally:
+        describer.over.set()
+    assert result.undescribed == {"internal": 2, "describer_timeout": FOUND - 2}
+    assert describer.asked == 2
+    assert Counter(one["reason"] for one in lines(tmp_path)) == result.undescribed
+    assert result.failures == []
+
+
+@pytest.mark.parametrize("where", ["spotter", "face network"])
+def test_a_network_that_never_returns_fails_its_recording_and_the_next_one_goes_on(
+    tmp_path: Path, recording: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    over = threading.Event()
+
+    def make(source: str) -> SourcePipeline:
+        made = chain(source)
+        true, calls = (made.take if where == "spotter" else made.look), iter(range(10_000))
+
+        def hang(given: Any) -> Any:
+            if source == "brows" and next(calls) == 40:
+                over.wait(PATIENCE_S)
+            return true(given)
+
+        setattr(made, "take" if where == "spotter" else "look", hang)
+        return made
+
+    monkeypatch.setattr(prefetch, "STILL_S", 2.0)
+    monkeypatch.setattr(prefetch, "LEAVE_S", 0.5)
+    folder = RunFolder.create(tmp_path, {"test": True}, {})
+    both = recordings([str(recording), str(recording)])
+    try:
+        result = analyze(both, folder, make, ScriptedDescriber())
+    finally:
+        over.set()
+        folder.close()
+    ((source, error),) = result.failures
+    assert (source, error.code) == ("brows", "internal")
+    assert "stood still for 2 s" in str(error)
+    state = json.loads((tmp_path / "run.json").read_text())["sources"]
+    assert [state[name]["state"] for name in ("brows", "brows-2")] == ["failed", "done"]
+    assert state["brows-2"]["counts"]["spotted"] == FOUND

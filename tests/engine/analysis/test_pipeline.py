@@ -149,5 +149,5 @@ def test_a_mirrored_source_is_turned_back() -> None:
         mirrored=True,
     )
     frame = next(iter(frames()))
-    made.push(replace(frame, image=frame.image[:, ::-1].copy()))
+    made.push(replace(frame, picture=frame.picture.mirrored()))
     assert (seen[0] == frame.image).all()

@@ -64,7 +64,7 @@ def test_a_folder_that_cannot_be_written_stops_nothing_and_is_told_once(tmp_path
 
 
 def test_ids_that_are_paths_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="no expression id"):
+    with pytest.raises(ValueError, match="not an expression id"):
         Spool(tmp_path).take("../../etc/passwd")
 
 

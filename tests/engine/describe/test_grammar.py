@@ -53,7 +53,7 @@ def test_every_canonical_answer_is_allowed(language: answers.Language) -> None:
         assert state == State("end", b"", state.units if state else ()), answer
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 2**32), st.sampled_from([BUDGET, 200, 400]))
 def test_whatever_is_written_can_be_read(seed: int, budget: int) -> None:
     answer = written(np.random.default_rng(seed), budget)
@@ -73,7 +73,7 @@ def test_whatever_is_written_can_be_read(seed: int, budget: int) -> None:
     assert parse_json(answer).problem == ("model_abstained" if data["abstain"] else None)
 
 
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=4)
 @given(st.integers(0, 2**32))
 def test_what_is_known_of_tokens_is_what_their_bytes_say(seed: int) -> None:
     rng = np.random.default_rng(seed)

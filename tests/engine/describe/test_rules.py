@@ -85,7 +85,7 @@ def test_the_network_tips_a_weak_unit() -> None:
         assert all(0 <= unit.score <= 1 for unit in read_units(weak, ((4, odd),)))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.floats(-30, 30, width=32), min_size=2 * COUNT, max_size=2 * COUNT))
 def test_any_motion_gives_few_units_with_scores(values: list[float]) -> None:
     told = read_units(table(np.array(values)))

@@ -32,7 +32,7 @@ def bump(centre: F32, by: tuple[float, float], sigma: float = 6.0) -> F32:
     return (weight[..., None] * np.float32(by)).astype(np.float32)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.tuples(*[share] * 6))
 def test_head_motion_is_taken_off_every_pixel(parameters: tuple[float, ...]) -> None:
     head = np.float32(parameters)

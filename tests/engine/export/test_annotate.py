@@ -1,6 +1,7 @@
 """The annotated copy: its frames, its times, its sound."""
 
 from fractions import Fraction
+from itertools import pairwise
 
 import av
 import cv2
@@ -11,9 +12,10 @@ from mellm.clients.cli import run as command
 from mellm.detectors.analyzer import FaceUpdate
 from mellm.detectors.types import Face
 from mellm.engine.analysis.pipeline import Seen
-from mellm.engine.export.annotate import COLOURS, annotate, burn, plan
+from mellm.engine.export.annotate import COLOURS, GROUND, annotate, burn, plan, room
+from mellm.engine.export.slow_motion import Slow
 from mellm.engine.results.run_reader import read_run
-from mellm.stream.errors import RunError, SourceUnsupported
+from mellm.stream.errors import RunError, SourceUnsupported, UsageError
 from mellm.stream.frames import Gap
 from mellm.stream.sources import open_source
 from tests.engine.export.made import described, record, run_folder
@@ -90,36 +92,105 @@ def _sound(path):
         return [p for p in container.demux(audio=0) if p.size]
 
 
+def frame(x=40.0, track=1):
+    return (Face(track, (x, 60.0, 90.0, 100.0), np.zeros((68, 2), np.float32), 1.0),)
+
+
+def grey():
+    return np.full((480, 640, 3), 128, np.uint8)
+
+
 def test_the_box_is_coloured_while_the_expression_lasts(run):
-    image = np.full((480, 640, 3), 128, np.uint8)
-    face = (Face(1, BOX, np.zeros((68, 2), np.float32), 1.0),)
     shown = plan(run)
-    before, during, after = (burn(image, ms, face, shown) for ms in (100.0, 560.0, 2000.0))
+    before, during, after = (burn(grey(), ms, frame(), shown) for ms in (100.0, 560.0, 2000.0))
     edge = (110, 130)  # row, column on the box's right side
-    assert (image == 128).all()
     assert tuple(during[edge]) == COLOURS["surprise"]
     assert tuple(before[edge]) != COLOURS["surprise"]
     assert tuple(after[edge]) != COLOURS["surprise"]
+
+
+def test_nothing_but_its_box_is_drawn_over_the_picture(run):
+    shown = plan(run)
+    space = room(grey(), shown)
+    picture = burn(grey(), 560.0, (), shown, space)
+    assert (picture[:480, :640] == 128).all()
+    assert picture.shape == (480 + space.below, 640 + space.beside, 3)
+    below, beside = picture[480:], picture[:480, 640:]
+    assert (below != GROUND).any()
+    assert (beside == (0, 200, 0)).all(2).sum() > 5000
     # the caption stays for reading, and is gone later
-    foot = (slice(400, None), slice(None))
-    assert during[foot].mean() < 128 > after[foot].mean()
-    assert (burn(image, 9000.0, face, shown)[foot] == 128).all()
+    assert (burn(grey(), 9000.0, (), shown, space)[480:] == GROUND).all()
 
 
-def test_the_motion_map_is_on_the_other_side_of_the_face(run):
-    image = np.full((480, 640, 3), 128, np.uint8)
-    for x, side in ((40.0, slice(320, None)), (500.0, slice(0, 320))):
-        face = Face(1, (x, 200.0, 90.0, 100.0), np.zeros((68, 2), np.float32), 1.0)
-        picture = burn(image, 560.0, (face,), plan(run))
-        green = (picture[:300] == (0, 200, 0)).all(2)
-        assert green.sum() > 5000
-        assert green[:, side].sum() == green.sum()
+def test_each_face_has_its_own_map_and_caption(tmp_path):
+    words = described("The brows rise.", [(1, "both", 0.99)], "surprise", 0.95)
+    spots = [
+        record(name * 16, (10, 14, 20), fps=25, track=n, description=words, evidence=f"evidence/{name}.png")
+        for n, name in ((1, "a"), (2, "b"))
+    ]
+    folder = run_folder(tmp_path / "run", tuple(spots))
+    (folder / "evidence").mkdir()
+    for name, colour in (("a", (0, 200, 0)), ("b", (200, 0, 0))):
+        cv2.imwrite(str(folder / "evidence" / f"{name}.png"), np.full((92, 80, 3), colour, np.uint8))
+    shown = plan(read_run(folder))
+    picture = burn(grey(), 560.0, (*frame(), *frame(300.0, 2)), shown)
+    space = room(grey(), shown)
+    beside = picture[:480, 640:]
+    green, blue = ((beside == colour).all(2) for colour in ((0, 200, 0), (200, 0, 0)))
+    assert green[:240].sum() > 5000 < blue[240:].sum()
+    assert green[240:].sum() == blue[:240].sum() == 0
+    assert space.rows == 5
 
 
-def test_a_picture_without_expressions_says_what_this_is(run):
-    image = np.full((480, 640, 3), 128, np.uint8)
-    assert (burn(image, 0.0, (), [])[:30] != 128).any()
-    assert (burn(image, 7000.0, (), []) == 128).all()
+def test_a_picture_without_expressions_says_what_this_is():
+    begin, later = burn(grey(), 0.0, (), []), burn(grey(), 7000.0, (), [])
+    assert (begin[480:] != GROUND).any()
+    assert (later[480:] == GROUND).all()
+    assert begin.shape == later.shape
+    assert begin.shape[1] == 640
+
+
+def copied(path):
+    with av.open(str(path)) as container:
+        found = [round(f.pts * f.time_base * 1000) for f in container.decode(video=0)]
+        return found, bool(container.streams.audio)
+
+
+def test_repeats_come_after_their_expression_and_slower(video, run, tmp_path):
+    out = tmp_path / "slow.mp4"
+    with open_source(str(video), id="talk", live=False) as source:
+        annotate(source, video, run, out, look, slow=Slow(3, 8))
+    times, sound = copied(out)
+    inside = [t for t in STAMPS if 400 <= t <= 800]  # onset and offset of the only expression
+    assert not sound
+    assert len(times) == len(STAMPS) + 3 * len(inside)
+    before = [t for t in STAMPS if t <= 800]
+    assert times[: len(before)] == before
+    again = times[len(before) : len(before) + len(inside)]
+    assert [b - a for a, b in pairwise(again)] == [8 * (b - a) for a, b in pairwise(inside)]
+    after = [t for t in STAMPS if t > 800]
+    assert [b - a for a, b in pairwise(times[-len(after) :])] == [b - a for a, b in pairwise(after)]
+    assert times == sorted(set(times))
+
+
+def test_a_clip_of_each_expression(video, run, tmp_path):
+    with open_source(str(video), id="talk", live=False) as source:
+        made = annotate(source, video, run, None, look, slow=Slow(2, 4), clips=tmp_path / "clips")
+    (clip,) = (tmp_path / "clips").iterdir()
+    assert made == 1
+    assert clip.name == f"talk-00-00.400-{'a' * 16}.mp4"
+    times, _ = copied(clip)
+    around = [t for t in STAMPS if t <= 1300]
+    inside = [t for t in STAMPS if 400 <= t <= 800]
+    assert len(times) == len(around) + 2 * len(inside)
+    assert times[0] == 0
+
+
+def test_flags_of_repeats_are_held_to_sense(run, video, capsys):
+    assert command(["annotate", str(video), str(run.path), "--slow", "8"]) == 2
+    assert "--slow is about repeats" in capsys.readouterr().err
+    with pytest.raises(UsageError):
+        Slow(0, 4)
 
 
 def test_a_silent_recording_gives_a_silent_copy(run, tmp_path):

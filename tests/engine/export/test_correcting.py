@@ -139,6 +139,35 @@ def test_the_reports_own_file_says_who_decided(run, tmp_path):
     assert [(c.who, c.verdict) for c in found] == [("coder-b", "reject")]
 
 
+def test_a_second_coder_begins_with_what_the_first_one_left(run, tmp_path):
+    """The report of a corrected run shows the corrected values, and its file holds only what is otherwise."""
+
+    def by(who, **said):
+        path = tmp_path / f"{who}.json"
+        item = Correction(said.pop("verdict", "correct"), who, WHEN, "a" * 16, **said)
+        corrections.write(path, Corrections((item,)))
+        return applied(run, path).expressions[0]
+
+    by("ann", units=frozenset({(4, "both")}), emotion="disgust")
+    second = by("bob", offset_s=2.9)
+    assert ([u.au for u in second.action_units], second.offset_ms) == ([4], 2900.0)
+    assert (mark_of(second).emotion, mark_of(second).by) == ("disgust", "bob")
+    third = by("cid", verdict="accept")
+    assert ([u.au for u in third.action_units], third.offset_ms, mark_of(third).by) == ([4], 2900.0, "cid")
+    assert by("dan", verdict="reject").id != "a" * 16
+
+
+def test_a_change_of_mind_within_one_file_goes_back_to_what_the_engine_found(run, tmp_path):
+    path = tmp_path / "c.json"
+    first = Correction("correct", "ann", WHEN, "a" * 16, units=frozenset({(4, "both")}))
+    corrections.write(path, Corrections((first,)))
+    applied(run, path)
+    corrections.write(
+        path, Corrections((first, Correction("accept", "ann", "2026-11-29T11:00:00Z", "a" * 16)))
+    )
+    assert [u.au for u in applied(run, path).expressions[0].action_units] == [1, 2]
+
+
 def test_every_export_shows_the_corrected_run(run, tmp_path):
     path = tmp_path / "c.json"
     decided = Correction(

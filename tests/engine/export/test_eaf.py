@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mellm.engine.export.eaf import printable, to_eaf
 from mellm.engine.results.run_reader import Marker, Run, read_run
 from mellm.stream.errors import UsageError
-from tests import PATIENCE_S
+from tests import PATIENCE_S, REPO
 from tests.engine.export.made import hold_golden, record, run_folder, typed
 
 ORDER = (
@@ -167,3 +167,15 @@ def test_two_recordings_are_two_files(tmp_path):
 @given(st.text())
 def test_what_xml_cannot_hold_is_left_out(value):
     assert ET.fromstring(f"<a><![CDATA[{printable(value).replace(']]>', '')}]]></a>") is not None
+
+
+def test_the_full_path_of_the_recording_is_named_only_where_asked(made, tmp_path):
+    pympi = pytest.importorskip("pympi")
+    for absolute in (False, True):
+        path = tmp_path / f"{absolute}.eaf"
+        path.write_text(to_eaf(made, tmp_path, absolute=absolute))
+        (link,) = pympi.Elan.Eaf(str(path)).get_linked_files()
+        assert link["RELATIVE_MEDIA_URL"] == "./talk.mp4"
+        assert (str(REPO) in link["MEDIA_URL"]) is absolute
+        assert link["MEDIA_URL"].startswith("file:///")
+        assert link["MEDIA_URL"].endswith("talk.mp4")

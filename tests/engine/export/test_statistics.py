@@ -88,3 +88,11 @@ def test_no_rate_is_made_of_less_than_a_second(tmp_path):
     state["sources"]["talk"]["judged"]["either"]["judged_s"] = {"2": 0.0, "3": 0.5}
     (folder / "run.json").write_text(json.dumps(state))
     assert statistics.judged_rate(read_run(folder)).per_minute is None
+
+
+@pytest.mark.parametrize("count", [0, 1, 5, 43, 400])
+def test_the_interval_of_a_count_is_that_of_scipy(count):
+    chi2 = pytest.importorskip("scipy.stats").chi2
+    low, high = statistics.poisson_interval(count)
+    assert low == pytest.approx(chi2.ppf(0.025, 2 * count) / 2 if count else 0.0, rel=1e-6)
+    assert high == pytest.approx(chi2.ppf(0.975, 2 * count + 2) / 2, rel=1e-6)

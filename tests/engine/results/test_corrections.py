@@ -118,7 +118,7 @@ def test_times_that_only_moved_keep_the_apex_inside(tmp_path):
         ({"when": "yesterday"}, "has the when 'yesterday'"),
         ({"when": "2026-11-29T10:00:00"}, "has the when"),
         ({"id": None}, "has no id"),
-        ({"id": 7}, "has a id that is no text"),
+        ({"id": 7}, "has a id that is not a text"),
         ({"units": "smile"}, "has units that cannot be read"),
         ({"onset_s": "2"}, "has the onset_s '2'"),
         ({"onset_s": -1}, "has the onset_s -1"),

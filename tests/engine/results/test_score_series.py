@@ -28,7 +28,7 @@ def write(path: Path, steps: list[tuple[int, int]]) -> None:
     writer.close()
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.lists(st.integers(0, 400), min_size=1, unique=True), st.integers(1, 3))
 def test_what_is_written_comes_back(
     tmp_path_factory: pytest.TempPathFactory, steps: list[int], tracks: int

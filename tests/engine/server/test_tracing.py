@@ -57,6 +57,8 @@ def test_nothing_is_made_unless_the_environment_asks(monkeypatch: pytest.MonkeyP
     asked = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
     made = from_environment(asked)
     assert isinstance(made, ExpressionSpans)
+    made.close()  # and the thread that sends ends with it
+    made.close()
     monkeypatch.setitem(__import__("sys").modules, "opentelemetry.sdk.trace", None)
     with pytest.raises(UsageError, match="otel"):
         from_environment(asked)

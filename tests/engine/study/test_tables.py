@@ -33,6 +33,7 @@ def test_every_line_of_the_study_has_a_row_in_recordings(made):
     assert table["age"].tolist() == [31, 31, 31]
     first = table.iloc[0]
     assert (first["judged_upper_3_s"], first["judged_lower_3_s"], first["face_s"]) == (21.0, 3.0, 33.5)
+    assert (first["judged_upper_min"], first["judged_lower_min"]) == (0.35, 0.05)
     assert (first["refused_yaw_high"], first["refused_face_small"]) == (12, 0)
     assert (first["gaps"], first["gaps_s"], first["effective_fps"]) == (1, 1.2, 29.97)
     assert first["rate_low"] < first["expressions_per_judged_minute"] < first["rate_high"]

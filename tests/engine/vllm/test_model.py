@@ -56,5 +56,5 @@ def test_a_tokenizer_that_its_processor_would_outgrow_is_refused(tmp_path):
     (made / "tokenizer.json").write_text(json.dumps(tokens))
     assert inspect(made).family == "idefics3"
     (made / "tokenizer.json").write_text("{}")
-    with pytest.raises(ModelCorrupt, match=r"tokenizer\.json is no tokenizer"):
+    with pytest.raises(ModelCorrupt, match=r"tokenizer\.json is not a tokenizer"):
         inspect(made)

@@ -107,7 +107,7 @@ def test_understanding_scores_units_and_questions(root: Path, tmp_path: Path) ->
         (["--dataset", "casme2"], 2, "no folder for casme2"),
         (["--dataset", "casme9=."], 3, "there is no data set 'casme9'"),
         (["--dataset", "casme2=.", "--fps", "0"], 2, "frames a second"),
-        (["--dataset", "casme2=nowhere"], 3, "is no folder"),
+        (["--dataset", "casme2=nowhere"], 3, "is not a folder"),
     ],
 )
 @pytest.mark.parametrize("verb", ["spotting", "recognition", "understanding"])

@@ -71,7 +71,7 @@ def test_the_verb_tells_it_to_people_and_to_programs(root: Path, capsys: pytest.
     ("arguments", "said"),
     [
         (["casme9", "."], "known are casme"),
-        (["casme2", "nowhere"], "is no folder"),
+        (["casme2", "nowhere"], "is not a folder"),
         (["casme2", "."], "no annotation file of CASME II"),
         (["casme2", ".", "--offset-policy", "x"], "offset policy"),
     ],

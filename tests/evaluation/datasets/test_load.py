@@ -70,7 +70,7 @@ def test_samm(tmp_path: Path) -> None:
 def test_what_cannot_be_found_is_a_typed_error(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="no data set 'casme9'"):
         load("casme9", tmp_path)
-    with pytest.raises(DatasetError, match="is no folder"):
+    with pytest.raises(DatasetError, match="is not a folder"):
         load("casme2", tmp_path / "nowhere")
     with pytest.raises(DatasetError, match="no annotation file of CASME II"):
         load("casme2", tmp_path)

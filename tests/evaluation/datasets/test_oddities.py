@@ -232,10 +232,10 @@ def test_an_oddity_is_repaired_and_named(oddity: Oddity, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("row", "column", "said"),
     [
-        (["S01", "S01-01-001", "4b", 5, 9, "4", "fear"], "Onset", "'4b' is no frame number"),
-        (["S01", "S01-01-001", 1.5, 5, 9, "4", "fear"], "Onset", "1.5 is no frame number"),
-        (["S01", "S01-01-001", "46²", 5, 9, "4", "fear"], "Onset", "'46²' is no frame number"),
-        (["S01", "S01-01-001", 1, 5, "1e3", "4", "fear"], "Offset", "'1e3' is no frame number"),
+        (["S01", "S01-01-001", "4b", 5, 9, "4", "fear"], "Onset", "'4b' is not a frame number"),
+        (["S01", "S01-01-001", 1.5, 5, 9, "4", "fear"], "Onset", "1.5 is not a frame number"),
+        (["S01", "S01-01-001", "46²", 5, 9, "4", "fear"], "Onset", "'46²' is not a frame number"),
+        (["S01", "S01-01-001", 1, 5, "1e3", "4", "fear"], "Offset", "'1e3' is not a frame number"),
         (["S02", "S01-01-001", 1, 5, 9, "4", "fear"], "Subject", "does not go with file"),
         (["S01", None, 1, 5, 9, "4", "fear"], "Filename", "the file name is missing"),
         ([None, "one", 1, 5, 9, "4", "fear"], "Subject", "names no subject"),

@@ -3,7 +3,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mellm.evaluation.metrics.action_units import action_unit_score
@@ -46,7 +46,6 @@ def test_a_constant_answer_of_all_units_has_half_its_binary_f1_as_macro_f1() -> 
     assert round(100 * score.macro_f1, 1) == 8.9
 
 
-@settings(deadline=None)
 @given(clips, st.randoms())
 def test_bounds_order_and_perfection(
     rows: list[tuple[frozenset[int], frozenset[int] | None]], shuffle: random.Random

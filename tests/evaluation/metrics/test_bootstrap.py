@@ -3,7 +3,7 @@ from __future__ import annotations
 from math import isnan
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mellm.evaluation.metrics.bootstrap import interval, intervals
@@ -54,7 +54,6 @@ def test_it_agrees_with_the_bootstrap_of_pooled_counts() -> None:
     assert ours == pytest.approx((theirs.low, theirs.high), abs=0.02)
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.text(max_size=3), st.lists(st.floats(0, 1), min_size=1), min_size=2, max_size=5))
 def test_bounds_hold_and_all_scores_come_from_the_same_draws(people: dict[str, list[float]]) -> None:
     found = intervals(people, lambda items: {"mean": mean(items), "twice": 2 * mean(items)}, draws=20)

@@ -186,7 +186,7 @@ def test_other_scorers_are_reported_beside_ours(metrics: Any) -> None:
         (("spotting", "v.json", "--pred", "v.json"), 2, "both v.json and an option"),
         (("spotting", "v.json", "--iou", "0"), 3, "threshold 0.0"),
         (("spotting", "v.json", "--iou", "nan"), 3, "threshold nan"),
-        (("mme", "v.json"), 3, "is no folder"),
+        (("mme", "v.json"), 3, "is not a folder"),
         (("mme", ".", "--truth", "v.json"), 3, "name the folder alone"),
         (("units", "v.json", "--units", "one"), 2, "--units 'one'"),
         (("spot", "v.json"), 2, "'spot' is not one of"),

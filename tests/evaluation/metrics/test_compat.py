@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mellm.evaluation.metrics import compat
@@ -84,7 +84,6 @@ apart = st.lists(st.integers(0, 40), unique=True, max_size=8).map(
 )
 
 
-@settings(deadline=None)
 @given(apart, apart)
 def test_all_agree_where_nothing_is_ambiguous(predicted: list[Interval], true: list[Interval]) -> None:
     predicted = predicted or [(5000, 5009)]

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mellm.evaluation.metrics.extraction import extract_label, extract_units, extract_yes_no
@@ -50,7 +50,6 @@ def test_parts_of_a_combined_answer() -> None:
     assert extract_units(COMBINED) == {4, 7}
 
 
-@settings(deadline=None)
 @given(
     st.sampled_from(COARSE), st.sampled_from(["{}", "The answer is {}.", "I see it: {}!", "  {}\n", "*{}*"])
 )
@@ -59,7 +58,6 @@ def test_a_text_with_one_label_gives_it(label: str, frame: str) -> None:
         assert extract_label(frame.format(spelled), COARSE) == label
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_no_answer_is_made_up(text: str) -> None:
     label = extract_label(text, COARSE)

@@ -78,7 +78,7 @@ def test_spotting_without_any_prediction_is_told(tmp_path: Path) -> None:
     [
         ([{"video": "a", "pred": [[5, 3]], "gt": []}], "item 1: interval 5–3 ends before it begins"),
         ([{"video": "a", "pred": [[1, float("nan")]], "gt": []}], "offset is nan, no frame number"),
-        ([{"video": "a", "pred": [[1]], "gt": []}], r"\[1\] is no interval"),
+        ([{"video": "a", "pred": [[1]], "gt": []}], r"\[1\] is not an interval"),
         ([{"video": "a", "gt": []}], "video 'a' has no list 'pred'"),
         ([{"video": "a", "pred": None, "gt": []}], "video 'a' has no list 'pred'"),
         ([{"pred": [], "gt": []}], "no 'video'"),
@@ -139,7 +139,7 @@ def test_labels_in_two_files(tmp_path: Path) -> None:
     assert given.rows == [("b", "b"), ("a", None), ("c", "a")]
     assert given.notes == (
         "1 true rows without a prediction, counted wrong: 2",
-        "1 predictions without a true row, left aside: 9",
+        "1 predictions without a true row, ignored: 9",
     )
 
 
@@ -157,7 +157,7 @@ def test_labels_without_names_meet_by_their_order(tmp_path: Path) -> None:
         (["a"], ["a", "b"], "2 in 'gt' and 1 in 'pred'"),
         (["a"], [None], "item 1: there is no truth"),
         (["a"], [float("nan")], "item 1: there is no truth"),
-        ([["a"]], ["a"], "is no label"),
+        ([["a"]], ["a"], "is not a label"),
         ([{"id": 1, "label": "a"}] * 2, [{"id": 1, "label": "a"}], "'1' occurs twice, first in item 1"),
         ([{"label": "a"}], [{"id": 1, "label": "a"}], "have no name that those of the prediction share"),
         (["a"], [{"id": 1, "label": "a"}], "one side is a plain list"),
@@ -256,7 +256,7 @@ def test_questions_that_are_refused(tmp_path: Path) -> None:
     row = {"id": 1, "question": ASKED, "answer": "negative"}
     for rows, said in (
         ([row], "item 1: no column 'prediction'"),
-        ([{**row, "prediction": "x", "task": "riddle"}], "'riddle' is no kind of question"),
+        ([{**row, "prediction": "x", "task": "riddle"}], "'riddle' is not a kind of question"),
         ([{"id": 1, "answer": "a", "prediction": "b"}], "no 'question'"),
         ([{"id": 1, "question": ASKED, "answer": None, "prediction": "b"}], "no 'gt'"),
     ):

@@ -18,7 +18,7 @@ def test_rows_meet_by_all_columns_that_both_sides_have() -> None:
     assert [(t.values["x"], p and p.line) for t, p in found] == [(1, None), (2, 2)]
     assert notes == [
         "1 true rows without a prediction, counted wrong: 1 a",
-        "1 predictions without a true row, left aside: 9 a",
+        "1 predictions without a true row, ignored: 9 a",
     ]
 
 

@@ -4,7 +4,7 @@ import random
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
@@ -30,14 +30,12 @@ def test_iou_counts_frames_inclusively(a: Interval, b: Interval, expected: float
     assert iou(a, b) == pytest.approx(expected)
 
 
-@settings(deadline=None)
 @given(intervals, intervals)
 def test_iou_is_symmetric_and_counts_the_frames_of_both(a: Interval, b: Interval) -> None:
     frames = [set(range(first, last + 1)) for first, last in (a, b)]
     assert iou(a, b) == iou(b, a) == len(frames[0] & frames[1]) / len(frames[0] | frames[1])
 
 
-@settings(deadline=None)
 @given(lists, lists, thresholds)
 def test_the_matching_is_one_to_one_and_as_large_as_any(
     predicted: list[Interval], true: list[Interval], threshold: float
@@ -55,7 +53,6 @@ def _largest(predicted: list[Interval], true: list[Interval], threshold: float) 
     return int(fits[linear_sum_assignment(fits, maximize=True)].sum())
 
 
-@settings(deadline=None)
 @given(lists, lists, st.randoms())
 def test_the_order_of_intervals_does_not_change_how_many_match(
     predicted: list[Interval], true: list[Interval], shuffle: random.Random

@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mellm.evaluation.metrics.errors import MetricsError, RowError
@@ -110,7 +110,6 @@ def test_scores_by_hand() -> None:
     assert score.as_dict()["tasks"]["OCR"]["acc_plus"] == 0.25
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(*[st.sampled_from(["Yes", "No", "?"])] * 2), min_size=1),
     st.sampled_from(list(PARSERS)),
@@ -130,7 +129,7 @@ def test_two_successive_lines_are_a_pair_whatever_the_image_is_called(tmp_path: 
     results = read_results(tmp_path)
     task = mme_score(results).tasks["OCR"]
     assert (task.images, task.right, task.both) == (2, 3, 1)
-    assert any("readme.txt is no sub-task" in note for note in results.notes)
+    assert any("readme.txt is not a sub-task" in note for note in results.notes)
     assert any("celebrity.txt is missing" in note for note in results.notes)
     assert any("2 images, MME has 20" in note for note in results.notes)
 
@@ -165,7 +164,7 @@ def test_wrong_rows_name_file_and_line(tmp_path: Path, text: bytes, line: int, s
 
 
 def test_wrong_folders_and_parsers(tmp_path: Path) -> None:
-    with pytest.raises(MetricsError, match="no folder"):
+    with pytest.raises(MetricsError, match="not a folder"):
         read_results(tmp_path / "gone")
     with pytest.raises(MetricsError, match="no file of a sub-task"):
         read_results(tmp_path)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mellm.evaluation.metrics.errors import MetricsError
@@ -43,7 +43,6 @@ def test_what_is_unknown_is_counted_and_not_guessed() -> None:
     assert found.as_dict()["apex"]["mae"] == 0
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(*[st.integers(-100, 100)] * 2), min_size=1))
 def test_summaries_are_ordered(rows: list[tuple[int, int]]) -> None:
     e = moment_errors([(Moments(apex=t), Moments(apex=p)) for t, p in rows]).moments["apex"]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mellm.evaluation.metrics.errors import MetricsError
@@ -43,7 +43,6 @@ def test_folds_are_pooled_and_told_apart() -> None:
     assert score.folds["s2"] == pytest.approx((2 / 3, 1 / 2))
 
 
-@settings(deadline=None)
 @given(rows, st.randoms())
 def test_order_does_not_matter_and_scores_are_bounded(
     pairs: list[tuple[str, str | None]], shuffle: random.Random
@@ -58,7 +57,6 @@ def test_order_does_not_matter_and_scores_are_bounded(
     assert before.unparsable == sum(p is None for _, p in pairs)
 
 
-@settings(deadline=None)
 @given(rows)
 def test_an_unreadable_answer_never_helps(pairs: list[tuple[str, str | None]]) -> None:
     true = [t for t, _ in pairs]

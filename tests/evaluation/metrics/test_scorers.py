@@ -63,7 +63,7 @@ documents = st.one_of(
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "mme"])
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(one=documents, other=documents, alone=st.booleans())
 def test_any_document_is_scored_or_refused(
     tmp_path_factory: pytest.TempPathFactory, kind: str, one: Any, other: Any, alone: bool

@@ -3,7 +3,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mellm.evaluation.metrics.spotting import SpottingScore
@@ -79,7 +79,6 @@ rows = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(rows, rows, st.randoms())
 def test_order_does_not_matter_and_scores_are_bounded(
     truth: list[Row], got: list[Row], shuffle: random.Random

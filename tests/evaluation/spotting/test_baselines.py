@@ -60,7 +60,7 @@ def test_what_the_causal_form_publishes_comes_after_the_offset_and_the_look_ahea
     assert late.at_s == pytest.approx(7.98)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(100, 350), st.integers(0, 5), st.sampled_from([None, 0.2]))
 def test_the_causal_form_does_not_depend_on_what_comes(cut: int, seed: int, half_s: float | None) -> None:
     whole = record([truth(2.5), truth(3.4, 2.0), truth(6.0)], noise=0.4, name="x" * (seed + 1))

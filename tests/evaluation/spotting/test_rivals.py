@@ -68,7 +68,7 @@ def test_a_video_without_any_motion_has_no_spots() -> None:
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(20, 400))
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_the_causal_form_is_causal(seed: int, cut: int) -> None:
     rng = np.random.default_rng(seed)
     values = np.abs(rng.normal(0, 1, 400))

@@ -317,7 +317,7 @@ async def test_publishing_outlives_the_loop() -> None:
     assert hub.journal.last_seq == 2
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.sampled_from(["publish", "burst", "read", "turn", "leave", "come"]), max_size=40))
 def test_whatever_happens_in_whatever_order_a_reader_misses_nothing(steps: list[str]) -> None:
     async def play() -> None:

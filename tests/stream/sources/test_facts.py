@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from mellm.stream.errors import SourceTimeUnknown, UsageError
+from mellm.stream.frames import Pixels
 from mellm.stream.sources import SourceOptions, facts, hdr, open_source
 from mellm.stream.sources.decoding import decode
 from mellm.stream.sources.orientation import Orientation, from_matrix
@@ -196,7 +197,7 @@ def test_repeats_are_found_in_moving_noise_and_nowhere_else(pattern, share):
     detector, image, found = RepeatDetector(), None, 0
     for number in range(240):
         if image is None or pattern[number % len(pattern)] == "1":
-            image = np.clip(120 + rng.normal(0, 2, (120, 160, 3)), 0, 255).astype(np.uint8)
+            image = np.clip(120 + rng.normal(0, 2, (120, 160, 1)), 0, 255).astype(np.uint8)
         slightly = np.clip(image + (rng.random(image.shape) < 0.01), 0, 255).astype(np.uint8)  # as codecs do
-        found += detector.push(slightly)
+        found += detector.push(Pixels(np.repeat(slightly, 3, axis=2)))
     assert found / 240 == pytest.approx(share, abs=0.05)

@@ -42,9 +42,9 @@ def test_seed():
     ("query", "said"),
     [
         ("?fsp=3", "did you mean 'fps'"),
-        ("?fps=x", "no number"),
+        ("?fps=x", "not a number"),
         ("?fps=0", "range"),
-        ("?width=1.5", "no number"),
+        ("?width=1.5", "not a number"),
     ],
 )
 def test_bad_parameters_are_refused_by_name(query, said):

@@ -54,7 +54,7 @@ def test_a_spot_is_the_expression_that_it_shares_half_of_its_time_with() -> None
 
 def test_what_is_no_clip_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.npz").write_bytes(b"no")
-    with pytest.raises(UsageError, match="no clip that was watched"):
+    with pytest.raises(UsageError, match="not a clip that was watched"):
         load_file(tmp_path / "x.npz")
     with pytest.raises(UsageError, match="no clips"):
         list(spots.load(tmp_path, "val"))

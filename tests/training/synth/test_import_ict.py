@@ -64,7 +64,7 @@ def test_a_missing_and_a_foreign_file_are_named(folder: Path) -> None:
     with pytest.raises(ModelMissing, match=r"jawOpen\.obj"):
         import_ict.build(folder, LAYOUT, modes=2)
     (folder / "jawOpen.obj").write_text("v 1 2 x\n")
-    with pytest.raises(ModelCorrupt, match="no point"):
+    with pytest.raises(ModelCorrupt, match="not a point"):
         import_ict.build(folder, LAYOUT, modes=2)
 
 

@@ -148,7 +148,7 @@ def test_picture_conventions(rig: Rig) -> None:
         assert moved @ nose > 5
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.tuples(*[st.floats(-1.2, 1.2)] * 3))
 def test_rotations_are_rotations(angles: tuple[float, float, float]) -> None:
     matrix = rotation(np.array([*angles, 0, 0, 0]))

@@ -42,7 +42,7 @@ def _rng(*seed: int) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(rise=st.floats(0.02, 1), fall=st.floats(0.02, 1), hold=st.floats(0, 1), ease=st.floats(0.7, 1.5))
 def test_a_bump_starts_peaks_and_ends_where_it_says(
     rise: float, fall: float, hold: float, ease: float
@@ -120,7 +120,7 @@ def test_a_nod_turns_the_head_and_comes_back() -> None:
     assert not pose[[0, 2]].any()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 2**31), name=st.sampled_from(sorted(PROFILES)), seconds=st.floats(2, 15))
 def test_scripts_are_valid_and_repeat(seed: int, name: str, seconds: float) -> None:
     script, again = (random_script(_rng(seed), seconds, PROFILES[name]) for _ in range(2))

@@ -173,7 +173,7 @@ class Fit(Section):
     @model_validator(mode="after")
     def _divides(self) -> Fit:
         if self.batch % self.micro_batch:
-            raise ValueError(f"batch {self.batch} is no multiple of micro_batch {self.micro_batch}")
+            raise ValueError(f"batch {self.batch} is not a multiple of micro_batch {self.micro_batch}")
         return self
 
 

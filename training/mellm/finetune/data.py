@@ -131,7 +131,7 @@ def _record(line: bytes, where: str, root: Path) -> Record:
         raise _broken(where, "it names no subject")
     images = data.pop("images", [])
     if not isinstance(images, list) or not all(isinstance(i, str) and i for i in images):
-        raise _broken(where, "images is no list of paths")
+        raise _broken(where, "images is not a list of paths")
     messages = _messages(data.pop("messages", None), where)
     shown = sum(part["type"] == "image" for m in messages for part in m["content"])
     if shown != len(images):
@@ -142,7 +142,7 @@ def _record(line: bytes, where: str, root: Path) -> Record:
 
 def _messages(value: object, where: str) -> tuple[dict[str, Any], ...]:
     if not isinstance(value, list) or not value:
-        raise _broken(where, "messages is no list")
+        raise _broken(where, "messages is not a list")
     found = []
     for message in value:
         if not isinstance(message, dict) or message.get("role") not in ROLES:

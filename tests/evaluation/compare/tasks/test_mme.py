@@ -98,7 +98,7 @@ def test_a_broken_question_file_is_named_with_its_line(folder: Path, text: str, 
 
 
 def test_what_is_not_there_is_a_typed_error(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(MetricsError, match="is no folder"):
+    with pytest.raises(MetricsError, match="is not a folder"):
         made(tmp_path / "nowhere")
     with pytest.raises(MetricsError, match="no sub-task 'cats'"):
         made(folder, subtasks=("cats",))

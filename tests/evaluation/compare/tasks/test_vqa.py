@@ -85,5 +85,5 @@ def test_a_line_that_is_no_question_is_named(tmp_path: Path, text: str) -> None:
 def test_files_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(MetricsError, match="cannot be read"):
         made(tmp_path / "none.jsonl")
-    with pytest.raises(MetricsError, match="is no folder"):
+    with pytest.raises(MetricsError, match="is not a folder"):
         made(written(tmp_path, LINES), media=tmp_path / "none")

@@ -69,7 +69,7 @@ def test_staged_by_default_goes_from_the_projector_to_everything() -> None:
             {"strategy": {"kind": "staged", "stage": [{"language": "lora"}, {"language": "tuned"}]}},
             "not both in one run",
         ),
-        ({"fit": {"batch": 10, "micro_batch": 4}}, "no multiple"),
+        ({"fit": {"batch": 10, "micro_batch": 4}}, "not a multiple"),
         ({"fit": {"rate": -1}}, "fit.rate"),
         ({"recipe": "nope"}, "choose one of"),
         ({"recipe": 3}, "not a name"),

@@ -49,9 +49,9 @@ def test_text_may_stand_for_a_list_of_parts_and_turns_may_go_on(tmp_path: Path) 
     [
         ({"subject": None}, "no subject"),
         ({"subject": True}, "no subject"),
-        ({"images": "x.png"}, "no list of paths"),
+        ({"images": "x.png"}, "not a list of paths"),
         ({"images": []}, "1 image parts in its messages and 0 paths"),
-        ({"messages": []}, "messages is no list"),
+        ({"messages": []}, "messages is not a list"),
         ({"messages": [{"role": "tool", "content": "x"}]}, "role"),
         ({"messages": [{"role": "user", "content": "x"}], "images": []}, "take turns"),
         ({"messages": [{"role": "assistant", "content": "x"}], "images": []}, "take turns"),
