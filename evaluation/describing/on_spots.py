@@ -294,7 +294,8 @@ def diagram(found: Calibration, path: Path) -> Path:
             low, high = [r.value - r.low for r in ranges], [r.high - r.value for r in ranges]
             axis.errorbar(said, so, yerr=[low, high], color=plotting.COLOURS[0], marker="o", capsize=2)
             for x, y, n in zip(said, so, many, strict=True):
-                axis.annotate(f"{n}", (x, y), textcoords="offset points", xytext=(6, -11), fontsize=7.5)
+                beside = (6, 5 if y < 0.1 else -11)
+                axis.annotate(f"{n}", (x, y), textcoords="offset points", xytext=beside, fontsize=7.5)
             axis.set(
                 title=titles[name], xlabel="probability that is told", ylabel="share that is right",
                 xlim=(0, 1), ylim=(0, 1),
