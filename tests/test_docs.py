@@ -99,7 +99,7 @@ def test_the_configuration_page_names_every_key_with_its_default(tmp_path):
     (tmp_path / "all.toml").write_text(block)
     shown, default = load(tmp_path / "all.toml"), Settings()
     examples = set(re.findall(r"^(\w+) = .*# e\.g\.", block, re.M))
-    for name in ("faces", "spotting", "describer", "server"):
+    for name in ("faces", "spotting", "describer", "server", "bus"):
         section, given = getattr(shown, name), getattr(default, name)
         assert section.model_fields_set == set(type(section).model_fields)
         for key in section.model_fields_set - examples:

@@ -72,6 +72,7 @@ class JetStreamBus:
         self._taking = {stream: asyncio.Lock() for stream in STREAMS}
         self._bells: dict[str, asyncio.Event] = {}
         self._refused: list[str] = []
+        self._last_said = ""
 
     async def open(self) -> None:
         """See :class:`mellm.engine.bus.base.Bus`. Without the right to make streams, those that are there are used."""
@@ -98,7 +99,7 @@ class JetStreamBus:
                 )
         except (NatsError, OSError, TimeoutError, ssl.SSLError) as error:
             await self.close()
-            said = str(error) or type(error).__name__
+            said = str(error) or self._last_said or type(error).__name__
             if "authorization" in said.lower():
                 raise BusRefused(f"{self._where} refuses this key", remedy="give --bus-nkey FILE") from error
             raise BusUnavailable(
@@ -237,12 +238,15 @@ class JetStreamBus:
 
     async def take(self, stream: Stream, wait_s: float) -> Delivery | None:
         """See :class:`mellm.engine.bus.base.Bus`."""
+        refused = len(self._refused)
         async with self._taking[stream], self._told(stream):
             if stream not in self._takers:
                 self._takers[stream] = await self._context.pull_subscribe_bind(WORKERS, self._name(stream))
             try:
                 (taken,) = await self._takers[stream].fetch(1, wait_s)
             except NatsTimeout:
+                if self._refused[refused:]:
+                    raise
                 return None
         facts = taken.metadata
         subject = taken.subject.removeprefix(f"{self._options.prefix}.")
@@ -345,7 +349,12 @@ class JetStreamBus:
                 taken = await self._call(stream, self._context.consumer_info(self._name(stream), WORKERS))
                 waiting[str(stream)] = int(taken.num_pending or 0)
         version = self._nats.connected_server_version
-        return Facts(f"nats-server {version}", await self._synced(), streams, waiting)
+        return Facts(
+            f"nats-server {version.major}.{version.minor}.{version.patch}",
+            await self._synced(),
+            streams,
+            waiting,
+        )
 
     async def _synced(self) -> bool | None:
         if self._options.monitor is None:
@@ -418,7 +427,8 @@ class JetStreamBus:
 
     async def _complain(self, error: Exception) -> None:
         if "permissions violation" in str(error).lower():
-            self._refused = [*self._refused[-15:], str(error)]
+            self._refused.append(str(error))
+        self._last_said = str(error) or type(error).__name__
         logger.info("bus: %s", error)
 
     async def _quiet(self) -> None:

@@ -43,6 +43,7 @@ WORKERS: Final = "workers"
 POLL_S: Final = 0.05
 PAGE: Final = 64
 SAME_S: Final = 120
+REWRITES: Final = 100
 
 # KEYS: stream, ids, last of each subject, counter; ARGV: subject, id, body, expected (or -1), oldest time kept
 APPEND: Final = """
@@ -170,9 +171,19 @@ class RedisBus:
             await self._call(pattern, self._hash("HDEL", self._key(f"last:{stream}"), message.subject))
             gone += 1
         if gone:
-            with suppress(exceptions.ResponseError):  # one is under way
-                await self._call(pattern, self._db.bgrewriteaof())
+            await self._rewrite()
         return gone
+
+    async def _rewrite(self) -> None:
+        for _ in range(REWRITES):
+            try:
+                await self._db.bgrewriteaof()
+                return
+            except exceptions.ResponseError:  # one is under way, which began too early
+                await asyncio.sleep(4 * POLL_S)
+            except (exceptions.RedisError, OSError) as error:
+                raise BusUnavailable(f"{self._where} cannot write its file anew: {error}") from error
+        raise BusUnavailable(f"{self._where} does not write its append-only file anew")
 
     # -- work -----------------------------------------------------------------------------------------
 

@@ -34,6 +34,11 @@ def decisions(
     :raises UsageError: nobody is named who decided, or the recording is not known
     """
     if path.suffix.lower() == ".json":
+        if by or partial:
+            flag = "--by" if by else "--partial"
+            raise UsageError(
+                f"{flag} does not apply to {path}", remedy="its items say who decided about what"
+            )
         return _continued(corrections.read(path).items, run)
     if not by:
         raise UsageError(

@@ -129,7 +129,7 @@ class _Document:
         who = f"track{track}"
         parent = self._tier(EXPRESSION, who, _TOP)
         ids = [
-            self._aligned(parent, *interval(r.onset_ms, r.offset_ms, self._scale), f"{r.score:.2f}")
+            self._aligned(parent, *interval(r.onset_ms, r.offset_ms, self._scale), words.score(r))
             for r in mine
         ]
         apexes = self._tier(APEX, who, _INSIDE, parent)

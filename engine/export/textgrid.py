@@ -24,7 +24,7 @@ def to_textgrid(run: Run) -> str:
     for track in sorted({r.track for r in run.expressions}) or [1]:
         mine = sorted((r for r in run.expressions if r.track == track), key=lambda r: r.onset_ms)
         kinds: tuple[tuple[str, Callable[[ExpressionRecord], str]], ...] = (
-            ("expression", lambda r: f"{r.score:.2f}"),
+            ("expression", words.score),
             ("action units", words.facs),
             ("class", lambda r: words.emotion(r) or ""),
             ("description", lambda r: words.text(r) or words.headline(r)),

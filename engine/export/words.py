@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from mellm.engine.facs.action_units import notation
-from mellm.engine.results.corrections import mark_of
+from mellm.engine.results.corrections import mark_of, was_added
 from mellm.engine.results.expressions import ExpressionRecord
 from mellm.engine.results.reasons import reason, undescribed
 
@@ -18,6 +18,7 @@ __all__ = [
     "probability",
     "reason",
     "region",
+    "score",
     "text",
     "verdict",
 ]
@@ -37,6 +38,11 @@ def emotion(record: ExpressionRecord) -> str | None:
     """The class: as a coder wrote it, else :func:`coarse`."""
     mark = mark_of(record)
     return (mark.emotion if mark is not None else None) or coarse(record)
+
+
+def score(record: ExpressionRecord) -> str:
+    """The spotting score; of what a person added, that."""
+    return "added" if was_added(record) else f"{record.score:.2f}"
 
 
 def probability(record: ExpressionRecord) -> float | None:

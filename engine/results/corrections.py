@@ -32,6 +32,7 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 from mellm.engine.facs.action_units import COARSE, UNITS, notation, parse
 from mellm.engine.results.expressions import ExpressionRecord
 from mellm.engine.types import ActionUnit, Description, Emotion, Side
+from mellm.stream import private
 from mellm.stream.errors import RunError, UsageError
 from mellm.stream.files import replacing
 from mellm.stream.tables import read_text
@@ -180,10 +181,12 @@ class Corrections:
         found: dict[str, Correction] = {}
         for item in self.items:
             before = found.get(item.key)
+            key = item.key
             if before is not None and before.verdict == "add" and item.verdict in ("accept", "correct"):
                 given = {f: v for f in _CODED if (v := getattr(item, f)) is not None}
-                item = replace(before, **given, who=item.who, when=item.when, comment=item.comment)
-            found[item.key] = item
+                # its id stays, also where that was made of the times that move now
+                item = replace(before, id=key, **given, who=item.who, when=item.when, comment=item.comment)
+            found[key] = item
         return found
 
 
@@ -278,8 +281,8 @@ def write(path: Path, corrections: Corrections) -> None:
     """
     text = json.dumps(corrections.to_json(), indent=1, ensure_ascii=False, allow_nan=False)
     try:
-        with replacing(path, durable=True) as part:
-            part.write_text(text + "\n", encoding="utf-8")
+        with replacing(path, durable=True) as part, open(part, "wb", opener=private.opener) as file:
+            file.write(text.encode() + b"\n")
     except OSError as error:
         raise RunError(f"{path} cannot be written ({error.strerror or error})") from error
 

@@ -220,6 +220,10 @@ class CameraNode:
                 parts.audit("bus.withdrawn", {"source": camera, "by": order.by, **gone.as_dict()})
                 done = Control("stopped", camera, self._node)
                 if held:
+                    last, outbox = parts.journal.last_seq, self._outbox
+                    assert outbox is not None
+                    while outbox.at < last:  # noqa: ASYNC110 - what it still says is purged, too
+                        await asyncio.sleep(AWAY_S)
                     await self._say(done.subject, done.pack(), f"stopped {self._node} {message.seq}")
             parts.journal.note(ORDERS, str(at))
 

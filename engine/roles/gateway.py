@@ -76,7 +76,7 @@ class BusEvidence(EvidenceStore):
 class Gateway:
     """See :class:`mellm.engine.server.app.Joins`.
 
-    :ivar counts: messages by what became of them: ``taken``, ``repeated``, ``fenced``, ``unreadable``
+    :ivar counts: messages by what became of them: ``taken``, ``repeated``, ``fenced``, ``withdrawn``, ``unreadable``
     """
 
     def __init__(self, bus: Bus, node: str) -> None:
@@ -109,6 +109,7 @@ class Gateway:
                 raise WithdrawalFailed(
                     f"{source} could not be stopped: the bus is away ({error})", remedy="try again"
                 ) from error
+            self._withdrawn.add(source)
             return parts.withdraw(source, by)
 
         return withdraw
@@ -164,6 +165,9 @@ class Gateway:
         if told.type in LOSSY or told.type == EVENTS_ERASED:
             self.counts["unreadable"] += 1
             return True
+        if told.source in self._withdrawn:  # that it stopped, too, names the consent
+            self.counts["withdrawn"] += 1
+            return True
         self._epochs[told.source] = max(self._epochs[told.source], told.epoch)
         if not told.owned and told.epoch < self._epochs[told.source]:
             self.counts["fenced"] += 1
@@ -173,7 +177,7 @@ class Gateway:
             self.counts["repeated"] += 1
             return True
         if self._p.hub.publish_threadsafe(told.type, told.source, told.data, id=id) is None:
-            return told.source in self._withdrawn  # a full disk: it is tried again
+            return False  # a full disk: it is tried again
         self.counts["taken"] += 1
         return True
 

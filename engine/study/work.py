@@ -22,6 +22,7 @@ from mellm.engine.config import Settings
 from mellm.engine.results.about import KEY, About
 from mellm.engine.results.run_folder import RUN, RUNS, STUDY
 from mellm.engine.study.plan import Entry
+from mellm.stream import private
 from mellm.stream.errors import MellmError, RunError
 from mellm.stream.files import replacing
 from mellm.stream.sources import SourceOptions
@@ -101,6 +102,7 @@ def begin(out: Path, how: How) -> None:
             return
         if out.exists() and any(out.iterdir()):
             raise RunError(f"{out} is not empty and holds no study", remedy="name another folder with --out")
+        private.folder(out)  # who is in which condition is nobody else's to read
         with replacing(path) as part:
             part.write_text(json.dumps(told, indent=1, ensure_ascii=False), encoding="utf-8")
     except (OSError, ValueError, AttributeError) as error:
@@ -141,8 +143,8 @@ def done_before(out: Path, entry: Entry) -> Mapping[str, Any] | None:
     about = replace(entry.about, purpose=About.of(state).purpose)
     if About.of(state) != about:
         state[KEY] = about.to_json()
-        with replacing(path, durable=True) as part:
-            part.write_text(json.dumps(state, indent=1, ensure_ascii=False), encoding="utf-8")
+        with replacing(path, durable=True) as part, open(part, "wb", opener=private.opener) as file:
+            file.write(json.dumps(state, indent=1, ensure_ascii=False).encode())
     found: Mapping[str, Any] = summary
     return found
 

@@ -149,8 +149,9 @@ async def following(clients: Sequence[Client]) -> AsyncIterator[None]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def until(true: Callable[[], bool], what: str, limit_s: float = PATIENCE_S) -> float:
+async def until(true: Callable[[], bool], what: str, limit_s: float | None = None) -> float:
     """Wait for what is sure to come; seconds it took."""
+    limit_s = PATIENCE_S if limit_s is None else limit_s
     started = time.monotonic()
     while not true():
         assert time.monotonic() - started < limit_s, f"waited {limit_s} s in vain: {what}"

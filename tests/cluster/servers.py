@@ -116,7 +116,18 @@ class Redis(Broker):
     def command(self) -> list[str]:
         exe = program(self.program)
         assert exe is not None
-        kept = ["--appendonly", "yes", "--appendfsync", "always", "--save", "", "--dir", str(self.folder)]
+        kept = [
+            "--appendonly",
+            "yes",
+            "--appendfsync",
+            "always",
+            "--save",
+            "",
+            "--aof-use-rdb-preamble",
+            "no",
+            "--dir",
+            str(self.folder),
+        ]
         return [exe, "--bind", "127.0.0.1", "--port", str(self.port), *kept]
 
     @property

@@ -75,6 +75,7 @@ def test_a_folder_becomes_a_run_each_and_tables_of_all(folder, capsys):
     assert {r["condition"] for r in rows(folder, "conditions.csv")} == {"calm", "stress"}
     study = folder.parent / "study"
     assert "p-1" in (study / "index.html").read_text()
+    assert study.stat().st_mode & 0o077 == 0
     state = json.loads((study / "runs" / "a" / "run.json").read_text())
     assert (state["settings"]["consent"], state["about"]["subject"], state["about"]["more"]) == (
         "ref-1",

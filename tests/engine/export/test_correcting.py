@@ -26,7 +26,13 @@ def run(tmp_path):
 def applied(run, path, *, partial=False):
     """The run corrected by a file, from the folder again."""
     found = decisions(
-        path, read_run(run.path), Reading(), by="coder-a", when=WHEN, source=None, partial=partial
+        path,
+        read_run(run.path),
+        Reading(),
+        by=None if path.suffix == ".json" else "coder-a",
+        when=WHEN,
+        source=None,
+        partial=partial,
     )
     correct(read_run(run.path, corrected=False), found)
     return read_run(run.path)
@@ -213,3 +219,11 @@ def test_somebody_has_to_be_named(run, tmp_path):
     path = table(run, tmp_path / "t.csv")
     with pytest.raises(UsageError, match="--by NAME"):
         decisions(path, run, Reading(), by=None, when=WHEN, source=None, partial=False)
+
+
+def test_flags_that_would_be_ignored_are_refused(run, tmp_path):
+    path = tmp_path / "c.json"
+    corrections.write(path, Corrections(()))
+    for by, partial in (("ann", False), (None, True)):
+        with pytest.raises(UsageError, match="does not apply"):
+            decisions(path, run, Reading(), by=by, when=WHEN, source=None, partial=partial)

@@ -103,6 +103,21 @@ def test_an_addition_can_be_corrected_and_rejected(tmp_path):
     assert rejected == ()
 
 
+def test_an_addition_without_an_id_of_its_own_can_be_moved(tmp_path):
+    run = read_run(run_folder(tmp_path / "run"))
+    first = item("add", source="talk", onset_s=20.0, offset_s=20.4)
+    moved = item("correct", first.key, onset_s=19.9)
+    stand, _ = corrections.apply(run.expressions, Corrections((first, moved)), {"talk": 30.0})
+    (added,) = (r for r in stand if was_added(r))
+    assert (added.id, added.onset_ms, added.offset_ms) == (first.key, 19900.0, 20400.0)
+
+
+def test_the_file_is_its_owners_only(tmp_path):
+    path = tmp_path / "c.json"
+    corrections.write(path, ALL)
+    assert path.stat().st_mode & 0o077 == 0
+
+
 def test_times_that_only_moved_keep_the_apex_inside(tmp_path):
     run = read_run(run_folder(tmp_path / "run"))
     decided = item("correct", BROWS, onset_s=3.0, offset_s=3.2)
