@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,7 @@ from mellm.clients.cli.common import json_flag, settings_flags, settings_from
 if TYPE_CHECKING:
     from mellm.engine.analysis.bench import Clips, Goal
     from mellm.engine.analysis.pipeline_factory import PipelineFactory
+    from mellm.engine.analysis.plan import Plan
 
 PARTS = ("cost", "start", "offline", "fast", "cameras")
 
@@ -39,9 +42,14 @@ PARTS = ("cost", "start", "offline", "fast", "cameras")
     metavar="N",
     help="Cameras at once, 640×480 at 30 [4].",
 )
+@click.option(
+    "--plan", "planned", is_flag=True, help="How many cameras of which rate fit, in about a minute."
+)
 @json_flag
 @settings_flags
-def bench(seconds: float, parts: Sequence[str], cameras: int, as_json: bool, **flags: Any) -> None:
+def bench(
+    seconds: float, parts: Sequence[str], cameras: int, planned: bool, as_json: bool, **flags: Any
+) -> None:
     """Measure the true chain on this machine, one face in the picture.
 
     The pictures are the shipped sample, resized and repeated. Processor time is told as a ratio to decoding the same
@@ -70,6 +78,10 @@ def bench(seconds: float, parts: Sequence[str], cameras: int, as_json: bool, **f
         )
         tell({"what": "warning", "message": warning}, f"warning: {warning}")
     factory = PipelineFactory(settings)
+    if planned:
+        plan = _plan(factory)
+        tell({"what": "plan", "message": plan.sentence, **asdict(plan)}, plan.sentence)
+        return
     with tempfile.TemporaryDirectory() as folder:
         clips = Clips(SAMPLE / "sample.mp4", Path(folder), seconds)
         for part in parts or PARTS:
@@ -78,6 +90,32 @@ def bench(seconds: float, parts: Sequence[str], cameras: int, as_json: bool, **f
                 {**row, "goals": [asdict(goal) | {"met": goal.met} for goal in goals]},
                 "\n".join(_lines(row, goals)),
             )
+
+
+def _plan(factory: PipelineFactory) -> Plan:
+    from mellm.clients.cli.demo import SAMPLE
+    from mellm.engine.analysis import cost, plan
+    from mellm.engine.analysis.bench import Clips, LiveFigures, live
+    from mellm.engine.analysis.pipeline_factory import describer_of
+
+    load = cost.load()
+    with tempfile.TemporaryDirectory() as folder:
+        clips = Clips(SAMPLE / "sample.mp4", Path(folder), plan.TRIAL_S)
+        paths = {fps: clips.make(plan.SIZE, fps) for fps in plan.RATES}
+
+        def play(fps: int, cameras: int) -> LiveFigures:
+            # networks are loaded before the first frame comes
+            chains = {f"bench-{k}": factory.make(f"bench-{k}") for k in range(cameras)}
+            name, describer = f"{cameras} at {fps}", describer_of(factory.settings)
+            return live(name, paths[fps], chains.__getitem__, describer, plan.TRIAL_S, cameras=cameras)
+
+        today = datetime.now(UTC).date().isoformat()
+        found = plan.measure(play, processors=os.cpu_count() or 1, load=load, date=today)
+    try:
+        plan.keep(found)
+    except OSError as error:
+        click.echo(f"warning: the plan cannot be kept for `mellm doctor`: {error}", err=True)
+    return found
 
 
 def _lines(row: dict[str, Any], goals: Iterable[Goal]) -> list[str]:

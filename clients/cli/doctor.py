@@ -40,9 +40,17 @@ CV2_WHEELS = (
     metavar="NAME",
     help="Variable that holds the server's token [MELLM_TOKEN].",
 )
+@click.option(
+    "--config",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="Say whether this machine carries the sources of this configuration, too.",
+)
 @bus_options
 @json_flag
-def doctor(device: Device, url: str | None, token_env: str, as_json: bool, **flags: Any) -> int:
+def doctor(
+    device: Device, url: str | None, token_env: str, config: str | None, as_json: bool, **flags: Any
+) -> int:
     """Check libraries, models and devices, or a running server, or with --bus the broker and all nodes there.
 
     Exit code 4 when something is broken.
@@ -53,6 +61,7 @@ def doctor(device: Device, url: str | None, token_env: str, as_json: bool, **fla
         found = check_server(url, os.environ.get(token_env) or None)
     else:
         found = [*_libraries(), *_models(), _provider(device)]
+        found += [] if config is None else [_sources(config)]
     if as_json:
         for finding in found:
             click.echo(json.dumps(asdict(finding), ensure_ascii=False))
@@ -118,6 +127,22 @@ def _models() -> list[Finding]:
         )
         for row in weights.verify()
     ]
+
+
+def _sources(config: str) -> Finding:
+    from mellm.engine.analysis import plan
+    from mellm.engine.config import load
+
+    try:
+        settings = load(config)
+    except MellmError as error:
+        return Finding("sources", "error", str(error))
+    known = plan.kept(os.cpu_count() or 1)
+    if known is None:
+        return Finding("sources", "warning", "not known what this machine carries: run `mellm bench --plan`")
+    if (said := plan.too_much(settings, known)) is not None:
+        return Finding("sources", "warning", said)
+    return Finding("sources", "ok", f"{len(settings.sources)} fit; measured {known.date}: {known.sentence}")
 
 
 def _provider(device: Device) -> Finding:

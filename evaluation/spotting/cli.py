@@ -83,7 +83,7 @@ def spotting(
     """Score spotters side by side on the same clips: F1, false alarms, moments, latency.
 
     \b
-    Test sets:        talking free stills drawn rendered50 rendered30
+    Test sets:        talking free stills drawn rendered50 rendered30 foreign
     More:             rates (frame rates and face widths)
     Validation sets:  val-rendered val-stills val-drawn val-talking val-free
 

@@ -182,7 +182,8 @@ def test_it_says_what_transformers_reads_out_of_the_same_folder(served):
     """The same numbers at the same places: positions in three dimensions, windows, deep features."""
     told = [served.say(number) for number in range(len(served.evidences))]
     wanted = [in_transformers(served, number) for number in range(len(served.evidences))]
-    same = sum(a == b for a, b in zip(told, wanted, strict=True))
+    # a character that is cut at the limit is kept back by one and marked by the other
+    same = sum(a.rstrip("\ufffd") == b.rstrip("\ufffd") for a, b in zip(told, wanted, strict=True))
     measured[f"{served.of.family}: same answers as transformers"] = f"{same} of {len(told)}"
     assert len(set(told)) > 1 or not served.of.token_px, "the picture must matter"
     assert same >= SAME

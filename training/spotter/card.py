@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mellm.stream import files
+from mellm.training.spotter.validation import FALSE_A_MINUTE
 
 HEAD = """# Model card: {name}
 
@@ -16,8 +17,8 @@ HEAD = """# Model card: {name}
   simulated, rendered, or laid on photographs and recordings of people; no micro-expression data set was used.
   Spotters trained *on* such sets reach low scores there; expect much less than the numbers below.
 - **Faces that talk**: what the face does by itself hides expressions. Of those smaller than the motion of their half of
-  the face few are found, of those under a quarter of it none; the false alarms left are
-  blinks and brows that stress a word. Numbers are in docs/results/spotting.md.
+  the face few are found, of those under a quarter of it next to none; the false alarms left are blinks, lips in
+  recordings with repeated pictures, and brows that stress a word. Numbers are in docs/results/spotting.md.
 - **Brief acted faces** are called micro-expressions.
 - **Small motion**: expressions whose strongest region moves by less than 1/100 of the distance between the eyes are
   mostly missed; under 0.4/100 all of them.
@@ -27,8 +28,9 @@ HEAD = """# Model card: {name}
 
 ## Validation
 
-Threshold {threshold:.2f}, chosen on these clips and no others. People of the validation splits only; all material is
-synthetic or semi-synthetic.
+Threshold {threshold:g}: of those at which talkers as they are cause at most {limit:g} false alarms a minute
+(validation people, and those of the folds, each judged by the network that never saw them) one of the best on the clips
+below. People of the validation splits only, where nothing else is said; all material is synthetic or semi-synthetic.
 
 | clips | F1 at IoU .5 | precision | recall | apex error (mean) | false alarms / min | expressions |
 |---|---|---|---|---|---|---|
@@ -56,6 +58,7 @@ def text(name: str, record: Mapping[str, Any], threshold: float) -> str:
     return HEAD.format(
         name=name,
         threshold=threshold,
+        limit=FALSE_A_MINUTE,
         rows=rows,
         hours=hours,
         **{key: record[key] for key in ("command", "iterations", "date", "device", "torch")},

@@ -17,7 +17,7 @@ from mellm.stream.files import replacing
 from mellm.training.spotter.laid import Bank, Laid, Stretch
 from mellm.training.spotter.losses import losses
 from mellm.training.spotter.net import DELAY, SpotterNet
-from mellm.training.spotter.options import LAID_SHARE, SHAPES, SHARES, Progress, TrainOptions
+from mellm.training.spotter.options import LAID_SHARE, LATE, SHAPES, SHARES, Progress, TrainOptions
 from mellm.training.spotter.pools import Pool, Sampler
 
 log = logging.getLogger(__name__)
@@ -30,20 +30,23 @@ PIECE = 2000
 
 
 def _schedule(options: TrainOptions, i: int) -> float:
-    """Learning rate at iteration ``i``: short warm-up, then half a cosine down to a hundredth."""
-    warm = min(100, options.iterations // 10 + 1)
-    if i < warm:
-        return options.rate * (i + 1) / warm
-    phase = (i - warm) / max(1, options.iterations - warm)
-    return options.rate * (0.01 + 0.99 * 0.5 * (1 + float(np.cos(np.pi * phase))))
+    """Learning rate at iteration ``i``: short warm-up, then half a cosine down to a hundredth; twice with a restart."""
+    first, last, rate = 0, options.restart or options.iterations, options.rate
+    if options.restart and i >= options.restart:
+        first, last, rate = options.restart, options.iterations, options.rate / 2
+    warm = min(100, (last - first) // 10 + 1)
+    if i - first < warm:
+        return rate * (i - first + 1) / warm
+    phase = (i - first - warm) / max(1, last - first - warm)
+    return rate * (0.01 + 0.99 * 0.5 * (1 + float(np.cos(np.pi * phase))))
 
 
 class Trainer:
     """One network on its way.
 
-    :param people: stretches of real people, seen from iteration ``options.pretrain`` on
-    :param bank: what is laid on
-        them
+    :param pools: material by kind; :data:`LATE` kinds are seen from iteration ``options.restart`` on
+    :param people: stretches of real people, seen from ``options.pretrain`` on
+    :param bank: what is laid on them
     """
 
     def __init__(
@@ -78,7 +81,7 @@ class Trainer:
         o = self.options
         material = {name: len(pool) for name, pool in self.pools.items()}
         material["laid"] = sum(len(s.features) for s in self.people)
-        settings = "iterations batch crop_s rate decay shape average pretrain mine seed augment sim start"
+        settings = "iterations batch crop_s rate decay shape precision average pretrain restart seed augment sim start"
         return repr(([getattr(o, name) for name in settings.split()], material))
 
     def save(self, path: Path | None = None) -> None:
@@ -115,11 +118,15 @@ class Trainer:
         seed = o.seed * 1_000_003 + self.iteration
         laid = None
         if self.people and self.bank is not None and self.iteration >= o.pretrain:
-            if self.iteration >= o.mine_at:
+            if o.restart and self.iteration >= o.restart:
                 self.mine()
             laid = Laid(self.people, self.bank, seed=seed)
         return Sampler(
-            [(pool, SHARES[name]) for name, pool in self.pools.items()],
+            [
+                (pool, SHARES[name])
+                for name, pool in self.pools.items()
+                if name not in LATE or self.iteration >= o.restart
+            ],
             size=o.batch,
             steps=round(o.crop_s * 50),
             augment=o.augment,
@@ -156,7 +163,9 @@ class Trainer:
             for group in self.optimiser.param_groups:
                 group["lr"] = _schedule(o, self.iteration)
             x, y = sampler.batch()
-            parts = losses(self.net(x)[:, DELAY:], y)
+            with torch.autocast(x.device.type, torch.bfloat16, enabled=o.precision == "bfloat16"):
+                told = self.net(x)
+            parts = losses(told.float()[:, DELAY:], y)
             loss = torch.stack(list(parts.values())).sum()
             self.optimiser.zero_grad(set_to_none=True)
             loss.backward()
@@ -174,9 +183,9 @@ class Trainer:
                         remedy="give a lower --rate, and look at the clips",
                     )
                 self.save()
-                told = " ".join(f"{name} {float(part.detach()):.3f}" for name, part in parts.items())
-                log.info("iteration %d loss %.4f (%s)", self.iteration, self.loss, told)
-            if self.iteration in (o.pretrain, o.mine_at):
+                each = " ".join(f"{name} {float(part.detach()):.3f}" for name, part in parts.items())
+                log.info("iteration %d loss %.4f (%s)", self.iteration, self.loss, each)
+            if self.iteration in (o.pretrain, o.restart):
                 sampler = self.sampler()
             if progress:
                 progress("train", self.iteration, last)

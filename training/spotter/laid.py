@@ -24,7 +24,7 @@ from mellm.detectors.sensitivity import REGIONS_OF, half_motion
 from mellm.detectors.signals import FEATURES, PER_BASELINE
 from mellm.training.spotter.dataset import WEIGHT, targets
 from mellm.training.spotter.records import Record
-from mellm.training.synth.lively import LivelyOptions
+from mellm.training.synth.lively import UPPER_AUS, LivelyOptions
 from mellm.training.synth.measurement import frame_times, measure
 from mellm.training.synth.rig import SPLITS, load_rig
 from mellm.training.synth.script import Profile, Script, draw_micro, restless
@@ -50,6 +50,31 @@ PEAK = (0.7, 5.0)
 
 STILL = 0.15
 """Motion (hundredths of IOD over 0.3 s) that every face is taken to have."""
+
+
+GAIN = 0.65
+"""Median share of a peak that the measured motion over 0.3 s reaches in the bank."""
+
+
+def _counts(ratio: float) -> float:
+    """Weight in the loss of an expression of so many times its half's own motion."""
+    return float(np.clip((ratio - SEEN[0]) / (SEEN[1] - SEEN[0]), 0.03, 1))
+
+
+def weigh(rows: F32, record: Record) -> None:
+    """Let expressions on measured pixels count as much as could be seen of them, in the weights of ``rows`` (T×23).
+
+    What the half does with the expression is taken for what it does without: expressions that stand out reach 1.
+    """
+    motion = half_motion(record.features)
+    for t in record.truths:
+        near = (record.grid_s >= t.onset_s - 0.04) & (record.grid_s <= t.offset_s + 0.12)
+        if not near.any():
+            continue
+        upper = [unit in UPPER_AUS for unit in t.aus]
+        halves = [k for k, there in enumerate((any(upper), not all(upper))) if there]
+        own = float(np.nanmax(motion[near][:, halves], initial=0.0, axis=0).min())
+        rows[near, WEIGHT] *= _counts(GAIN * t.peak / (own + STILL))
 
 
 class Bank(NamedTuple):
@@ -256,7 +281,7 @@ class Laid:
                 truths.append(Truth(begin, told.apex_s + shift, end, told.aus, gain * told.peak))
                 near = own[max(0, start - 2) : start + round(told.offset_s / 0.02) + 6].max(0)
                 ratio = float((gain * bank.halves[k] / (near + STILL)).max())
-                weights.append((begin, end, float(np.clip((ratio - SEEN[0]) / (SEEN[1] - SEEN[0]), 0.03, 1))))
+                weights.append((begin, end, _counts(ratio)))
         y = targets(grid, truths)
         for begin, end, weight in weights:
             y[(grid >= begin - 0.1) & (grid <= end + 0.1), WEIGHT] *= weight

@@ -139,7 +139,8 @@ class SpotterNet(nn.Module):
         self.scale.copy_(1.0 / (flat - self.mean).square().mean(0).sqrt().clamp_min(1e-3))
 
     def forward(self, features: Tensor) -> Tensor:
-        x = (self.inputs(features) - self.mean) * self.scale
+        with torch.autocast(features.device.type, enabled=False):  # levels are sums over many steps
+            x = (self.inputs(features) - self.mean) * self.scale
         x = torch.relu(self.stem(x.transpose(1, 2)))
         for block in self.blocks:
             x = block(x)

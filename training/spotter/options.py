@@ -29,19 +29,28 @@ SHAPES: dict[str, tuple[int, tuple[int, ...]]] = {
 """Channels and dilations."""
 
 SHARES = {
-    "simulated": 0.16,
-    "captured": 0.14,
-    "lively": 0.08,
-    "stills": 0.10,
-    "rendered": 0.06,
+    "simulated": 0.20,
+    "captured": 0.13,
+    "lively": 0.06,
+    "stills": 0.07,
+    "rendered": 0.07,
     "rough": 0.06,
+    "filmed": 0.07,
 }
 """Share of each kind of material in a batch, relative to the others that are there."""
 
-LAID_SHARE = 0.5
+LAID_SHARE = 0.4
 """Share of real people with expressions laid on their signals."""
 
-MEASURED = {"rendered": "train-rendered", "stills": "train-stills", "rough": "train-rough"}
+MEASURED = {
+    "rendered": "train-rendered",
+    "stills": "train-stills",
+    "rough": "train-rough",
+    "filmed": "train-filmed",
+}
+
+LATE = ("rendered", "filmed")
+"""Kinds that come in when the learning rate starts over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +65,20 @@ class TrainOptions:
         pictures are not on this machine is left out, with a warning
     :param stills: as ``rendered``
     :param rough: as ``rendered``
+    :param filmed: as ``rendered``: expressions laid on the pixels of filmed people; a network without a fold of them
+        sees none of these either
     :param laid: expressions that are laid on the signals of real people; 0 trains without real people
-    :param iterations: optimiser steps of ``batch`` crops of ``crop_s`` seconds
+    :param iterations: optimiser steps of ``batch`` crops of ``crop_s`` seconds, the first ``pretrain`` included
     :param shape: of the network, in :data:`SHAPES`
     :param average: decay of the running mean of the weights, which is what is exported; 0 takes the last ones
-    :param pretrain: first so many iterations see no filmed people
-    :param fold_iterations: from there one more network is trained without each fold of people, to so many iterations in
-        all; people are judged by the one that never saw them, and the model is all of these and the main one together
+    :param pretrain: first so many iterations see no filmed people; from there one network is trained without each fold
+        of them. People are judged by the one that never saw them, and the model is all of these together
         (:class:`mellm.training.spotter.net.Ensemble`)
-    :param mine: part of the iterations with filmed people after which a network looks for what it takes for an
-        expression on recordings without any; a quarter of the crops of real people is taken there from then on
+    :param precision: of the products inside the network while it is trained; ``bfloat16`` is faster on processors and
+        GPUs that have it, and slower on others
+    :param restart: there the learning rate starts over, at half its height; :data:`LATE` kinds come in; and each
+        network looks for what it takes for an expression on recordings without any: a quarter of the crops of real
+        people is taken there from then on. 0 leaves all this out
     :param run: folder of corpora and checkpoint
     :param output: where the model goes, by default into the run folder
     :param install: put it in the place of the shipped model instead
@@ -77,30 +90,31 @@ class TrainOptions:
     :param force: replace the model at ``output`` even if it scored higher
     """
 
-    clips: int = 1600
+    clips: int = 3000
     captured: int = 1000
     lively: int = 600
     validation: int = 100
     rendered: int = 0
     stills: int = 30
     rough: int = 0
+    filmed: int = 41
     laid: int = 1800
-    iterations: int = 5000
-    fold_iterations: int = 2200
+    iterations: int = 2800
     batch: int = 16
     crop_s: float = 9.6
     rate: float = 3e-3
     decay: float = 0.01
     shape: Literal["small", "medium", "large"] = "small"
+    precision: Literal["float32", "bfloat16"] = "float32"
     average: float = 0.998
     pretrain: int = 1500
-    mine: float = 0.57
+    restart: int = 2200
     seed: int = 1
     run: Path = Path("runs/spotter")
     measured: Path = sets.ROOT
     output: Path = None  # type: ignore[assignment]  # __post_init__ sets it
     install: bool = False
-    version: str = "0.3.0"
+    version: str = "0.4.0"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int = 1
     workers: int = 2
@@ -124,29 +138,22 @@ class TrainOptions:
         longest = self.sim.duration_s - 1.0
         if not 1.0 <= self.crop_s <= longest:
             raise UsageError(f"crop_s is {self.crop_s}; it lies between 1 and {longest:g} seconds")
-        if not 0 < self.mine <= 1:
-            raise UsageError(f"mine is {self.mine}; it lies between 0 and 1")
-        if self.laid and not self.pretrain <= self.fold_iterations:
-            raise UsageError(
-                f"fold_iterations is {self.fold_iterations}; it counts the first {self.pretrain} as well"
-            )
         if not 0 <= self.pretrain <= self.iterations:
             raise UsageError(
                 f"pretrain is {self.pretrain}; it lies between 0 and {self.iterations} iterations"
             )
-
-    @property
-    def mine_at(self) -> int:
-        """Iteration at which false alarms are looked for."""
-        return self.pretrain + round(self.mine * (self.iterations - self.pretrain))
+        if self.restart and not self.pretrain <= self.restart < self.iterations:
+            raise UsageError(
+                f"restart is {self.restart}; it lies between pretrain ({self.pretrain}) and iterations, or is 0"
+            )
 
     @property
     def command(self) -> str:
         """The command line that repeats this run."""
         words = ["mellm train spotter"]
         default = TrainOptions()
-        names = "clips captured lively rendered stills rough laid iterations fold_iterations batch rate shape average"
-        for name in (*names.split(), "pretrain", "seed"):
+        names = "clips captured lively rendered stills rough filmed laid iterations batch rate shape precision average"
+        for name in (*names.split(), "pretrain", "restart", "seed"):
             value = getattr(self, name)
             if value != getattr(default, name) or name in ("clips", "iterations", "seed"):
                 words.append(

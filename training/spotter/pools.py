@@ -19,7 +19,7 @@ from mellm.detectors.signals import FEATURES
 from mellm.detectors.stepmodel import OUTPUTS
 from mellm.stream.errors import SourceCorrupt
 from mellm.training.spotter.dataset import MIRROR_ORDER, MIRROR_SIGN, Augment, Corpus, targets
-from mellm.training.spotter.laid import Laid
+from mellm.training.spotter.laid import Laid, weigh
 from mellm.training.spotter.net import DELAY
 from mellm.training.spotter.records import Record
 from mellm.training.synth.simulator import Truth
@@ -59,9 +59,13 @@ class Pool:
         )
 
     @classmethod
-    def of_records(cls, found: Iterable[Record], steps: int = 580, device: str = "cpu") -> Pool | None:
+    def of_records(
+        cls, found: Iterable[Record], steps: int = 580, device: str = "cpu", *, seen: bool = False
+    ) -> Pool | None:
         """Pieces of records between voids, the last of each piece padded; ``None`` where nothing is long enough.
 
+        :param seen: expressions that their half of the face drowns hardly count
+            (:func:`mellm.training.spotter.laid.weigh`)
         :raises SourceCorrupt: a record holds signals that are no numbers; one such step would spoil all weights
         """
         features: list[NDArray[np.float16]] = []
@@ -71,6 +75,8 @@ class Pool:
             rows = targets(
                 record.grid_s, [Truth(t.onset_s, t.apex_s, t.offset_s, t.aus, t.peak) for t in record.truths]
             )
+            if seen:
+                weigh(rows, record)
             for start, stop in record.stretches():
                 if not np.isfinite(record.features[start:stop]).all():
                     raise SourceCorrupt(

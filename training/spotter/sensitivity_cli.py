@@ -15,7 +15,7 @@ from mellm.detectors.sensitivity import BARS
 from mellm.detectors.stepmodel import SHIPPED, OnnxStepModel
 from mellm.stream import files
 from mellm.stream.errors import ModelMissing, SourceEmpty
-from mellm.training.spotter import records, sensitivity
+from mellm.training.spotter import records, reported, sensitivity
 from mellm.training.spotter.records import Record
 from mellm.training.spotter.sensitivity import Judge, Row, Trial
 from mellm.training.spotter.windows import BatchedNetwork
@@ -37,6 +37,13 @@ PIXELS = ("talking", "val-talking")
 @click.option(
     "--rounds", default=3, type=click.IntRange(1), help="Times that expressions are laid on each record."
 )
+@click.option(
+    "--pixels",
+    "clips",
+    default=0,
+    type=click.IntRange(0),
+    help="Clips on whose pixels expressions of the reported size are laid, as a check (10 s of processor time each).",
+)
 @click.option("--seed", default=1, help="Of the expressions.")
 @click.option("--out", type=_PATH, help="Write the tables there as JSON, and beside it as Markdown.")
 @click.option("--dry-run", is_flag=True, help="Measure and print; leave the spotter's record as it is.")
@@ -46,6 +53,7 @@ def command(
     root: Path,
     leave_out: tuple[str, ...],
     rounds: int,
+    clips: int,
     seed: int,
     out: Path | None,
     dry_run: bool,
@@ -91,6 +99,14 @@ def command(
         progress=tell,
         stage="check",
     )
+    filmed = (
+        reported.build(
+            clean, judge, models, root / f"reported-{step_model.sha256[:8]}-{seed}", clips=clips, seed=seed
+        )
+        if clips
+        else []
+    )
+    on_them = sensitivity.on_pixels(filmed, by_file, judge, tell)
     alarms = sensitivity.false_alarms(
         clean, judge, lambda r: parts.get(str(r.facts.get("fold")), step_model), models, BARS[-1]
     )
@@ -105,6 +121,10 @@ def command(
         },
     }
     report = _report(trials, checked, pixels, models, set(parts))
+    if on_them:
+        report["reliability"]["laid on pixels"] = _plain(
+            sensitivity.reliability(on_them, lambda trial: trial.motion)
+        )
     measured = _alarms(alarms, clean)
     _show(report, measured)
     if out is not None:
@@ -153,33 +173,34 @@ def _report(
         value = reported(trial)
         return value if value is not None and abs(trial.motion / value - 1) <= 0.25 else None
 
-    def plain(rows: list[Row]) -> list[dict[str, Any]]:
-        return [
-            {
-                "said": r.reported,
-                "laid": r.laid,
-                "found": r.found,
-                "people": r.people,
-                "share": round(r.share, 3) if r.laid else None,
-                "interval": [round(v, 3) for v in r.interval],
-            }
-            for r in [*rows, sensitivity.total(rows)]
-        ]
-
-    tables: dict[str, Any] = {"all": plain(sensitivity.reliability(checked, reported))}
+    tables: dict[str, Any] = {"all": _plain(sensitivity.reliability(checked, reported))}
     for half in ("upper", "lower"):
-        tables[half] = plain(sensitivity.reliability([t for t in checked if t.half == half], reported))
+        tables[half] = _plain(sensitivity.reliability([t for t in checked if t.half == half], reported))
     for group in sorted({t.group for t in checked}):
-        tables[group] = plain(sensitivity.reliability([t for t in checked if t.group == group], reported))
+        tables[group] = _plain(sensitivity.reliability([t for t in checked if t.group == group], reported))
     if folds:
         own = [t for t in checked if t.fold not in folds]
-        tables["by the main network"] = plain(sensitivity.reliability(own, reported))
-    tables["before the onset"] = plain(sensitivity.reliability(checked, reported_before))
+        tables["by the main network"] = _plain(sensitivity.reliability(own, reported))
+    tables["before the onset"] = _plain(sensitivity.reliability(checked, reported_before))
     if pixels:
-        tables["pixels"] = plain(sensitivity.reliability(pixels, near))
+        tables["pixels"] = _plain(sensitivity.reliability(pixels, near))
         tables["pixels_predicted"] = sensitivity.predicted(pixels, models)
     tables["signals_predicted"] = sensitivity.predicted(trials, models)
     return {"reliability": tables}
+
+
+def _plain(rows: list[Row]) -> list[dict[str, Any]]:
+    return [
+        {
+            "said": r.reported,
+            "laid": r.laid,
+            "found": r.found,
+            "people": r.people,
+            "share": round(r.share, 3) if r.laid else None,
+            "interval": [round(v, 3) for v in r.interval],
+        }
+        for r in [*rows, sensitivity.total(rows)]
+    ]
 
 
 def _alarms(found: dict[str, tuple[int, float]], clean: list[Record]) -> dict[str, Any]:
@@ -235,6 +256,7 @@ def _markdown(tables: dict[str, list[dict[str, Any]]], alarms: dict[str, Any]) -
         "by the main network",
         "before the onset",
         "pixels",
+        "laid on pixels",
         "signals_predicted",
         "pixels_predicted",
     ):

@@ -34,6 +34,7 @@ from mellm.training.spotter.records import Event, Record
 from mellm.training.synth import composite
 from mellm.training.synth.clips import RenderedClip, draw_spec
 from mellm.training.synth.events import Expression
+from mellm.training.synth.foreign import foreign_script
 from mellm.training.synth.mocap import captured_script
 from mellm.training.synth.rig import SPLITS, Split
 from mellm.training.synth.script import PROFILES, Script, restless
@@ -91,6 +92,18 @@ def _rendered(split: Split, first: int, count: int, fps: float, tag: str) -> lis
     return [Clip(f"{tag}-{s}", "rendered", s, fps=fps) for s in seeds]
 
 
+def _filmed() -> list[Clip]:
+    """Expressions laid on the pixels of the people of the folds, for training: other seeds than those tested.
+
+    The second time round and later the film is compressed more, or less.
+    """
+    return [
+        replace(c, name=f"tv{version}-{Path(c.source).stem}", rough=version > 0)
+        for version in range(8)
+        for c in _videos("".join(FOLDS), 3_000_000 + 1000 * version, "tv")
+    ]
+
+
 def _stills(split: Split, versions: int, first: int, tag: str, fps: Sequence[float]) -> list[Clip]:
     out = []
     for version in range(versions):
@@ -132,6 +145,19 @@ def _drawn(split: Split, count: int, first: int, tag: str) -> list[Clip]:
         )
         for i, path in enumerate(paths[:count])
     ]
+
+
+def _foreign() -> list[Clip]:
+    """Faces of the second generator: people of the test identities, and photographs of people of the test split."""
+    drawn = [
+        Clip(f"f-{s}", "rendered", s, fps=(50.0, 30.0)[k % 2], profile=FOREIGN, groups=("rendered",))
+        for k, s in enumerate(SPLITS["test"][700:716])
+    ]
+    photographs = [
+        replace(c, name=f"fs-{c.name.split('-')[1]}", profile=FOREIGN, groups=("photographs",))
+        for c in _stills("test", 1, 2_200_000, "fs", (30, 50))
+    ]
+    return [c for pair in itertools.zip_longest(drawn, photographs) for c in pair if c]
 
 
 def _rates() -> list[Clip]:
@@ -177,6 +203,7 @@ def clips(name: str) -> list[Clip]:
             for v in VIDEOS
             if v.fold != VALIDATION and (v.repeats or not v.fold)
         ],
+        "foreign": _foreign,
         "rates": _rates,
         "val-rendered": lambda: [
             *_rendered("val", 0, 16, 50, "vr50"),
@@ -187,6 +214,7 @@ def clips(name: str) -> list[Clip]:
             replace(c, fps=(25.0, 30.0, 30.0, 50.0, 50.0, 60.0)[c.seed % 6])
             for c in _rendered("train", 2000, 2000, 50, "tr")
         ],
+        "train-filmed": _filmed,
         "train-stills": lambda: _stills("train", 40, 0, "ts", (25, 30, 30, 50)),
         "train-rough": lambda: [
             replace(c, rough=True) for c in _stills("train", 40, 500_000, "tg", (25, 30, 30, 50))
@@ -197,11 +225,14 @@ def clips(name: str) -> list[Clip]:
     return sets[name]()
 
 
-TEST_SETS = ("talking", "free", "stills", "drawn", "rendered50", "rendered30")
+TEST_SETS = ("talking", "free", "stills", "drawn", "rendered50", "rendered30", "foreign")
 VALIDATION_SETS = ("val-rendered", "val-stills", "val-drawn", "val-talking", "val-free")
 
 CAPTURED = "captured"
 """Profile of a photograph that is driven by motion capture."""
+
+FOREIGN = "foreign"
+"""Profile of a face that the second generator drives (:mod:`mellm.training.synth.foreign`): every second one talks."""
 
 LONGEST_S = 12.0
 """Of a recording on which expressions are laid."""
@@ -239,11 +270,17 @@ def _events(script: Script) -> list[Event]:
     return sorted((e for e in out if e.kind != "headdrift"), key=lambda e: e.onset_s)
 
 
+def _talks(clip: Clip) -> bool:
+    """Whether the second generator lets this face talk."""
+    return clip.seed % 2 == 1
+
+
 def _make_rendered(clip: Clip, flow: Flow) -> Record:
     spec = draw_spec(clip.seed, clip.seconds, clip.fps)
     if clip.face_px:
         spec = replace(spec, face_width=clip.face_px, side=2 * round(clip.face_px * 0.86))
-    rendered = RenderedClip(spec)
+    script = foreign_script(clip.seed, clip.seconds, _talks(clip)) if clip.profile == FOREIGN else None
+    rendered = RenderedClip(spec, script=script)
     film = composite.Film(noise=0, codec="none")
     if spec.compression == "h264":
         film = replace(film, codec="h264", quality=spec.quality)
@@ -258,7 +295,11 @@ def _make_rendered(clip: Clip, flow: Flow) -> Record:
         events=_events(rendered.script),
         seconds=clip.seconds,
         fps=clip.fps,
-        groups=("talking" if rendered.script.talks else "silent", spec.compression, *clip.groups),
+        groups=(
+            "talking" if rendered.script.talks or (script and _talks(clip)) else "silent",
+            spec.compression,
+            *clip.groups,
+        ),
         facts={"seed": clip.seed},
         flow=flow,
     )
@@ -272,6 +313,8 @@ def _make_still(clip: Clip, flow: Flow) -> Record:
     script: Script | None = None
     if clip.profile == CAPTURED:
         script = captured_script(rng, clip.seconds, PROFILES["mixed"], held=True, talk=1.0)
+    elif clip.profile == FOREIGN:
+        script = foreign_script(clip.seed, clip.seconds, _talks(clip))
     made = composite.StillClip(
         image,
         landmarks(image),
@@ -292,7 +335,11 @@ def _make_still(clip: Clip, flow: Flow) -> Record:
         events=_events(made.script),
         seconds=clip.seconds,
         fps=clip.fps,
-        groups=("talking" if made.talks else "silent", made.film.codec, *clip.groups),
+        groups=(
+            "talking" if made.talks or (clip.profile == FOREIGN and _talks(clip)) else "silent",
+            made.film.codec,
+            *clip.groups,
+        ),
         facts={"profile": clip.profile},
         flow=flow,
     )
@@ -311,11 +358,12 @@ def _make_video(clip: Clip, flow: Flow) -> Record:
     start = whole[0] + float(rng.uniform(0, whole[1] - whole[0] - length))
     if whole[0] > 0:  # not the frame of the cut itself
         start, length = start + 0.1, length - 0.1
+    quality = int(rng.integers(18, 37)) if clip.rough else 20
     made = composite.VideoClip(
         traced,
         seed=clip.seed,
         per_min=22.0,
-        film=composite.Film(noise=0.6, codec="h264", quality=20),
+        film=composite.Film(noise=0.6, codec="h264", quality=quality),
         start_s=start,
         end_s=start + length + 1e-3,
     )

@@ -29,6 +29,7 @@ from mellm.training.spotter.laid import Bank, bank, stretches_of
 from mellm.training.spotter.net import Ensemble, SpotterNet
 from mellm.training.spotter.options import (
     CAPTURED_SEED_OFFSET,
+    LATE,
     LIVELY_SEED_OFFSET,
     MEASURED,
     VALIDATION_SEED_OFFSET,
@@ -38,7 +39,7 @@ from mellm.training.spotter.options import (
 from mellm.training.spotter.people import FOLDS
 from mellm.training.spotter.pools import Pool
 from mellm.training.spotter.records import Record, load
-from mellm.training.spotter.validation import Scored, choose_threshold, score_at
+from mellm.training.spotter.validation import Case, Scored, choose_threshold, score_at
 from mellm.training.synth.lively import LivelyOptions
 from mellm.training.synth.mocap import CapturedOptions
 
@@ -142,7 +143,9 @@ def train(options: TrainOptions, progress: Progress | None = None) -> TrainResul
             log.warning("training continues without %s: %s", kind, error)
             continue
         pools[kind] = Pool.of_corpus(made, device)
-    for kind, found in measured(options, progress).items():
+    pixels = measured(options, progress)
+    filmed = pixels.pop("filmed", [])
+    for kind, found in pixels.items():
         pool = Pool.of_records(found, device=device)
         if pool is not None:
             pools[kind] = pool
@@ -153,7 +156,7 @@ def train(options: TrainOptions, progress: Progress | None = None) -> TrainResul
     hours["recordings"] = round(sum(r.seconds for r in people) / 3600, 2)
     log.info("hours of material: %s", hours)
     net = (
-        _members(options, pools, people, expressions, progress)
+        _members(options, pools, [*people, *filmed], expressions, progress)
         if people
         else _fitted(Trainer(options, pools), progress)
     )
@@ -161,7 +164,7 @@ def train(options: TrainOptions, progress: Progress | None = None) -> TrainResul
     export(net, candidate, version=options.version, threshold=0.5, record={})
     scored = [*Scored.of_corpus(simulated), *map(Scored.of_record, seen)]
     model = OnnxStepModel(candidate)
-    threshold, scores = choose_threshold(model, scored)
+    threshold, scores = choose_threshold(model, scored, unseen(options, people))
     metrics = scores.flat()
     parts = _by_kind(model, scored, threshold)
     seconds = time.monotonic() - began
@@ -190,6 +193,22 @@ def train(options: TrainOptions, progress: Progress | None = None) -> TrainResul
     return TrainResult(target, digest, threshold, metrics, better, seconds)
 
 
+def unseen(options: TrainOptions, people: Sequence[Record], leave_out: str = "") -> list[Case]:
+    """Talkers of the folds as they are, each with the network that never saw him or her.
+
+    :param leave_out: a fold that is left out: the threshold with which its people are tested must not come from them
+    """
+    out: list[Case] = []
+    for fold in FOLDS:
+        talkers = [
+            r for r in people if r.facts.get("fold") == fold and not r.truths and "talking" in r.groups
+        ]
+        if talkers and fold != leave_out:
+            own = OnnxStepModel(options.run / "folds" / f"fold-{fold}.onnx")
+            out += [(own, Scored.of_record(r)) for r in talkers if r.name.startswith("free")]
+    return out
+
+
 def _fitted(trainer: Trainer, progress: Progress | None, until: int | None = None) -> SpotterNet:
     if trainer.resume():
         log.info("resumed at iteration %d", trainer.iteration)
@@ -204,33 +223,47 @@ def _members(
     expressions: Bank | None,
     progress: Progress | None,
 ) -> Ensemble:
-    """The main network, and one for each fold of filmed people that never saw them; all of them together.
+    """One network for each fold of filmed people that never saw them; all of them together.
 
-    They have the iterations before people come in in common. Those of the folds are also kept by themselves, so that
-    people can be judged by the one that never saw them.
+    They have the iterations before people come in in common. Each is also kept by itself, so that people can be judged
+    by the one that never saw them.
+
+    :param people: recordings as they are, and (those with truths) with expressions laid on their pixels
     """
-    common = Trainer(options, pools)
+    common = Trainer(options, {kind: pool for kind, pool in pools.items() if kind not in LATE})
     common.path = options.run / "common.pt"
     _fitted(common, progress, options.pretrain)
     members = []
-    for fold in ("", *FOLDS):
-        chosen = options if not fold else replace(options, iterations=options.fold_iterations, start=None)
-        others = stretches_of(r for r in people if not fold or r.facts.get("fold") != fold)
-        trainer = Trainer(chosen, pools, others, expressions)
-        if fold:
-            trainer.path = options.run / f"checkpoint-{fold}.pt"
+    for fold in FOLDS:
+        trainer = without(fold, options, pools, people, expressions)
         if not trainer.resume():
             trainer.resume(common.path)
         trainer.fit(partial(_report_progress, progress, fold) if progress else None)
         members.append(trainer.result())
-        if fold:
-            target = options.run / "folds" / f"fold-{fold}.onnx"
-            export(members[-1], target, version=options.version, threshold=0.5, record={"without_fold": fold})
+        target = options.run / "folds" / f"fold-{fold}.onnx"
+        export(members[-1], target, version=options.version, threshold=0.5, record={"without_fold": fold})
     return Ensemble(members).eval()
 
 
+def without(
+    fold: str,
+    options: TrainOptions,
+    pools: Mapping[str, Pool],
+    people: Sequence[Record],
+    expressions: Bank | None,
+) -> Trainer:
+    """The trainer of the network that never sees the people of ``fold``."""
+    others = [r for r in people if r.facts.get("fold") != fold]
+    as_they_are = stretches_of(r for r in others if not r.truths)
+    device = str(next(iter(pools.values())).features.device)
+    filmed = Pool.of_records((r for r in others if r.truths), device=device, seen=True)
+    trainer = Trainer(options, {**pools, **({"filmed": filmed} if filmed else {})}, as_they_are, expressions)
+    trainer.path = options.run / f"checkpoint-{fold}.pt"
+    return trainer
+
+
 def _report_progress(progress: Progress, fold: str, _: str, done: int, total: int) -> None:
-    progress(f"train without fold {fold}" if fold else "train with everybody", done, total)
+    progress(f"train without fold {fold}", done, total)
 
 
 def _by_kind(

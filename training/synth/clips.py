@@ -124,14 +124,22 @@ def _expression_truth(rig: Rig, neutral: NDArray[np.float32], expression: Expres
 class RenderedClip:
     """A clip that can be iterated over, any number of times, and its truth.
 
+    :param script: what the face does, in the place of what ``spec.profile`` would draw
     :param keep_landmarks: gather the 68 true landmarks of each frame while iterating
     """
 
-    def __init__(self, spec: ClipSpec, rig: Rig | None = None, *, keep_landmarks: bool = False) -> None:
+    def __init__(
+        self,
+        spec: ClipSpec,
+        rig: Rig | None = None,
+        *,
+        script: Script | None = None,
+        keep_landmarks: bool = False,
+    ) -> None:
         self.spec = spec
         self.rig = rig or load_rig()
         rng = np.random.default_rng([0x5C41, spec.seed])
-        self.script = random_script(rng, spec.seconds, PROFILES[spec.profile])
+        self.script = script or random_script(rng, spec.seconds, PROFILES[spec.profile])
         distance = float(rng.uniform(55, 140))
         self.camera = camera_for_face(spec.face_width, spec.side, spec.side, distance)
         sensor = draw_sensor(rng)

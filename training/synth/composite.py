@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
@@ -377,6 +377,7 @@ class VideoClip:
 
     :param traced: the recording and its landmarks
     :param per_min: 0 leaves the recording free of them
+    :param expressions: these in the place of drawn ones, each with its peak in hundredths of the inter-ocular distance
     :param start_s: stretch of the recording, its own time
     :param end_s: as ``start_s``
     """
@@ -390,6 +391,7 @@ class VideoClip:
         profile: Profile | None = None,
         film: Film | None = None,
         remake: Remake | None = None,
+        expressions: Mapping[Expression, float] | None = None,
         start_s: float = 0.0,
         end_s: float = float("inf"),
         rig: Rig | None = None,
@@ -409,7 +411,9 @@ class VideoClip:
         self._frames = inside
         self.times = (traced.times_s[inside] - traced.times_s[inside[0]]) / self.remake.speed
         usable = np.array([_usable(points) for points in traced.landmarks[inside]])
-        self.expressions = tuple(_place(rng, self.times, usable, per_min, profile or Profile()))
+        self._sizes = dict(expressions or {})
+        drawn = self._sizes or _place(rng, self.times, usable, per_min, profile or Profile())
+        self.expressions = tuple(drawn)
         self._peaks: dict[Expression, float] = {}
 
     @property
@@ -454,6 +458,9 @@ class VideoClip:
                         portrait = Portrait(picture, points, self.rig)
                         field = _apex_field(portrait, e)
                         self._peaks[e] = portrait.peak(field)
+                        if e in self._sizes:
+                            field *= np.float32(self._sizes[e] / self._peaks[e])
+                            self._peaks[e] = self._sizes[e]
                         laid[e] = field, points
                     picture = _carried(picture, points, *laid[e], _strength(e, t))
             yield np.ascontiguousarray(picture[:, ::-1]) if self.remake.mirror else picture

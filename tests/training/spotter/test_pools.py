@@ -9,6 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="extra `train` is not installed")
 
+from mellm.detectors.regions import NAMES  # noqa: E402
 from mellm.detectors.sensitivity import half_motion  # noqa: E402
 from mellm.detectors.signals import FEATURES  # noqa: E402
 from mellm.detectors.stepmodel import APEX, ME  # noqa: E402
@@ -168,3 +169,22 @@ def test_stretches_know_their_person() -> None:
     r = record(300, void=(150,))
     assert [(s.person, len(s.features)) for s in stretches_of([r])] == [("who", 150), ("who", 149)]
     assert stretches_of([record(60)]) == []
+
+
+def test_an_expression_on_pixels_counts_as_far_as_it_could_be_seen() -> None:
+    """The brow alone moves in the first, in the second the whole upper half moves ten times as much."""
+    r = record(300)
+    features = np.zeros_like(r.features)
+    brow = HALF + 2 * NAMES.index("brow_mid_L")
+    features[90:110, brow] = 3.0
+    features[190:210, brow] = 30.0
+    truths = (Interval(2.2, 2.4, 2.5, (1,), 3.0), Interval(4.2, 4.4, 4.5, (1,), 3.0))
+    found = replace(r, features=features, truths=truths)
+    plain = Pool.of_records([found], steps=300)
+    seen = Pool.of_records([found], steps=300, seen=True)
+    assert plain is not None
+    assert seen is not None
+    assert (plain.targets[0, 95:108, WEIGHT] == 1).all()
+    assert (seen.targets[0, 95:108, WEIGHT] == 1).all()
+    assert seen.targets[0, 195:208, WEIGHT].max() < 0.1
+    assert (seen.targets[0, :80, WEIGHT] == 1).all()

@@ -11,6 +11,7 @@ pytest.importorskip("torch", reason="extra `train` is not installed")
 
 from mellm.stream.errors import ModelMissing, SourceEmpty, UsageError
 from mellm.training.spotter import records, sets
+from mellm.training.spotter.options import MEASURED
 from mellm.training.spotter.people import FOLDS, REPEATED, VALIDATION, VIDEOS, Video, video
 from mellm.training.synth import composite
 from mellm.training.synth.rig import SPLITS
@@ -173,3 +174,26 @@ def test_a_rendered_clip_is_measured_with_its_truth() -> None:
     assert made.truths
     assert all(0 < t.onset_s < t.apex_s < t.offset_s < 10 for t in made.truths)
     assert 80 < made.face_px < 400
+
+
+def test_filmed_clips_for_training_are_not_those_that_are_tested(
+    shared_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MELLM_SHARED", str(shared_data))
+    filmed, tested = sets.clips("train-filmed"), [*sets.clips("talking"), *sets.clips("val-talking")]
+    assert not {c.seed for c in filmed} & {c.seed for c in tested}
+    assert {video(c.source).fold for c in filmed} == set(FOLDS)
+    assert len({c.name for c in filmed}) == len(filmed) == len({c.seed for c in filmed})
+
+
+def test_nobody_is_trained_on_the_second_generator(
+    shared_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MELLM_SHARED", str(shared_data))
+    assert not any(c.profile == sets.FOREIGN for name in MEASURED.values() for c in sets.clips(name))
+    foreign = sets.clips("foreign")
+    assert all(c.profile == sets.FOREIGN for c in foreign)
+    assert {c.kind for c in foreign} >= {"rendered"}
+    drawn = [c for c in foreign if c.kind == "rendered"]
+    assert all(c.seed in SPLITS["test"] for c in drawn)
+    assert sum(c.seed % 2 for c in drawn) == len(drawn) // 2

@@ -21,11 +21,17 @@ from mellm.detectors.stepmodel import (  # noqa: E402
     SPOT_AUS,
     TO_OFFSET,
     TO_ONSET,
+    OnnxStepModel,
 )
 from mellm.stream.errors import ModelOutputInvalid, UsageError  # noqa: E402
 from mellm.training.spotter import dataset, evaluate  # noqa: E402
 from mellm.training.spotter import train as training  # noqa: E402
+from mellm.training.spotter.evaluate import Interval  # noqa: E402
+from mellm.training.spotter.fit import _schedule  # noqa: E402
+from mellm.training.spotter.laid import draw_bank  # noqa: E402
 from mellm.training.spotter.losses import losses  # noqa: E402
+from mellm.training.spotter.pools import Pool  # noqa: E402
+from mellm.training.spotter.records import Record  # noqa: E402
 from mellm.training.spotter.train import TrainOptions, train  # noqa: E402
 from mellm.training.synth.simulator import SimOptions, Truth  # noqa: E402
 
@@ -122,8 +128,10 @@ def options(tmp_path: Path, shared_data: Path) -> TrainOptions:
         captured=0,
         lively=0,
         stills=0,
+        filmed=0,
         laid=0,
         pretrain=0,
+        restart=0,
         crop_s=2.0,
         run=tmp_path / "run",
         output=tmp_path / "model" / "spotter.onnx",
@@ -216,3 +224,87 @@ def test_the_model_goes_into_the_run_folder_unless_it_is_to_be_installed(tmp_pat
     assert TrainOptions(run=tmp_path, install=True).output.resolve() == SHIPPED.resolve()
     with pytest.raises(UsageError, match="--output or --install"):
         TrainOptions(install=True, output=tmp_path / "mine.onnx")
+
+
+def test_the_rate_starts_over_at_half_its_height() -> None:
+    o = TrainOptions(iterations=1000, restart=600, pretrain=300)
+    rates = [_schedule(o, i) for i in range(1000)]
+    assert max(rates[:600]) == pytest.approx(o.rate)
+    assert max(rates[600:]) == pytest.approx(o.rate / 2)
+    assert rates[599] < 0.02 * o.rate
+    assert rates[999] < 0.02 * o.rate
+    once = [_schedule(replace(o, restart=0), i) for i in range(1000)]
+    assert np.argmin(once[100:]) == 899
+
+
+def _people() -> list[Record]:
+    """Noise for signals: four people of four folds who talk, and one on whose pixels something was laid."""
+    out = []
+    for k, fold in enumerate(("A", "B", "C", "D", "A")):
+        rng = np.random.default_rng(k)
+        grid = 0.34 + 0.02 * np.arange(300)
+        features = rng.normal(0, 0.3, (300, FEATURES)).astype(np.float32)
+        truths = (Interval(2.0, 2.2, 2.4, (4,), 3.0),) if k == 4 else ()
+        name = f"tv0-{k}" if truths else f"free-{k}"
+        facts = {"fold": fold, "file": f"{k}.mp4"}
+        out.append(
+            Record(name, f"p{k}", grid, features, truths, 6.0, 30, 90, 180, 180, (), ("talking",), facts)
+        )
+    return out
+
+
+def test_the_whole_recipe_from_an_empty_folder_stopped_anywhere(
+    options: TrainOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """People by folds: interrupted in the middle of a fold, the same command ends in the same file."""
+    people = _people()
+    monkeypatch.setattr(
+        training, "recorded", lambda o, names, progress=None: people[:4] if "free" in names else []
+    )
+    monkeypatch.setattr(training, "measured", lambda o, progress=None: {"filmed": people[4:]})
+    monkeypatch.setattr(training, "bank", lambda seed, folder, count: draw_bank(seed, 4, 2, 4.0))
+    whole = replace(
+        options,
+        laid=4,
+        filmed=1,
+        pretrain=2,
+        restart=4,
+        iterations=6,
+        checkpoint_every=1,
+        precision="float32",
+    )
+
+    def stop(stage: str, done: int, total: int) -> None:
+        if stage == "train without fold C" and done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(whole, stop)
+    assert not whole.output.exists()
+    kept = (whole.run / "checkpoint-A.pt").stat().st_mtime_ns
+    stages: dict[str, list[int]] = {}
+    result = train(whole, lambda stage, done, total: stages.setdefault(stage, []).append(done))
+    assert result.replaced
+    assert "train without fold A" not in stages
+    assert stages["train without fold C"] == [6]
+    assert stages["train without fold D"] == [3, 4, 5, 6]
+    assert (whole.run / "checkpoint-A.pt").stat().st_mtime_ns == kept
+    assert sorted(p.name for p in (whole.run / "folds").glob("*.onnx")) == [f"fold-{f}.onnx" for f in "ABCD"]
+    # all four answer together
+    model = OnnxStepModel(whole.output)
+    parts = [OnnxStepModel(whole.run / "folds" / f"fold-{f}.onnx") for f in "ABCD"]
+    x = people[0].features[0]
+    mean = np.mean([p.step(x, p.start())[0] for p in parts], axis=0)
+    np.testing.assert_allclose(model.step(x, model.start())[0], mean, rtol=1e-3, atol=1e-4)
+
+
+def test_a_network_without_a_fold_sees_nothing_of_its_people(options: TrainOptions) -> None:
+    people = _people()
+    o = replace(options, laid=4)
+    pools = {"simulated": Pool.of_records(people[:1])}
+    bank = draw_bank(1, 2, 1, 4.0)
+    a, b = (training.without(fold, o, pools, people, bank) for fold in "AB")
+    assert sorted(s.person for s in a.people) == ["p1", "p2", "p3"]
+    assert sorted(s.person for s in b.people) == ["p0", "p2", "p3"]
+    assert "filmed" not in a.pools  # the one that was laid on pixels is of fold A
+    assert len(b.pools["filmed"]) == 1

@@ -44,7 +44,7 @@ def test_the_strictest_of_equal_thresholds_is_chosen() -> None:
 
 
 def test_people_are_left_in_peace() -> None:
-    free = replace(record({2.0: 0.8, 4.0: 0.8}, ()), name="free-a")
+    free = replace(record({2.0: 0.8, 4.0: 0.8}, ()), name="free-a", groups=("talking",))
     clips = [Scored.of_record(record({2.0: 0.7, 4.0: 0.9}, (2.0, 4.0))), Scored.of_record(free)]
     assert choose_threshold(model(), clips[:1])[0] < 0.7
     threshold, scores = choose_threshold(model(), clips)
@@ -80,3 +80,22 @@ def test_a_card_names_weaknesses_before_numbers() -> None:
     assert written.index("Weaknesses") < written.index("1.000")
     assert "mellm train spotter" in written
     assert "Lie detection" in written
+
+
+def test_each_talker_is_judged_by_a_network_that_never_saw_him() -> None:
+    """The main network would be disturbed by nobody; the one that speaks for these people is."""
+    clips = [Scored.of_record(record({2.0: 0.7, 4.0: 0.9}, (2.0, 4.0)))]
+    talker = Scored.of_record(replace(record({2.0: 0.4}, ()), name="free-a", groups=("talking",)))
+
+    def loud(features: np.ndarray) -> np.ndarray:
+        p = float(np.clip(2 * features[PER_BASELINE], 0.01, 0.99))
+        return outputs(me=p, apex=p, to_onset=0.1, to_offset=0.1)
+
+    assert choose_threshold(model(), [*clips, talker])[0] < 0.7
+    assert 0.8 < choose_threshold(model(), clips, [(FakeStepModel(loud), talker)])[0] < 0.9
+
+
+def test_actors_do_not_bound_the_threshold() -> None:
+    clips = [Scored.of_record(record({2.0: 0.7, 4.0: 0.9}, (2.0, 4.0)))]
+    actor = Scored.of_record(replace(record({2.0: 0.8}, ()), name="free-b", groups=("acting",)))
+    assert choose_threshold(model(), [*clips, actor])[0] < 0.7

@@ -18,6 +18,7 @@ from mellm.detectors.textured_plane import TEMPLATE, texture
 from mellm.stream.errors import ModelMissing, UsageError
 from mellm.training.synth import composite
 from mellm.training.synth.composite import Film, Remake, StillClip, Traced, VideoClip
+from mellm.training.synth.events import AuAction, Expression
 from mellm.training.synth.rig import Rig, load_rig
 from mellm.training.synth.script import Profile
 
@@ -95,6 +96,19 @@ def test_the_recording_moves_during_expressions_only(traced: Traced, rig: Rig) -
             assert int(moved.argmax()) in [
                 i for name, i in INDEX.items() if "brow" in name or name == "glabella"
             ]
+
+
+def test_given_expressions_are_laid_in_their_own_size(traced: Traced, rig: Rig) -> None:
+    brow = Expression(0.8, 1.0, 1.2, (AuAction(1, "B", 0.05), AuAction(2, "B", 0.05)))
+    moved = []
+    for size in (2.0, 4.0):
+        clip = VideoClip(traced, seed=1, film=CLEAN, expressions={brow: size}, rig=rig)
+        pictures = list(clip.pictures())
+        assert clip.expressions == (brow,)
+        assert clip.peak(brow) == size
+        moved.append(np.linalg.norm(region_motion(pictures[20], pictures[25], LANDMARKS), axis=1).max())
+    assert moved[0] > 0.5
+    assert moved[1] / moved[0] == pytest.approx(2, rel=0.15)
 
 
 def test_a_field_is_carried_along_with_the_head(traced: Traced, rig: Rig) -> None:
