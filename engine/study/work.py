@@ -254,7 +254,7 @@ def _analyse(entry: Entry, out: Path, how: How, after: After | None, progress: P
         return Finished(
             entry, "failed", wall_s=time.monotonic() - started, error=(str(error), error.exit_code)
         )
-    return ended
+    return replace(ended, wall_s=time.monotonic() - started)  # the report is part of what the next one takes
 
 
 @dataclass(slots=True)
