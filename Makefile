@@ -47,7 +47,7 @@ test-bare: setup-dev
 	tests/bare.sh $(PYTEST) -m "bare and $(EVERY)"
 
 test-slow: setup-dev
-	$(BIN)/python -m pytest -m slow --timeout 1800
+	$(BIN)/python -m pytest -m "slow and not cluster" --timeout 1800
 
 # a real vLLM on the CPU, in an environment of its own; where none can be had, one sentence says so
 test-vllm: setup-dev
@@ -57,7 +57,7 @@ test-vllm: setup-dev
 
 # real brokers, started from what is installed; what is not there is skipped and said
 test-cluster: setup-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m cluster --durations 10
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "cluster and not slow" --durations 10
 
 # a broker, two cameras' nodes, two describers, two gateways and a page on this machine; one of each is killed
 cluster-demo: setup-dev

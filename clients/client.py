@@ -23,7 +23,7 @@ import contextlib
 import logging
 import random
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -48,7 +48,9 @@ START: Final = "start"
 MAX_HELD: Final = 4096
 """Events that may wait while something else reads on for its answer."""
 
-ANSWERS: Final = frozenset({wire.EVIDENCE, wire.CONSENT_WITHDRAWN, wire.ERROR})
+ANSWERS: Final = frozenset(
+    {wire.EVIDENCE, wire.CONSENT_WITHDRAWN, wire.CONSENT_GIVEN, wire.RUN_CHANGED, wire.ERROR}
+)
 NOTICES: Final = frozenset({wire.REPLAY_DONE, wire.REPLAY_TRUNCATED, wire.STREAM_SKIPPED})
 
 
@@ -178,7 +180,51 @@ class Session:
             return {name: event.data[name] for name in ("events", "expressions", "files")}
         raise _refusal(f"{source} was not withdrawn", event)
 
-    async def _ask(self, message: said.EvidenceGet | said.ConsentWithdraw, timeout_s: float) -> Event:
+    async def agree(self, source: str, sha256: str, *, timeout_s: float = 30.0) -> str:
+        """The person before this source has read the consent text in ``created["sessions"]`` and answered yes: the
+        source starts.
+
+        :param sha256: ``consent_sha256`` of the text that was shown
+        :returns: the reference of the consent record
+        :raises ProtocolError: without the scope ``sources:write``, for another text, or when the connection breaks
+        :raises TimeoutError: when no answer comes
+        """
+        event = await self._ask(said.ConsentGive(source, sha256, self._ref("agree")), timeout_s)
+        if event.type == wire.CONSENT_GIVEN:
+            return str(event.data["reference"])
+        raise _refusal(f"consent for {source} was not taken", event)
+
+    async def begin(self, source: str, *, timeout_s: float = 60.0) -> str:
+        """Begin a session of a source; one that is open is saved first.
+
+        :returns: the name of its run folder
+        :raises ProtocolError: without the scope ``sources:write``, on a server that keeps no sessions, or when the
+            connection breaks
+        :raises TimeoutError: when no answer comes
+        """
+        return str((await self._run(said.RunBegin(source, self._ref("run")), timeout_s))["run"])
+
+    async def save(self, source: str, *, timeout_s: float = 60.0) -> tuple[str, int]:
+        """End the session of a source and keep it.
+
+        :returns: the name of its run folder, and how many expressions it holds
+        :raises ProtocolError: as :meth:`begin`, or when there is no session
+        :raises TimeoutError: when no answer comes
+        """
+        done = await self._run(said.RunSave(source, self._ref("run")), timeout_s)
+        return str(done["run"]), int(done["expressions"])
+
+    async def _run(self, message: said.RunBegin | said.RunSave, timeout_s: float) -> Mapping[str, Any]:
+        event = await self._ask(message, timeout_s)
+        if event.type == wire.RUN_CHANGED:
+            return event.data
+        raise _refusal(f"the session of {message.source} was not changed", event)
+
+    async def _ask(
+        self,
+        message: said.EvidenceGet | said.ConsentWithdraw | said.ConsentGive | said.RunBegin | said.RunSave,
+        timeout_s: float,
+    ) -> Event:
         ref = str(message.id)
         answer = self._answers[ref] = asyncio.get_running_loop().create_future()
         try:

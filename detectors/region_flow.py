@@ -4,7 +4,7 @@ DIS with ``finest_scale=1`` halves both pictures itself and doubles the answer. 
 instead of once a pair, the flow is left at half size (its numbers are the same bit for bit), and the mean over a
 region is taken with the weights that the doubling would have given it. One saving changes numbers: two variational
 iterations stand for the five of :data:`mellm.detectors.flow.LIVE`. That moves the signals by less than half a grey
-level of sensor noise does, without a bias (``docs/performance.md``; ``tests/detectors/test_region_flow.py`` holds it).
+level of sensor noise does (``docs/performance.md``; ``tests/detectors/test_region_flow.py`` holds it).
 """
 
 from __future__ import annotations

@@ -43,6 +43,9 @@ AnyDescriber: TypeAlias = Describer | str | None
 AnySpotter: TypeAlias = StepModel | str | Path | None
 """A network, a path or name as for ``--spotter``, or ``None`` for the one that the settings name."""
 
+PATIENCE_S: Final = 60.0
+"""For one description of a recording, unless the settings allow more."""
+
 OPENING: Final = ("mirrored", "track", "stamps", "accept_guessed_time")
 """Source options that decide what is found; they stand in ``run.json`` where they are not the default."""
 
@@ -165,7 +168,7 @@ def analysis(
                 result,
                 keep_evidence=keep_evidence and out is not None,
                 # offline nobody waits: a slow machine gets the readings that a fast one gets
-                deadline_s=max(60.0, settings.describer.deadline_s, settings.describer.timeout_s),
+                deadline_s=max(PATIENCE_S, settings.describer.deadline_s, settings.describer.timeout_s),
                 capacity=settings.describer.capacity,
                 workers=settings.describer.workers,
                 progress=progress,

@@ -31,6 +31,22 @@ def pytest_configure() -> None:
 
 
 TESTS = REPO / "tests"
+REAL_TIME = frozenset(
+    {
+        "stream/test_rtsp.py",
+        "stream/sources/test_network.py",
+        "engine/server/test_connection.py",
+        "engine/analysis/test_live.py",
+        "clients/cli/test_live.py",
+        "reliability/test_load.py",
+        "reliability/test_pauses.py",
+        "reliability/test_rude_clients.py",
+        "reliability/test_shutdown_and_disk.py",
+        "reliability/test_stuck_cameras.py",
+    }
+)
+"""Modules in which cameras or clients go on by the clock: one after the other, never side by side."""
+
 CAN_SKIP = {"browser", "shared_data"}
 
 
@@ -42,7 +58,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.path in bare:
             item.add_marker("bare")
         if not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(str(item.path.relative_to(TESTS))))
+            name = (
+                item.path.relative_to(TESTS).as_posix() if item.path.is_relative_to(TESTS) else item.path.name
+            )
+            item.add_marker(pytest.mark.xdist_group("real time" if name in REAL_TIME else name))
 
 
 @pytest.fixture(autouse=True)

@@ -35,13 +35,27 @@ port = 0
 journal = "{folder}/journal.db"
 keep_evidence = "{folder}/maps"
 """
+SESSIONS = """
+runs = "{folder}/runs"
+consent_text = "{folder}/consent.txt"
+"""
+CONSENT = """A camera measures brief movements of your face while we talk. Pictures, measurements and their
+descriptions are kept on this computer until the study ends, and are shown to nobody outside of it.
+
+You may stop at any time and need no reason; then everything kept of you is deleted."""
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[str]:
-    """A server that plays the sample; the address of its page."""
+def serving(folder: Path, *, sessions: bool = False) -> Iterator[str]:
+    """A server that plays the sample; the address of its page.
+
+    :param sessions: the sample waits for a consent on the page
+    """
+    folder.mkdir(exist_ok=True)
     config = folder / "mellm.toml"
-    config.write_text(SETTINGS.format(sample=SAMPLE / "sample.mp4", folder=folder), encoding="utf-8")
+    settings = SETTINGS + (SESSIONS if sessions else "")
+    config.write_text(settings.format(sample=SAMPLE / "sample.mp4", folder=folder), encoding="utf-8")
+    (folder / "consent.txt").write_text(CONSENT, encoding="utf-8")
     process = start("serve", "--config", config, stderr=subprocess.PIPE)
     try:
         assert process.stderr is not None
@@ -73,6 +87,27 @@ def live(page: Page, address: str) -> None:
     _keep(page, "dashboard")
 
 
+BUTTON = "[...document.querySelectorAll('#session button')].find((b) => /^{}/.test(b.textContent))"
+
+
+def session(page: Page, address: str) -> None:
+    """A session on the page: the consent, the set-up check, and while it runs."""
+    page.size(WIDE, 900)
+    page.open(address)
+    until(page, "!!document.querySelector('[data-part=session-new]')")
+    page.js("document.querySelector('[data-part=session-new]').click()")
+    _keep(page, "session-consent", whole=False)
+    page.js("document.querySelector('#session input').click()")
+    page.js(f"{BUTTON.format('Yes')}.click()")
+    until(page, "document.querySelectorAll('.checks li').length >= 4")
+    until(page, "!document.querySelector('.checks').textContent.includes('not measured')")
+    _keep(page, "session-setup", whole=False)
+    page.js(f"{BUTTON.format('Start')}.click()")
+    until(page, "document.querySelectorAll('.card.described').length >= 1")
+    page.js("document.querySelector('[data-part=session-save]').click()")
+    until(page, "document.querySelector('[data-part=session]').textContent.startsWith('Saved as')")
+
+
 def report(page: Page, folder: Path) -> None:
     """The head of the report: summary, timeline and the first expressions."""
     out = folder / "run"
@@ -82,6 +117,13 @@ def report(page: Page, folder: Path) -> None:
     page.open((out / "report.html").as_uri())
     time.sleep(1)
     _keep(page, "report", whole=False)
+    page.size(WIDE, 1000)
+    page.js("(report.next(1), report.next(1), 1)")
+    page.js("document.documentElement.style.scrollBehavior = 'auto'")
+    page.js("scrollTo(0, document.getElementById('player').getBoundingClientRect().top + scrollY - 60)")
+    until(page, "report.$('video').readyState >= 2 && !report.$('video').seeking")
+    time.sleep(0.5)
+    _keep(page, "report-check", whole=False)
 
 
 def annotated(folder: Path) -> None:
@@ -124,8 +166,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with chromium(folder) as page:
-            with serving(folder) as address:
+            with serving(folder / "live") as address:
                 live(page, address)
+            with serving(folder / "session", sessions=True) as address:
+                session(page, address)
             report(page, folder)
             annotated(folder)
             study(page, folder)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests import REPO
+from tests.conftest import REAL_TIME
 
 CHECKS = {"raises", "warns", "fail"}
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -66,3 +67,7 @@ def test_every_test_checks_something() -> None:
 def test_one_that_checks_nothing_is_found(body: str, caught: bool) -> None:
     text = f"def helper():\n    assert run()\n\ndef test_it():\n    {body}\n"
     assert toothless({"test_x.py": text}) == (["test_x.py:4 test_it"] if caught else [])
+
+
+def test_modules_that_run_by_the_clock_are_there() -> None:
+    assert all((REPO / "tests" / name).is_file() for name in REAL_TIME)

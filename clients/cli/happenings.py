@@ -48,6 +48,11 @@ def _message(kind: str, data: Mapping[str, Any], t_ns: int | None) -> str:
         case "source.picture":
             at = "" if t_ns is None else f" since {clock(t_ns / 1e6)}"
             return f"the picture is {data['state']}{at}"
+        case "source.session" if data["state"] == "begun":
+            return f"{data['run']} begins" + (", the video is kept" if data["video"] else "")
+        case "source.session":
+            count = data.get("expressions", 0)
+            return f"saved as {data['run']}: {count} expression{'' if count == 1 else 's'}"
         case "face.appeared" | "face.lost":
             at = "" if t_ns is None else f" at {clock(t_ns / 1e6)}"
             return f"track {data['track']}{at}"

@@ -92,6 +92,9 @@ def study(
         batch.write(plan)
         click.echo(f"\nmellm: interrupted; the same command continues in {out}", err=True)
         return 0 if watch else 130
+    except MellmError:
+        batch.write(plan)  # as far as it has come
+        raise
     return next((error[1] for error in batch.errors.values()), 0)
 
 

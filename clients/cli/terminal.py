@@ -83,7 +83,7 @@ class Board:
                 row.state = "online" if data["state"] == "live" else str(data["state"])
             elif kind == "source.degraded":
                 row.lowered = _lowered(data["to"]) if data["degraded"] else ""
-            elif family == "source" and name != "gap":
+            elif family == "source" and name in ("online", "offline", "reconnecting", "ended"):
                 row.state = name
 
     def __rich__(self) -> RenderableType:

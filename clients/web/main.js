@@ -70,12 +70,12 @@ function panels() {
   for (const one of state.sources.values()) {
     if ($(`panel-${one.id}`)) continue;
     const panel = make("section", { class: "source", id: `panel-${one.id}`, "aria-label": `source ${one.id}` },
-      make("header", {}, make("h2", { text: one.id }), make("span", { class: "state", "data-part": "state" }),
+      make("header", {}, make("h2", { text: one.id }), make("span", { class: "state", "data-part": "state" }), make("span", { class: "actions" },
         ...(one.push ? [make("button", { type: "button", "data-part": "push", text: "Use my camera", onclick: () => push(one) })] : []),
         ...(sessions.offered ? [
           make("button", { type: "button", "data-part": "session-new", text: "New session …", onclick: () => sessions.open(one) }),
           make("button", { type: "button", "data-part": "session-save", text: "Save session", onclick: () => save(one) })] : []),
-        ...(state.writes ? [make("button", { type: "button", "data-part": "withdraw", text: "Withdraw consent", onclick: () => withdraw(one) })] : [])),
+        ...(state.writes ? [make("button", { type: "button", "data-part": "withdraw", text: "Withdraw consent", onclick: () => withdraw(one) })] : []))),
       make("p", { class: "why", "data-part": "why", hidden: "" }),
       make("p", { class: "health", "data-part": "session", role: "status", hidden: "" }),
       make("div", { class: "stage" },

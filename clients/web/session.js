@@ -3,6 +3,9 @@
 import { make } from "./cards.js";
 import { sentence } from "./words.js";
 
+// lines that were wrapped in a file run on; empty lines and lists stay
+const reflowed = (text) => text.replace(/([^\n])\n(?!\n|\s*(?:[-*•]|\d+[.)]))/g, "$1 ");
+
 export class Sessions {
   // camera(one): starts this browser's camera for a source that is pushed
   constructor(state, ask, box, camera) {
@@ -29,7 +32,7 @@ export class Sessions {
     const read = make("input", { type: "checkbox", onchange: () => (yes.disabled = !read.checked) });
     return [
       make("h2", { text: "For the person in front of the camera" }),
-      make("p", { class: "consent", text: this.state.sessions.consent_text }),
+      make("p", { class: "consent", text: reflowed(this.state.sessions.consent_text) }),
       make("label", {}, read, " I have read this."),
       make("p", { class: "bar" }, yes, this.closing("No, do not record me")),
       make("p", { class: "muted", text: "With a yes the camera starts, and this text, the time and your answer are kept as the consent record. " +

@@ -70,7 +70,7 @@ def camera(prefix: str, node: str, cameras: list[str]) -> list[str]:
     return facts(prefix) + own + leases + others
 
 
-def describe(prefix: str, node: str) -> list[str]:
+def describe(prefix: str) -> list[str]:
     """What a describer may say."""
     return [
         *facts(prefix),
@@ -78,7 +78,7 @@ def describe(prefix: str, node: str) -> list[str]:
         *work(prefix, "evidence"),
         *reads(prefix, "result"),
         *key(prefix, "asked", ">"),
-        *key(prefix, "node", word(node)),
+        *key(prefix, "node", ">"),  # as many processes as wanted share a describer's key
     ]
 
 
@@ -89,9 +89,9 @@ def gateway(prefix: str, node: str) -> list[str]:
     return [*facts(prefix), *own, *gone, *reads(prefix, "event", "evidence", "result", "control")]
 
 
-def worker(prefix: str, node: str) -> list[str]:
+def worker(prefix: str) -> list[str]:
     """What a worker may say."""
-    own = [*key(prefix, "job", ">"), *key(prefix, "node", word(node))]
+    own = [*key(prefix, "job", ">"), *key(prefix, "node", ">")]
     return [*facts(prefix), *work(prefix, "job"), *own]
 
 
@@ -167,11 +167,12 @@ def main(arguments: list[str] | None = None) -> int:
     for node, _, cameras in (each.partition("=") for each in given.camera):
         rights = camera(prefix, node, [name for name in cameras.split(",") if name])
         users.append(user(make_key(folder, node), rights, hears(prefix, "camera")))
-    for role, rights_of in (("describe", describe), ("gateway", gateway), ("worker", worker)):
-        users += [
-            user(make_key(folder, node), rights_of(prefix, node), hears(prefix, role))
-            for node in getattr(given, role)
-        ]
+    for role in ("describe", "gateway", "worker"):
+        for node in getattr(given, role):
+            rights = {"describe": describe, "worker": worker}.get(role, lambda p, n=node: gateway(p, n))(
+                prefix
+            )
+            users.append(user(make_key(folder, node), rights, hears(prefix, role)))
     cert, secret = folder.resolve() / "server.pem", folder.resolve() / "server.key"
     (folder / "keys.conf").write_text(
         f'tls {{\n  cert_file: "{cert}"\n  key_file: "{secret}"\n}}\n'

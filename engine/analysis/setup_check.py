@@ -56,7 +56,7 @@ def of_width(width: float | None) -> Check:
 def of_rate(fps: float) -> Check:
     """Frames a second that arrive."""
     if fps <= 0:
-        return Check("rate", "bad", "no pictures arrive")
+        return Check("rate", "warn", "frame rate not measured yet")
     if fps < MIN_FPS:
         return Check(
             "rate",

@@ -55,10 +55,10 @@ class Observation:
     cues: F64
 
 
-CUES: Final = ("spotted", "abstains", "explained", "peak", "noise")
-"""What tells an expression from speech, a blink or a slip: log-odds of the spotter's score, mean log-odds with which
-the embedded model would abstain, mean share of the motion (in spreads, squared) that units explain, and the logarithms
-of the largest motion and of the noise (1/100 inter-ocular distance)."""
+CUES: Final = ("spotted", "explained", "peak", "noise")
+"""What tells an expression from speech, a blink or a slip: log-odds of the spotter's score, mean share of the motion
+(in spreads, squared) that units explain, and the logarithms of the largest motion and of the noise (1/100 inter-ocular
+distance)."""
 
 SIDES: Final[tuple[Side, ...]] = ("left", "right", "both")
 """Columns of :attr:`Observation.votes`."""
@@ -99,11 +99,9 @@ def observe(
             classes[k] = [said.emotion.scores.get(c, 0.0) for c in CLASSES]
     asked = dict(context.unit_scores)
     opinion = np.array([logit(asked[au]) if au in asked else np.nan for au in UNITS])
-    doubts = [logit(r.abstains) for r in read if r.abstains is not None]
     stats = shown[0].flow_stats
     cues = (
         np.nan if context.score is None else logit(context.score),
-        np.mean(doubts) if doubts else np.nan,
         np.mean(explained) if explained else np.nan,
         *(np.log(max(stats[name], 0.01)) if name in stats else np.nan for name in ("peak_iod", "noise_iod")),
     )

@@ -10,7 +10,7 @@ from importlib.resources import files
 from pathlib import Path, PurePath
 from typing import Any, Final
 
-from mellm.detectors.sensitivity import BARS, LARGEST
+from mellm.detectors.sensitivity import BARS, LARGEST, SHARE
 from mellm.engine.export import citing, judged_band, statistics, words
 from mellm.engine.export.report_media import SCRIPTS, page_data
 from mellm.engine.governance.purpose import NOTICE
@@ -100,6 +100,7 @@ def to_html(
         rate=statistics.judged_rate(run),
         base=statistics.base_rate(run),
         bar=f"{statistics.BAR:g}",
+        found_with=round(100 * SHARE),
         bars=[f"{bar:g}" for bar in BARS],
         blank=_blank(run),
         classes=[{"css": css, "name": name, "mark": mark} for css, name, mark in CLASSES],

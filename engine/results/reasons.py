@@ -33,6 +33,8 @@ REASONS: Final[Mapping[str, str]] = {
     "empty_answer": "the model's answer was empty",
     "answer_invalid": "the model's answer was not valid",
     "deadline": "no description came in time",
+    "asked_twice": "describing it ended a process, twice",
+    "recipe_mismatch": "the describing model reads another kind of motion map",
     "overflow": "dropped under load",
     "describer_unavailable": "the describing model could not be reached",
     "describer_paused": "the describing model could not be reached",

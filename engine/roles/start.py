@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from mellm.engine.analysis.pipeline_factory import describer_of
+from mellm.engine.analysis.watchdog import Watchdog
 from mellm.engine.bus import open_bus
 from mellm.engine.bus.base import Bus, BusOptions
 from mellm.engine.config import Settings
@@ -25,6 +26,7 @@ from mellm.engine.roles.camera import CameraNode
 from mellm.engine.roles.describe import DescribeNode
 from mellm.engine.roles.gateway import Gateway
 from mellm.engine.server.app import App, audit_path, journal_path, server_options
+from mellm.engine.server.process import systemd
 from mellm.engine.server.server import Server
 from mellm.stream.errors import BusUnavailable, UsageError
 from mellm.stream.log.hub import Hub
@@ -156,9 +158,14 @@ async def _describe(stack: AsyncExitStack, settings: Settings, bus: Bus, *, besi
     if beside:
         await stack.enter_async_context(node.running())
         return Running("", "", options.declaration.notice)
+    watchdog = stack.enter_context(Watchdog(on_alive=systemd.alive))
     journal = stack.enter_context(Journal(":memory:"))
-    server = await stack.enter_async_context(Server(options, hub=Hub(journal), audit=audit, facts=node.facts))
+    server = await stack.enter_async_context(
+        Server(options, hub=Hub(journal), audit=audit, watchdog=watchdog, facts=node.facts)
+    )
     await stack.enter_async_context(node.running())
+    stack.callback(systemd.stopping)
+    systemd.ready()
     return Running(server.url, server.http_url, options.declaration.notice)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -157,16 +158,21 @@ def _entry(
 
 def _named(given: str, there: list[str]) -> str | None:
     """The recording that a cell means: by path, by name, or by name without its ending, if that is one only."""
-    wanted = given.replace("\\", "/").removeprefix("./")
+    wanted = _composed(given.replace("\\", "/").removeprefix("./"))
     for same in (
         lambda name: name == wanted,
         lambda name: PurePosixPath(name).name == wanted,
         lambda name: str(PurePosixPath(name).with_suffix("")) == wanted or PurePosixPath(name).stem == wanted,
     ):
-        found = [name for name in there if same(name)]
+        found = [name for name in there if same(_composed(name))]
         if found:
             return found[0] if len(found) == 1 else None
     return None
+
+
+def _composed(name: str) -> str:
+    """With accents as most keyboards type them; macOS hands names out with separate ones."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _nearest(given: str, there: list[str]) -> str:

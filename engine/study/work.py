@@ -23,7 +23,7 @@ from mellm.engine.results.about import KEY, About
 from mellm.engine.results.run_folder import RUN, RUNS, STUDY
 from mellm.engine.study.plan import Entry
 from mellm.stream import private
-from mellm.stream.errors import MellmError, RunError
+from mellm.stream.errors import MellmError, ModelError, RunError, UsageError
 from mellm.stream.files import replacing
 from mellm.stream.sources import SourceOptions
 
@@ -170,6 +170,7 @@ def work(
     :param progress: with one job: makes what follows a recording
     :raises RunError: a folder cannot be written, or a process was killed
     :raises ModelError: no recording can be analysed without the models
+    :raises UsageError: nor with such settings
     """
     left = []
     for entry in entries:
@@ -247,11 +248,13 @@ def _analyse(entry: Entry, out: Path, how: How, after: After | None, progress: P
         )
         if after is not None and not result.failures:
             after(folder)
+    except (ModelError, UsageError):
+        raise  # the next recording would fare no better
     except MellmError as error:
         return Finished(
             entry, "failed", wall_s=time.monotonic() - started, error=(str(error), error.exit_code)
         )
-    return ended
+    return replace(ended, wall_s=time.monotonic() - started)  # the report is part of what the next one takes
 
 
 @dataclass(slots=True)

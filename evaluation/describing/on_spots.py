@@ -165,18 +165,14 @@ def table(results: Mapping[str, Mapping[str, Row]]) -> str:
         "set (right spots, people)",
         "system",
         "unit F1 [95 %]",
-        "less than the ensemble's by",
+        "F1 less the ensemble's",
     )
     heads += ("coarse UF1 (share of the ceiling)", "right spots described")
     heads += ("false alarms described, own threshold", "… and at a lower one")
     lines: list[tuple[str, ...]] = []
     for name, systems in results.items():
         for system, r in systems.items():
-            against = (
-                ""
-                if r.against is None
-                else f"{-r.against.value:+.2f} [{-r.against.high:+.2f}, {-r.against.low:+.2f}]"
-            )
+            against = "" if r.against is None else _signed(r.against)
             coarse = f"{r.coarse:.2f} ({r.coarse / r.ceiling:.0%})" if r.ceiling else "–"
             lines.append(
                 (
@@ -189,6 +185,10 @@ def table(results: Mapping[str, Mapping[str, Row]]) -> str:
 
 def _value(e: Estimate) -> str:
     return f"{e.value:.2f} [{e.low:.2f}, {e.high:.2f}]"
+
+
+def _signed(e: Estimate) -> str:
+    return f"{e.value:+.2f} [{e.low:+.2f}, {e.high:+.2f}]"
 
 
 def _share(e: Estimate) -> str:
@@ -294,7 +294,8 @@ def diagram(found: Calibration, path: Path) -> Path:
             low, high = [r.value - r.low for r in ranges], [r.high - r.value for r in ranges]
             axis.errorbar(said, so, yerr=[low, high], color=plotting.COLOURS[0], marker="o", capsize=2)
             for x, y, n in zip(said, so, many, strict=True):
-                axis.annotate(f"{n}", (x, y), textcoords="offset points", xytext=(6, -11), fontsize=7.5)
+                beside = (6, 5 if y < 0.1 else -11)
+                axis.annotate(f"{n}", (x, y), textcoords="offset points", xytext=beside, fontsize=7.5)
             axis.set(
                 title=titles[name], xlabel="probability that is told", ylabel="share that is right",
                 xlim=(0, 1), ylim=(0, 1),

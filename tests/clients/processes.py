@@ -33,7 +33,7 @@ class Done(Said):
 
 def settings_from_outside() -> list[str]:
     """Names of variables with which whoever runs the tests may have configured the command for themselves."""
-    kept = ("MELLM_CACHE", "MELLM_SHARED", "MELLM_TIME_SLACK")
+    kept = ("MELLM_CACHE", "MELLM_SHARED")
     return [name for name in os.environ if name.startswith("MELLM_") and name not in kept]
 
 

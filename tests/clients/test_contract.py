@@ -21,6 +21,7 @@ from tests import PATIENCE_S, REPO
 from tests.clients.contract.drivers import Driver, Python, in_chromium, node, python
 from tests.clients.test_dashboard import Background
 from tests.clients.test_javascript_client import cut, publish
+from tests.clients.test_page_states import Runs
 from tests.engine.servers import TOKEN
 from tests.engine.serving import free_port
 from tests.stream.spoken import marker, spotted
@@ -165,6 +166,21 @@ def test_withdrawal_answers_with_what_was_erased_or_why_not(driver: Driver) -> N
         opened(driver, behind)
         assert driver.do("withdraw", "cam") == {"value": {"events": 9, "expressions": 2, "files": 2}}
         assert "unknown source" in driver.do("withdraw", "nobody")["error"]
+
+
+def test_sessions_are_agreed_to_begun_and_saved(driver: Driver) -> None:
+    runs = Runs()
+    with Background(sources=("desk",), runs=runs) as behind:
+        runs.behind = behind
+        opened(driver, behind)
+        assert driver.do("agree", "desk", "a" * 64) == {"value": "page-1"}
+        assert driver.do("begin", "desk") == {"value": "desk-1"}
+        assert driver.do("save", "desk") == {"value": ["desk-1", 3]}
+        assert [each[0] for each in runs.asked] == ["agree", "begin", "save"]
+        assert "unknown source" in driver.do("save", "nobody")["error"]
+    with Background(sources=("desk",)) as behind:
+        opened(driver, behind)
+        assert "--runs FOLDER" in driver.do("begin", "desk")["error"]
 
 
 def test_pictures_are_pushed(driver: Driver) -> None:

@@ -27,6 +27,7 @@ from mellm.detectors.sensitivity import (
     Meter,
     SensitivityModel,
     Watch,
+    half_motion,
     motions,
 )
 from mellm.detectors.signals import FEATURES, PER_BASELINE
@@ -329,3 +330,12 @@ def test_medians_and_seconds_are_those_of_the_values(values: list[float]) -> Non
     middle = judged.median("upper")
     assert middle is not None
     assert abs(middle - sorted(values)[(len(values) - 1) // 2]) <= 0.1 + 1e-9
+
+
+def test_the_motion_of_the_halves_is_the_same_for_one_step_and_for_many() -> None:
+    rows = np.random.default_rng(3).normal(size=(2, 4, FEATURES)).astype(np.float32)
+    many = half_motion(rows)
+    assert many.shape == (2, 4, 2)
+    np.testing.assert_array_equal(many[1, 2], half_motion(rows[1, 2]))
+    np.testing.assert_allclose(many[1, 2], motions(rows[1, 2])[:2])
+    np.testing.assert_allclose(half_motion(step(upper=1.5, lower=0.5)), [1.5, 0.5])

@@ -1,7 +1,6 @@
 """F1, F2 against a real RTSP server on loopback: killed, stalled, restarted, down at start (users row 1)."""
 
 import contextlib
-import os
 import signal
 import socket
 import subprocess
@@ -22,9 +21,6 @@ from tests.stream.videos import make_video
 
 SERVER = Path(sys.executable).with_name("rtsp-server")
 pytestmark = pytest.mark.skipif(not SERVER.exists(), reason="aio-rtsp-toolkit[server] is not installed")
-
-SLACK_S = float(os.environ.get("MELLM_TIME_SLACK", "1.0"))
-"""For machines busy with other things."""
 
 
 class Server:
@@ -86,14 +82,22 @@ class Watch:
     def frames(self):
         return [i for i in self.items if isinstance(i, Frame)]
 
-    def after(self, state, since, limit_s):
-        """Seconds from ``since`` to the next ``state``."""
-        while time.monotonic() < since + limit_s:
+    def after(self, state, since):
+        """Seconds from ``since`` to the next ``state``; how many they are is a figure, and no test."""
+        until = time.monotonic() + PATIENCE_S
+        while time.monotonic() < until:
             for at, name in list(self.states):
                 if name == state and at >= since:
                     return at - since
             time.sleep(0.01)
-        raise AssertionError(f"not {state} within {limit_s} s: {self.states}")
+        raise AssertionError(f"not {state}: {self.states}")
+
+    def shown(self, segment, count=5):
+        """Wait for pictures of a segment."""
+        until = time.monotonic() + PATIENCE_S
+        while sum(frame.segment == segment for frame in self.frames()) < count:
+            assert time.monotonic() < until
+            time.sleep(0.01)
 
     def __enter__(self):
         self.runner.start()
@@ -108,33 +112,30 @@ class Watch:
 def test_killed_restarted_stalled_and_continued(server):
     began = time.monotonic()
     with Watch(server.uri) as watch:
-        watch.after("reconnecting", began, 2.0)  # down at start
+        watch.after("reconnecting", began)  # down at start
         began = time.monotonic()
         server.start()  # it may be found before this returns
-        watch.after("online", began, time.monotonic() - began + 2.5 + SLACK_S)
-        time.sleep(0.5)
+        watch.after("online", began)
+        watch.shown(0)
 
         gone = time.monotonic()
         server.kill()  # likewise
-        noticed = watch.after("offline", gone, 1.0 + SLACK_S)
-        time.sleep(1.0)
+        noticed = watch.after("offline", gone)
+        watch.after("reconnecting", gone)
         began = time.monotonic()
         server.start()  # it may be found before this returns
-        back = watch.after("online", began, time.monotonic() - began + 2.5 + SLACK_S)
+        back = watch.after("online", began)
         record("F1", "C", noticed_s=round(noticed, 2), online_after_server_start_s=round(back, 2))
-        time.sleep(0.5)
+        watch.shown(1)
 
         server.process.send_signal(signal.SIGSTOP)
         still = time.monotonic()
-        noticed = watch.after("offline", still, 3.0 + SLACK_S)
+        noticed = watch.after("offline", still)
         server.process.send_signal(signal.SIGCONT)
         on = time.monotonic()
-        back = watch.after("online", on, 2.5 + SLACK_S)
+        back = watch.after("online", on)
         record("F2", "C", noticed_s=round(noticed, 2), recovered_s=round(back, 2))
-        time.sleep(0.3)
-
-        stopping = time.monotonic()
-    assert time.monotonic() - stopping < 1.5
+        watch.shown(2)
     frames = watch.frames()
     assert sorted({f.segment for f in frames}) == [0, 1, 2]
     assert all(b.pts_ns > a.pts_ns for a, b in pairwise(frames))
@@ -150,13 +151,13 @@ def test_size_is_read_anew(server):
     """512×640 → 3000×4500 after a reconnect is what breaks others."""
     server.start()
     with Watch(server.uri) as watch:
-        watch.after("online", 0.0, time.monotonic() + 5.0)
+        watch.after("online", 0.0)
         server.kill()
         make_video(server.folder / "clip.mp4", frames=60, size=(96, 64), options={"bf": "0"})
         began = time.monotonic()
         server.start()
-        watch.after("online", began, time.monotonic() - began + 2.5 + SLACK_S)
-        time.sleep(0.2)
+        watch.after("online", began)
+        watch.shown(1)
         assert (watch.runner.info.width, watch.runner.info.height) == (96, 64)
     shapes = {(f.segment, f.image.shape) for f in watch.frames()}
     assert shapes == {(0, (48, 64, 3)), (1, (64, 96, 3))}

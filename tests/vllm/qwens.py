@@ -18,9 +18,6 @@ SPECIAL: Final = (
     *("<|endoftext|>", "<|im_start|>", "<|im_end|>"),
     *("<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>"),
 )
-THOUGHTS: Final = ("<think>", "</think>")
-"""Tokens of their own in Qwen3's vocabulary, but no special ones: they stay in the text."""
-
 TEMPLATE: Final = (
     "{% for message in messages %}{% if loop.first and message['role'] != 'system' and SYSTEM %}"
     "{{ '<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n' }}{% endif %}"
@@ -88,7 +85,7 @@ def build(family: str, folder: Path, texts: tuple[str, ...]) -> Path:
 
 
 def _tokenizer(folder: Path, texts: tuple[str, ...], *, system: bool) -> dict[str, int]:
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
     words = Tokenizer(models.BPE())
@@ -99,13 +96,12 @@ def _tokenizer(folder: Path, texts: tuple[str, ...], *, system: bool) -> dict[st
         vocab_size=900, special_tokens=list(SPECIAL), initial_alphabet=alphabet, show_progress=False
     )
     words.train_from_iterator(texts, trainer)
-    words.add_tokens([AddedToken(name, special=False) for name in THOUGHTS])
     fast = PreTrainedTokenizerFast(
         tokenizer_object=words, eos_token="<|im_end|>", pad_token="<|endoftext|>", model_max_length=CONTEXT
     )
     fast.chat_template = TEMPLATE.replace("SYSTEM", "true" if system else "false")
     fast.save_pretrained(folder)
-    return {**{name: words.token_to_id(name) for name in (*SPECIAL, *THOUGHTS)}, "": words.get_vocab_size()}
+    return {**{name: words.token_to_id(name) for name in SPECIAL}, "": words.get_vocab_size()}
 
 
 def _language(ids: dict[str, int], rope: dict[str, Any]) -> dict[str, Any]:

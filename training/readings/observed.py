@@ -36,7 +36,7 @@ FIELDS = ("rules", "nano", "classes", "opinion", "sides", "votes", "cues")
 SAYS = ("rules, once", "nano, once", "rules", "nano")
 """Describers whose answers are kept: from the plain reading alone, and from what all readings agree on."""
 
-LOWER = 0.3
+LOWER = 0.2
 """Threshold at which further false alarms are gathered."""
 
 FURTHER = 4

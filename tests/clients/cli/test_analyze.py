@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from mellm.clients.cli import run
+from mellm.engine import api
 from tests import PATIENCE_S
 from tests.clients.processes import REPO, here, start
 from tests.stream.videos import make_video
@@ -230,10 +231,15 @@ def test_results_for_people(analysed, cut, tmp_path, capsys):
     assert any(line.startswith("00:00.") and "AU" in line for line in printed)
 
 
-def test_a_run_without_any_answer_says_so_and_fails_but_keeps_what_was_spotted(cut, models, tmp_path):
+def test_a_run_without_any_answer_says_so_and_fails_but_keeps_what_was_spotted(
+    cut, models, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(
+        api, "PATIENCE_S", 1.0
+    )  # of a recording's describer: nobody is there, and that is the point
     nobody = ("--describer", "openai", "--base-url", "http://127.0.0.1:9/v1", "--model", "m")
     short = tmp_path / "short.toml"
-    short.write_text("[describer]\ndeadline_s = 1.0\n")
+    short.write_text("[describer]\ndeadline_s = 1.0\ntimeout_s = 1.0\n")
     done = here("analyze", cut, "--out", tmp_path / "run", *nobody, "--config", short)
     found = lines(tmp_path / "run" / "expressions.jsonl")
     assert found

@@ -28,6 +28,10 @@ def test_each_kind_is_a_line_without_nanoseconds():
         told.line("face.appeared", "", {"track": 2, "box": [1, 2, 3, 4]}, 2_580_000_000),
         told.line("stream.skipped", "", {"counts": {"score": 12, "stats": 1}}),
         told.line("events.erased", "desk", {"reason": "withdrawal", "events": 3, "from_seq": 1, "to_seq": 9}),
+        told.line("source.session", "desk", {"run": "desk-1", "state": "begun", "video": True}),
+        told.line(
+            "source.session", "desk", {"run": "desk-1", "state": "saved", "video": True, "expressions": 1}
+        ),
         told.line("source.new", "desk", {"since_ns": "5", "why": "so"}),
     ]
     assert lines == [
@@ -39,6 +43,8 @@ def test_each_kind_is_a_line_without_nanoseconds():
         "face.appeared  track 2 at 00:02.580",
         "stream.skipped  this reader was too slow; left out: 12 score, 1 stats",
         "events.erased  desk  3 events were erased (withdrawal); delete your copies",
+        "source.session  desk  desk-1 begins, the video is kept",
+        "source.session  desk  saved as desk-1: 1 expression",
         "source.new  desk  why so",
     ]
 

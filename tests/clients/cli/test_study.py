@@ -12,6 +12,7 @@ from mellm.clients.cli import study as verb
 from mellm.detectors.analyzer import FakeFaceAnalyzer
 from mellm.engine.analysis import pipeline_factory
 from mellm.engine.study import work
+from mellm.stream.errors import ModelMissing
 from tests.engine.moving import FOUND, sheet, video
 from tests.stream.videos import make_video
 
@@ -134,6 +135,16 @@ def test_a_stopped_study_goes_on(folder, capsys, monkeypatch):
     assert run(command(folder)) == 0
     assert "a.mp4: 4 expressions; already analysed" in capsys.readouterr().out
     assert count == 3
+
+
+def test_what_no_recording_can_do_without_is_said_once(folder, capsys, monkeypatch):
+    def missing(*arguments):
+        raise ModelMissing("the spotter is not there", remedy="pull it")
+
+    monkeypatch.setattr(pipeline_factory, "open_spotter", missing)
+    assert run(command(folder, "--spotter", "none.onnx")) == 4
+    assert capsys.readouterr().err.count("the spotter is not there") == 1
+    assert [r["state"] for r in rows(folder, "recordings.csv")] == ["not analysed"] * 2
 
 
 def test_what_was_erased_is_not_made_again(folder, capsys):

@@ -59,7 +59,9 @@ def test_the_board_says_how_each_source_is_and_where_expressions_are() -> None:
 
 def test_a_picture_that_froze_is_the_state_until_it_lives() -> None:
     board = Board()
-    for kind, data in (("source.online", {}), ("source.picture", {"state": "frozen"}), ("source.gap", {})):
+    session = {"run": "cam-1", "state": "begun", "video": False}
+    seen = (("source.online", {}), ("source.picture", {"state": "frozen"}), ("source.gap", {}))
+    for kind, data in (*seen, ("source.session", session), ("source.new", {})):  # none of these is a state
         board.observe(kind, "cam", data)
     assert "frozen" in drawn(board)
     board.observe("source.picture", "cam", {"state": "live"})

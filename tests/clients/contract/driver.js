@@ -20,6 +20,9 @@ function makeDriver(Client) {
     evidence: async (id, shown) => settled(client.evidence(id, shown).then((png) => png && [...png])),
     marker: (label, source, timeNs = null) => client.marker(label, source, timeNs),
     withdraw: (source) => settled(client.withdraw(source).then(({ events, expressions, files }) => ({ events, expressions, files }))),
+    agree: (source, sha256) => settled(client.agree(source, sha256)),
+    begin: (source) => settled(client.begin(source).then(({ run }) => run)),
+    save: (source) => settled(client.save(source).then(({ run, expressions }) => [run, expressions])),
     async push(source, count) {
       const begun = await settled(client.push(source));
       if (begun.error) return begun;

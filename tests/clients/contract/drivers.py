@@ -137,6 +137,22 @@ class Python:
         assert self._session is not None
         return await _settled(lambda: self._session.withdraw(source))  # type: ignore[union-attr]
 
+    async def _agree(self, source: str, sha256: str) -> dict[str, Any]:
+        assert self._session is not None
+        return await _settled(lambda: self._session.agree(source, sha256))  # type: ignore[union-attr]
+
+    async def _begin(self, source: str) -> dict[str, Any]:
+        assert self._session is not None
+        return await _settled(lambda: self._session.begin(source))  # type: ignore[union-attr]
+
+    async def _save(self, source: str) -> dict[str, Any]:
+        assert self._session is not None
+
+        async def ask() -> list[Any]:
+            return list(await self._session.save(source))  # type: ignore[union-attr]
+
+        return await _settled(ask)
+
     async def _iterated(self, count: int) -> list[int]:
         return [await self._queue.get() for _ in range(count)]
 

@@ -156,7 +156,7 @@ def test_the_rate_is_halved_until_it_fits_and_no_frame_is_dropped_at_random(
 @pytest.mark.parametrize("too_much", [2, 4])
 def test_at_overload_expressions_are_found_as_in_the_same_clip_at_the_lower_rate(too_much: int) -> None:
     """Frames of a moving face at 100 a second, analysed at a half or a quarter of that."""
-    fps, seconds = 100, 3 * SECONDS
+    fps, seconds = 100, (3 if too_much > 2 else 2) * SECONDS  # one may be missed while the rate goes down
     found: list[Spotted] = []
     made = chain("s")
 
@@ -174,7 +174,7 @@ def test_at_overload_expressions_are_found_as_in_the_same_clip_at_the_lower_rate
     wanted += [o for o in same.finish() if isinstance(o, Spotted)]
     assert rate >= FLOOR_FPS
     assert camera.gaps == 0
-    assert len(wanted) >= 2 * FOUND
+    assert len(wanted) == round(seconds / SECONDS) * FOUND
     hits = sum(
         any(abs(a.expression.apex.pts_ns - b.expression.apex.pts_ns) < 60e6 for b in found) for a in wanted
     )

@@ -30,7 +30,7 @@ def face(track: int = 1) -> Face:
     ("check", "levels"),
     [
         (of_width, {None: "bad", 95.0: "bad", 100.0: "warn", 150.0: "ok"}),
-        (of_rate, {0.0: "bad", 15.0: "bad", 30.0: "warn", 50.0: "ok"}),
+        (of_rate, {0.0: "warn", 15.0: "bad", 30.0: "warn", 50.0: "ok"}),
         (of_turn, {None: "bad", 0.0: "ok", -14.0: "ok", -20.0: "warn", 31.0: "bad"}),
         (of_light, {None: "bad", 20.0: "warn", 120.0: "ok", 230.0: "warn"}),
     ],

@@ -132,6 +132,7 @@ def test_the_band_of_an_hour_is_no_larger(tmp_path):
 def test_rates_are_per_judged_minute_and_time_is_with_a_face(page):
     words = " ".join(Reader(page).words)
     assert "13.6 a judged minute" in words  # five in 22 seconds
+    assert "about 80\xa0%: of expressions of that size about 20 in 100 are missed" in words
     assert "upper face 00:21, lower face 00:03" in words
     assert "upper face 2.4 %, lower face 7.1 %" in words
     assert "21.0 s (63 %)" in words

@@ -146,3 +146,15 @@ def test_a_run_of_format_1_is_read_as_if_this_version_had_written_it():
     ended = [e for e in run.events if e.type == "expression.described"]
     assert [e.data["description"]["text"] for e in ended] == [r.text for r in run.expressions]
     assert runs.media_ns(ended[0]) == 2_580_000_000
+
+
+@pytest.mark.parametrize("name", [None, "", "no.png", "../secret.png", "/etc/hostname"])
+def test_no_picture_from_outside_of_the_run(tmp_path, name):
+    folder = run_folder(tmp_path / "run")
+    (tmp_path / "secret.png").write_bytes(b"of somebody else")
+    (folder / "link.png").symlink_to(tmp_path / "secret.png")
+    (folder / "kept.png").write_bytes(b"kept")
+    run = read_run(folder)
+    assert run.picture("kept.png") == b"kept"
+    assert run.picture("link.png") is None
+    assert run.picture(name) is None

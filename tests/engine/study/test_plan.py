@@ -1,3 +1,5 @@
+import unicodedata
+
 import pytest
 
 from mellm.engine.study.plan import read
@@ -42,6 +44,12 @@ def test_what_spreadsheets_save_is_read(tmp_path, folder, encoding, mark):
     (entry,) = read(table(tmp_path, text, encoding), folder).entries
     assert (entry.name, entry.about.condition) == ("day2/Ünal.mkv", "ruhig")
     assert entry.id == "day2-Ünal"
+
+
+def test_accents_are_the_same_however_they_are_encoded(tmp_path, folder):
+    (folder / "day2" / "Ünal.mkv").rename(folder / "day2" / unicodedata.normalize("NFD", "Ünal.mkv"))
+    (entry,) = read(table(tmp_path, "recording,subject\nÜnal.mkv,p-3\n"), folder).entries
+    assert entry.path.is_file()
 
 
 def test_a_name_without_its_ending_is_enough_where_it_is_one_only(tmp_path, folder):

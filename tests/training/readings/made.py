@@ -55,7 +55,7 @@ def spot(
     read = np.full((3, len(UNITS)), -5.0)
     for au in (units or ()) if seen is None else seen:
         read[:, UNITS.index(au)] = sure
-    cues = np.array([score, -3.0, 0.8, 0.5, -1.0])
+    cues = np.array([score, 0.8, 0.5, -1.0])
     assert len(cues) == len(CUES)
     u = len(UNITS)
     looked = Observation(

@@ -9,7 +9,7 @@
     box.querySelector("div").replaceChildren(...trio.map((figure) => {
       const copy = figure.cloneNode(true);
       copy.querySelectorAll("[id]").forEach((node) => node.removeAttribute("id"));
-      copy.querySelectorAll("input").forEach((node) => node.remove());
+      copy.querySelectorAll("label").forEach((node) => node.remove()); // the slider has no place here
       return copy;
     }));
     box.showModal();
