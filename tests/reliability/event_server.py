@@ -27,7 +27,7 @@ from mellm.engine.server.catalog import Catalog
 from mellm.engine.server.options import ServerOptions
 from mellm.engine.server.process.allocator import tune_malloc
 from mellm.engine.server.process.loop import limit_accept_errors
-from mellm.engine.server.server import serve
+from mellm.engine.server.server import Server
 from mellm.engine.server.sinks import HubSink
 from mellm.stream.capture.runner import SourceRunner
 from mellm.stream.frames import Frame, SourceInfo
@@ -82,7 +82,7 @@ async def main(port: int, folder: Path, run: str, count: int = 2, model_url: str
             spool=spool,
         )
         options = ServerOptions(require("self-use"), port=port)
-        async with serve(options, hub=hub, catalog=Catalog(cameras), evidence=evidence) as server:
+        async with Server(options, hub=hub, catalog=Catalog(cameras), evidence=evidence) as server:
             stop = asyncio.Event()
             limit_accept_errors(asyncio.get_running_loop())
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)

@@ -15,7 +15,7 @@ from mellm.clients.client import Session, connect
 from mellm.engine.analysis.live import LiveEngine
 from mellm.engine.evidence.store import EvidenceStore
 from mellm.engine.server.catalog import Catalog
-from mellm.engine.server.server import serve
+from mellm.engine.server.server import Server
 from mellm.engine.server.sinks import HubSink
 from mellm.stream.capture.runner import RunnerOptions, SourceRunner
 from mellm.stream.log.hub import Hub
@@ -120,7 +120,7 @@ async def test_vllm_is_killed_and_comes_back_and_nothing_is_lost(endpoint, tmp_p
             deadline_s=60,
         )
         async with (
-            serve(options(), hub=hub, catalog=Catalog(order)) as server,
+            Server(options(), hub=hub, catalog=Catalog(order)) as server,
             connect(server.url) as session,
         ):
             following = asyncio.create_task(seen.follow(session))
