@@ -34,8 +34,9 @@ IR_VERSION = 9
 
 @dataclass(slots=True)
 class _Graph:
-    """Nodes and weights under construction."""
+    """Nodes and weights under construction. ``half``: matrices are kept in half precision and widened when loaded."""
 
+    half: bool = False
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     weights: list[onnx.TensorProto] = field(default_factory=list)
 
@@ -49,9 +50,15 @@ class _Graph:
 
     def dense(self, x: str, name: str, weight: F64, bias: F64) -> str:
         """x (1×in) times ``weight`` (in×out) plus ``bias``."""
-        w = self.const(f"{name}.w", weight.astype(np.float32))
         b = self.const(f"{name}.b", bias.astype(np.float32))
-        return self.add("Gemm", [x, w, b], [name])
+        return self.add("Gemm", [x, self.matrix(f"{name}.w", weight), b], [name])
+
+    def matrix(self, name: str, weight: F64) -> str:
+        if not self.half:
+            return self.const(name, weight.astype(np.float32))
+        # the runtime widens constants once, when it loads the graph
+        stored = self.const(f"{name}.half", weight.astype(np.float16))
+        return self.add("Cast", [stored], [name], to=TensorProto.FLOAT)
 
 
 def _array(tensor: object) -> F64:
@@ -70,13 +77,17 @@ def _folded(block: Block) -> tuple[F64, F64]:
     return weight.transpose(2, 1, 0).reshape(3 * block.conv.in_channels, -1), bias
 
 
-def build(net: SpotterNet | Ensemble, metadata: Mapping[str, str] | None = None) -> onnx.ModelProto:
+def build(
+    net: SpotterNet | Ensemble, metadata: Mapping[str, str] | None = None, *, half: bool = False
+) -> onnx.ModelProto:
     """The streaming graph of ``net``: ``x`` 1×136 and ``state`` 1×S in, ``y`` 1×22 and ``state_out`` out.
 
     The members of an ensemble share their input; the last matrix product takes the mean of their answers.
+
+    :param half: keep matrices in half precision: the file is half as large, answers move by some thousandths
     """
     net = net if isinstance(net, Ensemble) else Ensemble([net])
-    g = _Graph()
+    g = _Graph(half)
     one = g.const("one", np.ones(1, np.float32))
 
     def squash(x: str, name: str) -> str:
@@ -119,7 +130,7 @@ def build(net: SpotterNet | Ensemble, metadata: Mapping[str, str] | None = None)
     g.add("Concat", [total, weight, *(past for _, past in answers)], ["state_out"], axis=1)
     neck = g.add("Concat", [neck for neck, _ in answers], ["necks"], axis=1)
     heads = np.concatenate([_array(member.head.weight)[:, :, 0].T for member in members]) / len(members)
-    w = g.const("head.w", heads.astype(np.float32))
+    w = g.matrix("head.w", heads)
     b = g.const(
         "head.b", np.mean([_array(member.head.bias) for member in members], axis=0).astype(np.float32)
     )
@@ -198,7 +209,7 @@ def export(
         signals that this version measures, which the product compares when it loads the model
     """
     net.eval()
-    model = build(net, {"mellm.version": version, "mellm.threshold": f"{threshold:.3f}"})
+    model = build(net, {"mellm.version": version, "mellm.threshold": f"{threshold:.3f}"}, half=True)
     data = model.SerializeToString()
     digest = hashlib.sha256(data).hexdigest()
     files.write(path, data)

@@ -54,6 +54,15 @@ def test_the_stream_equals_the_full_convolution(members: int) -> None:
     assert np.abs(stepped - full).max() <= 1e-5
 
 
+def test_matrices_in_half_precision_halve_the_file_and_hardly_move_an_answer() -> None:
+    net = make_net()
+    features = np.random.default_rng(1).normal(0, 4, (200, FEATURES)).astype(np.float32)
+    whole, half = (export.build(net, half=half).SerializeToString() for half in (False, True))
+    assert len(half) < 0.6 * len(whole)
+    moved = np.abs(stream(whole, features) - stream(half, features)).max()
+    assert 0 < moved <= 5e-3
+
+
 def test_metadata_states_the_contract(tmp_path: Path) -> None:
     path = tmp_path / "spotter.onnx"
     digest = export.export(make_net(), path, version="9.9", threshold=0.42, record={"seed": 3})
