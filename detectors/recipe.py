@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
-from mellm.detectors import flow, patches, regions, signals, windows
+from mellm.detectors import patches, region_flow, regions, signals, windows
 from mellm.stream.errors import ModelMismatch
 
 KEY: Final = "recipe"
@@ -24,7 +24,7 @@ def of_signals() -> dict[str, Any]:
         "signals": signals.VERSION,
         "grid_ms": windows.STEP_NS / 1e6,
         "baselines_ms": [span / 1e6 for span in signals.BASELINES_NS],
-        "flow": asdict(flow.LIVE),
+        "flow": {"scale": region_flow.SCALE, **asdict(region_flow.THRIFTY)},
         "crop": {
             "width": patches.CROP_W,
             "height": patches.CROP_H,

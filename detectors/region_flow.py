@@ -21,6 +21,8 @@ from mellm.detectors.types import F32, U8
 
 THRIFTY: Final = replace(LIVE, finest_scale=0, variational_iterations=2)
 """On crops of half size: stands for :data:`mellm.detectors.flow.LIVE` on whole ones."""
+SCALE: Final = 0.5
+"""Size of the pictures that flow is measured between, against the crop."""
 
 
 class RegionReader:

@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from mellm.detectors import flow, patches, recipe, signals, windows
+from mellm.detectors import flow, patches, recipe, region_flow, signals, windows
 from mellm.detectors.signals import FEATURES, PER_BASELINE
 from mellm.detectors.stepmodel import (
     APEX,
@@ -88,7 +88,7 @@ class TestRecipe:
     @pytest.mark.parametrize(
         ("module", "name", "value", "named"),
         [
-            (flow, "LIVE", flow.QUALITY, "flow.finest_scale is 1, not 0"),
+            (region_flow, "THRIFTY", flow.LIVE, "flow.finest_scale is 0, not 1"),
             (patches, "CROP_IOD", 60.0, "crop.iod is 57.0, not 60.0"),
             (patches, "CROP_W", 144, "crop.width is 160, not 144"),
             (signals, "BASELINES_NS", (100_000_000, 200_000_000), "baselines_ms"),
