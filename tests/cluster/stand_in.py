@@ -12,9 +12,12 @@ from functools import cache
 import numpy as np
 import pytest
 
+from mellm.detectors.analyzer import FakeFaceAnalyzer
+from mellm.detectors.spotting import FakeStepModel, Spotter
 from mellm.detectors.types import Expression, Quality
 from mellm.engine.analysis import pipeline_factory
-from mellm.engine.analysis.pipeline import ChainCounts, Output, Spotted
+from mellm.engine.analysis.pipeline import Output, SourcePipeline, Spotted
+from mellm.engine.analysis.pipeline_factory import evidence_builder
 from mellm.engine.config import SourceSettings
 from mellm.engine.results.expressions import expression_id
 from mellm.engine.roles import camera
@@ -22,6 +25,7 @@ from mellm.engine.types import Evidence, RegionMotion
 from mellm.stream.capture.runner import RunnerOptions, SourceRunner
 from mellm.stream.frames import Frame, FrameRef, Item, SourceInfo
 from mellm.stream.sources.scripted import ScriptedSource
+from tests.engine.moving import SENSITIVITY, sheet
 
 FPS = 10
 SIZE = (48, 64)
@@ -70,13 +74,18 @@ def expression(source: str, segment: int, number: int, score: float = 0.8) -> Ex
     return Expression(id, source, segment, 1, onset, apex, offset, score, QUALITY)
 
 
-class StandInPipeline:
-    """As :class:`mellm.engine.analysis.pipeline.SourcePipeline`: an expression every so many frames."""
+class StandInPipeline(SourcePipeline):
+    """An expression every so many frames, whatever they show."""
 
     def __init__(self, source: str, every: int, kilobytes: int) -> None:
-        self.counts = ChainCounts()
-        self.providers: dict[str, str] = {}
-        self._source = source
+        model = FakeStepModel(sensitivity=SENSITIVITY)
+        super().__init__(
+            source,
+            FakeFaceAnalyzer(lambda frame: sheet().landmarks()),
+            lambda: Spotter(model),
+            evidence_builder("live"),
+        )
+        self._stands_for = source
         self._every = every
         self._shown = evidence(kilobytes)
 
@@ -88,17 +97,11 @@ class StandInPipeline:
         if self.counts.analysed % self._every:
             return []
         self.counts.spotted += 1
-        found = expression(self._source, item.segment, item.index)
+        found = expression(self._stands_for, item.segment, item.index)
         return [Spotted(found, replace(self._shown))]
 
     def finish(self) -> list[Output]:
         return []
-
-    def limit_faces(self, faces: int | None) -> None:
-        pass
-
-    def rate(self) -> float:
-        return float(FPS)
 
 
 def install(patch: pytest.MonkeyPatch, *, every: int = 5, kilobytes: int = 4) -> None:
