@@ -79,7 +79,7 @@ def bench(
         tell({"what": "warning", "message": warning}, f"warning: {warning}")
     factory = PipelineFactory(settings)
     if planned:
-        plan = _plan(factory)
+        plan = _plan(factory, keep=others <= cost.BUSY)
         tell({"what": "plan", "message": plan.sentence, **asdict(plan)}, plan.sentence)
         return
     with tempfile.TemporaryDirectory() as folder:
@@ -92,7 +92,8 @@ def bench(
             )
 
 
-def _plan(factory: PipelineFactory) -> Plan:
+def _plan(factory: PipelineFactory, *, keep: bool) -> Plan:
+    """:param keep: for `mellm doctor`; what was measured beside others would be held against every configuration"""
     from mellm.clients.cli.demo import SAMPLE
     from mellm.engine.analysis import cost, plan
     from mellm.engine.analysis.bench import Clips, LiveFigures, live
@@ -111,6 +112,8 @@ def _plan(factory: PipelineFactory) -> Plan:
 
         today = datetime.now(UTC).date().isoformat()
         found = plan.measure(play, processors=os.cpu_count() or 1, load=load, date=today)
+    if not keep:
+        return found
     try:
         plan.keep(found)
     except OSError as error:
