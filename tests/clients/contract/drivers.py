@@ -63,6 +63,7 @@ class Python:
         await self._close()
         given = given or {}
         self.seen, self.notices, self.failed = [], [], None
+        self._queue = asyncio.Queue()  # what an earlier session left is not this one's
         self._session = session = Session(url, token=given.get("token"), backoff_s=0.05)
         try:
             await session.__aenter__()

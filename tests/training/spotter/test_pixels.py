@@ -38,10 +38,10 @@ class SheetClip:
 
 
 def always_at_1200_ms() -> FakeStepModel:
-    """Calls a peak where the region's motion over 0.3 s is largest."""
+    """Calls a peak where the region has risen most over 0.3 s: it comes back as far, and that is no peak."""
 
     def script(features: np.ndarray) -> np.ndarray:
-        motion = float(np.abs(features[68:130]).max())
+        motion = float((-features[68:130]).max())
         p = min(max(motion / 3, 0.01), 0.99)
         return outputs(me=p, apex=p, to_onset=0.2, to_offset=0.2, aus={4: 0.9})
 

@@ -42,7 +42,7 @@ def test_the_chain_is_watched_and_not_disturbed() -> None:
     def measured(flow: pixels_net.sets.Flow) -> records.Record:
         return records.measure("s", "n", frames(0, 80), seconds=1.6, fps=50, analyzer=analyzer, flow=flow)
 
-    watched, plain = measured(watch), measured(None)
+    watched, plain = measured(watch), measured(Dis)
     assert np.array_equal(watched.features, plain.features, equal_nan=True)
     clip = Seen(watched, watches[0].pictures())
     assert clip.pictures.shape[1:] == SHAPE
