@@ -8,6 +8,7 @@ server. Each stream of ours is one stream there; a message's number is a counter
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable
@@ -38,12 +39,15 @@ from mellm.stream.errors import BusConflict, BusRefused, BusUnavailable, Message
 
 T = TypeVar("T")
 
+logger = logging.getLogger(__name__)
+
 TIMEOUT_S: Final = 5.0
 WORKERS: Final = "workers"
 POLL_S: Final = 0.05
 PAGE: Final = 64
 SAME_S: Final = 120
 REWRITES: Final = 100
+TRIM_EVERY_S: Final = 60.0
 
 # KEYS: stream, ids, last of each subject, counter; ARGV: subject, id, body, expected (or -1), oldest time kept
 APPEND: Final = """
@@ -78,6 +82,7 @@ class RedisBus:
         self._options = options
         self._redis: Redis | None = None
         self._name = os.urandom(6).hex()
+        self._trimming: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """See :class:`mellm.engine.bus.base.Bus`."""
@@ -100,10 +105,15 @@ class RedisBus:
         except BaseException:
             await self.close()
             raise
+        self._trimming = asyncio.create_task(self._keep_trimming())
 
     async def close(self) -> None:
         """See :class:`mellm.engine.bus.base.Bus`."""
         client, self._redis = self._redis, None
+        trimming, self._trimming = self._trimming, None
+        if trimming is not None:
+            trimming.cancel()
+            await asyncio.gather(trimming, return_exceptions=True)
         if client is not None:
             with suppress(exceptions.RedisError, OSError):
                 await client.aclose()
@@ -332,7 +342,7 @@ class RedisBus:
         return Facts(f"redis {about['redis_version']}", synced, streams, waiting)
 
     async def trim(self) -> None:
-        """Forget what is older than its stream keeps; called from time to time by whoever may."""
+        """Forget what is older than its stream keeps: Redis does not by itself. Each open bus does it once a minute."""
         seconds, _ = await self._call("time", self._db.time())
         for stream, rule in STREAMS.items():
             oldest = seconds - rule.max_age_s
@@ -343,6 +353,14 @@ class RedisBus:
                 if not gone:
                     break
                 await self._call(stream, self._db.xdel(key, *gone))
+
+    async def _keep_trimming(self) -> None:
+        while True:
+            try:
+                await self.trim()
+            except (BusUnavailable, BusRefused) as error:
+                logger.info("old messages are not removed: %s", error)
+            await asyncio.sleep(TRIM_EVERY_S)
 
     # -- calls ----------------------------------------------------------------------------------------
 

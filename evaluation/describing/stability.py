@@ -17,7 +17,7 @@ import numpy as np
 from mellm.engine.describe.ensemble import Weights
 from mellm.evaluation.describing.on_spots import Told, told
 from mellm.evaluation.metrics.bootstrap import intervals
-from mellm.evaluation.metrics.table import pipes
+from mellm.evaluation.metrics.table import format_cell, pipes
 from mellm.evaluation.spotting.stats import Estimate
 from mellm.training.readings.changed import CHANGES
 from mellm.training.readings.observed import Observed
@@ -135,8 +135,8 @@ def table(scores: Mapping[str, Mapping[str, Steadiness]]) -> str:
         (
             name,
             system,
-            f"{s.units.value:.2f} [{s.units.low:.2f}, {s.units.high:.2f}]",
-            f"{s.flips.value:.1%} [{s.flips.low:.1%}, {s.flips.high:.1%}]",
+            f"{s.units.value:.2f} {format_cell((s.units.low, s.units.high), 2)}",
+            f"{s.flips.value:.1%} {format_cell((100 * s.flips.low, 100 * s.flips.high), 1)}",
             f"{s.silenced:.0%}",
             str(s.moments),
         )

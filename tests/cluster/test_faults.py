@@ -205,4 +205,4 @@ async def test_three_hundred_pieces_of_evidence_a_second_go_through(tmp_path: Pa
         for bus in buses:
             await bus.close()
     assert done == number
-    record("L9", "C", pieces=number, kilobytes=60, a_second=round(number / took_s), synced=True)
+    record("L9", "K", pieces=number, kilobytes=60, a_second=round(number / took_s), synced=True)

@@ -120,7 +120,7 @@ async def test_f10_one_of_each_and_the_broker_are_killed(tmp_path: Path) -> None
         await here.more(5)
         await here.finish()
         found = account(here.camera_folders, here.clients)
-        record("F10", "C", takeover_s=round(takeover_s, 1), **show(found))
+        record("F10", "K", takeover_s=round(takeover_s, 1), **show(found))
     assert found.faults == []
     assert found.accepted >= 40
     assert owned

@@ -11,7 +11,7 @@ from typing import Any
 
 from tests import REPO
 
-COMMANDS = {"C": "make test-all", "N": "make test-slow", "S": "make soak"}
+COMMANDS = {"C": "make test-all", "N": "make test-slow", "S": "make soak", "K": "make test-cluster"}
 FOLDER = Path(os.environ.get("MELLM_FIGURES", REPO / "runs" / "reliability"))
 
 

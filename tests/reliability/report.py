@@ -11,7 +11,7 @@ from tests.reliability.figures import FOLDER, REPO
 
 PAGE = REPO / "docs" / "results" / "reliability.md"
 BEGIN, END = "<!-- figures: python -m tests.reliability.report -->", "<!-- end of figures -->"
-TIERS = ("C", "N", "S")
+TIERS = ("C", "N", "S", "K")
 
 TARGETS = {
     "L1": "4 cameras 640×480 at 30/s: nothing unaccounted, drop ≤ 1 %, capture to event p99 ≤ 500 ms",
