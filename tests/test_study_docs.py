@@ -70,7 +70,7 @@ def test_a_study_with_thirty_people(tmp_path, capsys):
         assert run(words) == 0, words
     said = capsys.readouterr()
     assert all(f"{name}: 4 expressions" in said.out for name in names)
-    assert "4 recordings were" in said.out
+    assert "4 recordings (" in said.out
     listed = re.findall(r"^\| `([\w./…]+)` \|", (HOW_TO / "study.md").read_text(), re.M)
     assert len(listed) == 5
     for name in listed:

@@ -160,9 +160,9 @@ def _sentences(run: Run) -> Iterator[str]:
     rates = [i.get("effective_fps") or i.get("measured_fps") for s in done if (i := s.get("source"))]
     fps = [r for r in rates if r]
     pace = "" if not fps else f" at {_range(fps, '.0f')} frames per second"
-    thing = "recording was" if len(done) == 1 else "recordings were"
+    things, were = ("recording", "was") if len(done) == 1 else ("recordings", "were")
     yield (
-        f"{len(done)} {thing} ({minutes:.1f} minutes{pace}) analysed{when} "
+        f"{len(done)} {things} ({minutes:.1f} minutes{pace}) {were} analysed{when} "
         f"with mellm-live {facts.get('mellm', '[version unknown]')}."
     )
     spotter = next((m for m in facts.get("models") or [] if m.get("name") == "spotter"), None)

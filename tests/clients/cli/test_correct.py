@@ -111,7 +111,7 @@ def test_the_new_formats_go_to_files_and_folders(folder, tmp_path, capsys):
 def test_a_run_is_cited(folder, capsys):
     assert run(["cite", str(folder)]) == 0
     assert capsys.readouterr().out.startswith(
-        "1 recording was (0.5 minutes at 30 frames per second) analysed"
+        "1 recording (0.5 minutes at 30 frames per second) was analysed"
     )
     assert run(["cite", str(folder), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {}  # a run of an older version

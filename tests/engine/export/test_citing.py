@@ -45,7 +45,7 @@ def test_a_purpose_that_nobody_stated_is_not_shown_as_stated(folder):
 def test_the_methods_paragraph_holds_the_numbers_of_the_run(folder):
     said = citing.methods(read_run(folder))
     for part in (
-        "1 recording was (0.5 minutes at 30 frames per second) analysed on 2026-11-29 with mellm-live 0.1.0.",
+        "1 recording (0.5 minutes at 30 frames per second) was analysed on 2026-11-29 with mellm-live 0.1.0.",
         "version 0.3.0, SHA-256 000000000000…",
         "a score of 0.55 or more and a length of 40 to 500 ms",
         "motion above 7.5 % of the eye distance was not counted",
@@ -78,7 +78,7 @@ def test_runs_made_alike_are_one_paragraph_and_others_their_own(folder, tmp_path
     alike = facts_of_now(run_folder(tmp_path / "two"), ABOUT)
     other = run_folder(tmp_path / "three")
     both, alone = citing.together([read_run(path) for path in (folder, alike, other)])
-    assert both.startswith("2 recordings were (1.0 minutes")
+    assert both.startswith("2 recordings (1.0 minutes")
     assert (
         "A coder (coder-a) checked the results, accepted 0 expressions, corrected 0, rejected 1 and added 0."
         in both

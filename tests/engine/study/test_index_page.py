@@ -39,7 +39,7 @@ def test_every_recording_is_in_the_table_and_among_the_timelines(page):
     assert "<b>not a video" not in text
     assert "Compare with care." in text
     assert "A coder" not in text
-    assert "29 recordings were" in text
+    assert "29 recordings (" in text
 
 
 def test_it_asks_nothing_of_any_address(page):
