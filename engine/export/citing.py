@@ -200,7 +200,7 @@ def _people(run: Run) -> str:
     }
     coder = "A coder" if len(who) == 1 else f"{len(who)} coders"
     return (
-        f"{coder} ({', '.join(who)}) checked the results, accepted {kinds['accept']} expressions, corrected "
+        f"{coder} ({', '.join(who)}) checked the expressions: accepted {kinds['accept']}, corrected "
         f"{kinds['correct']}, rejected {kinds['reject']} and added {kinds['add']}."
     )
 
