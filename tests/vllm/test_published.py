@@ -41,8 +41,8 @@ SHORT = 48
 """Tokens of an answer; random weights seldom end one."""
 
 SAME = 5
-"""Of eight answers, those that must be alike to the last word: sums in another order tip one here and there (7 and 8 were
-measured), and by chance none would be."""
+"""Of eight answers, those that must be alike to the last word: sums in another order tip one here and there (7 and 8
+were measured), and by chance none would be."""
 
 
 @dataclass(frozen=True)

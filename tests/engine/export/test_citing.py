@@ -80,7 +80,6 @@ def test_runs_made_alike_are_one_paragraph_and_others_their_own(folder, tmp_path
     both, alone = citing.together([read_run(path) for path in (folder, alike, other)])
     assert both.startswith("2 recordings (1.0 minutes")
     assert (
-        "A coder (coder-a) checked the expressions: accepted 0, corrected 0, rejected 1 and added 0."
-        in both
+        "A coder (coder-a) checked the expressions: accepted 0, corrected 0, rejected 1 and added 0." in both
     )
     assert alone.startswith("1 recording")
