@@ -141,12 +141,17 @@ def chromium(folder: Path, *flags: str) -> Iterator[Page]:
         ) as link:
             yield Page(link)
     finally:
-        process.terminate()
-        try:
-            process.wait(PATIENCE_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(PATIENCE_S)
+        end(process)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """By request, and by force where that is not heard."""
+    process.terminate()
+    try:
+        process.wait(PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(PATIENCE_S)
 
 
 def _tab(process: subprocess.Popen[bytes], announced: Path) -> str:

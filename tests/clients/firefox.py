@@ -15,6 +15,7 @@ from typing import Any
 from websockets.sync.client import ClientConnection, connect
 
 from tests import PATIENCE_S
+from tests.clients.browser import end
 
 NAMES = ("firefox-esr", "firefox")
 
@@ -114,12 +115,7 @@ def firefox(folder: Path) -> Iterator[FirefoxPage]:
         with connect(_address(process, profile), max_size=None, ping_interval=None) as link:
             yield FirefoxPage(link)
     finally:
-        process.terminate()
-        try:
-            process.wait(PATIENCE_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(PATIENCE_S)
+        end(process)
 
 
 def _address(process: subprocess.Popen[bytes], profile: Path) -> str:

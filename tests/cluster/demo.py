@@ -20,7 +20,7 @@ import numpy as np
 
 from tests import REPO
 from tests.cluster import harness
-from tests.cluster.harness import Client, Process, account, cameras, following, settle, until
+from tests.cluster.harness import Client, Process, account, cameras, following, settle, start, until
 from tests.cluster.servers import Nats, missing
 
 SAMPLE = REPO / "clients" / "sample" / "sample.mp4"
@@ -109,9 +109,7 @@ async def play(folder: Path) -> int:
             await nodes[name].ready()
 
         try:
-            for node in nodes.values():
-                node.start()
-            await asyncio.gather(*(node.ready() for node in nodes.values()))
+            await start(nodes.values())
             say("two camera nodes, two describers, two gateways are up")
             say(f"page: http://127.0.0.1:{nodes['gateway-1'].port}/")
             async with following(clients):

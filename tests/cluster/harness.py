@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -136,6 +136,14 @@ class Client:
     @property
     def ends(self) -> dict[str, Event]:
         return {event.id: event for event in self.seen if event.type in EXPRESSION_ENDS}
+
+
+async def start(nodes: Iterable[Process]) -> None:
+    """Start them all, and wait until each is ready."""
+    nodes = list(nodes)
+    for node in nodes:
+        node.start()
+    await asyncio.gather(*(node.ready() for node in nodes))
 
 
 @asynccontextmanager

@@ -15,7 +15,7 @@ import pytest
 from mellm.engine.bus import open_bus
 from mellm.engine.bus.base import Bus, BusOptions
 from mellm.stream.errors import BusUnavailable
-from tests.cluster.harness import Client, Process, account, cameras, following, settle, until
+from tests.cluster.harness import Client, Process, account, cameras, following, settle, start, until
 from tests.cluster.servers import NATS_CONFIG, Nats, missing
 from tests.reliability.figures import record
 
@@ -47,10 +47,7 @@ async def test_a_broker_that_is_away_and_a_node_whose_clock_is_an_hour_off(tmp_p
         ]
         client = Client(nodes[1].url, "g-1")
         try:
-            for node in nodes:
-                node.start()
-            for node in nodes:
-                await node.ready()
+            await start(nodes)
             async with following([client]):
                 await until(lambda: len(client.ends) >= 6, "expressions, whatever clocks say")
                 described = [e for e in client.ends.values() if e.type == "expression.described"]

@@ -22,6 +22,7 @@ from tests.cluster.harness import (
     following,
     settle,
     show,
+    start,
     until,
 )
 from tests.cluster.servers import Nats, missing
@@ -83,9 +84,7 @@ async def installation(folder: Path, **stand_in: float) -> AsyncIterator[Install
         }
         clients = [Client(nodes[f"gateway-{n}"].url, f"{n}.{i}") for n in (1, 2) for i in range(2)]
         try:
-            for node in nodes.values():
-                node.start()
-            await asyncio.gather(*(node.ready() for node in nodes.values()))
+            await start(nodes.values())
             async with following(clients):
                 yield Installation(broker, nodes, clients)
         finally:

@@ -21,7 +21,7 @@ from mellm.engine.bus.base import Bus, BusOptions
 from mellm.engine.bus.lease import Lease
 from mellm.stream.errors import BusRefused, BusUnavailable
 from tests import REPO
-from tests.cluster.harness import Client, Process, account, cameras, following, settle, until
+from tests.cluster.harness import Client, Process, account, cameras, following, settle, start, until
 from tests.cluster.servers import NATS_CONFIG, Nats, missing
 
 pytestmark = pytest.mark.cluster
@@ -157,10 +157,7 @@ async def test_a_whole_installation_runs_with_these_keys(
     ]
     client = Client(nodes[1].url, "g-1")
     try:
-        for node in nodes:
-            node.start()
-        for node in nodes:
-            await node.ready()
+        await start(nodes)
         async with following([client]):
             await until(lambda: len(client.ends) >= 6, "expressions over TLS")
             given = ["--bus", broker.url, "--bus-monitor", broker.monitor, *secured("admin")]

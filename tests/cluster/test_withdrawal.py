@@ -11,7 +11,7 @@ from mellm.clients.client import connect
 from mellm.engine.bus import open_bus
 from mellm.engine.bus.base import STREAMS, BusOptions
 from mellm.engine.roles.gateway import PERSONAL
-from tests.cluster.harness import Client, Process, cameras, following, until
+from tests.cluster.harness import Client, Process, cameras, following, start, until
 from tests.cluster.servers import Broker, Nats, Redis, missing
 
 pytestmark = pytest.mark.cluster
@@ -44,10 +44,7 @@ async def test_nothing_of_whoever_withdrew_is_left(tmp_path: Path, kind: str) ->
         clients = [Client(node.url, node.name) for node in nodes[1:3]]
         bus = open_bus(BusOptions(broker.url))
         try:
-            for node in nodes:
-                node.start()
-            for node in nodes:
-                await node.ready()
+            await start(nodes)
             await bus.open()
             async with following(clients):
                 await until(lambda: all(len(c.ends) >= 8 for c in clients), "expressions")
