@@ -3,7 +3,8 @@
 The journal is the outbox. Each camera's events of one lease go to a subject of their own, which only this node writes;
 before it is written to again, the last message there says how far it has come, whatever ended the process or the
 broker. What was found while the lease was not certainly ours waits until it is known whose it was; if somebody else had
-it, it is fenced off: it stays in this journal and goes nowhere.
+it, it is fenced off: it stays in this journal and goes nowhere. The end of an expression that was told is told
+whoever has the camera by then: a node that stood still may tell what it found before, and nobody else could end that.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from mellm.engine.bus.lease import Claim
 from mellm.engine.roles.messages import Told
 from mellm.stream.errors import BusConflict, BusError, MessageInvalid
 from mellm.stream.log.journal import Journal, Record
-from mellm.stream.protocol.events import EVENTS_ERASED, EXPRESSION_SPOTTED, Filter
+from mellm.stream.protocol.events import EVENTS_ERASED, EXPRESSION_ENDS, EXPRESSION_SPOTTED, Filter
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ class Outbox:
         self._journal = journal
         self._claim = claim
         self._last: dict[str, tuple[int, int]] = {}  # subject → its last message there, and our number of it
+        self._open: set[str] = set()  # expressions told and not ended
         self._noted_at = 0.0
         self.at = int(journal.note(PLACE) or 0)
         self.fenced = int(journal.note(FENCED) or 0)
@@ -98,7 +100,7 @@ class Outbox:
         if not event.source or event.type == EVENTS_ERASED or not isinstance(lease, dict):
             return True
         epoch, owned = int(lease["epoch"]), bool(lease["owned"])
-        if not owned:
+        if not owned and event.id not in self._open:
             mine = self._mine(event.source, epoch)
             if mine is None:
                 return False
@@ -118,7 +120,11 @@ class Outbox:
             logger.info("%s waits: %s", event.id, error)
             self._last.pop(told.subject, None)
             return False
-        self.published += event.type == EXPRESSION_SPOTTED
+        if event.type == EXPRESSION_SPOTTED:
+            self.published += 1
+            self._open.add(event.id)
+        elif event.type in EXPRESSION_ENDS:
+            self._open.discard(event.id)
         return True
 
     def _mine(self, camera: str, epoch: int) -> bool | None:

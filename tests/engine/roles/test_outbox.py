@@ -111,6 +111,24 @@ async def test_what_was_found_under_somebody_elses_lease_is_fenced_off(journal: 
     assert (outbox.published, outbox.fenced) == (1, 1)
 
 
+async def test_the_end_of_what_was_told_is_told_whoever_has_the_camera(journal: Journal) -> None:
+    """A node stood still between finding an expression and telling it, and another has gone on since."""
+    bus, claim = MemoryBus(), held(now=0.0)
+    claim.saw(Entry(Lease("other", 2).encode(), 7), 100.0)
+    spot(journal, 1)
+    spot(journal, 2, owned=False)
+    for number in (1, 2):
+        data = {"id": f"e{number}", "lease": {"epoch": 1, "owned": False}}
+        journal.append("expression.described", "door", data, time=number, id=f"e{number}")
+    outbox = Outbox(bus, journal, {"door": claim}.get)
+    async with pumped(outbox):
+        pass
+    assert [n for _, n in await on_the_bus(bus)] == ["1", "3"], (
+        "e1 and its end; e2 was not ours, nor is its end"
+    )
+    assert (outbox.published, outbox.fenced) == (1, 1)
+
+
 async def test_a_message_that_arrived_late_is_found_and_not_repeated(journal: Journal) -> None:
     """The answer of the broker was lost: the message is there, and the outbox does not know."""
     bus, claim = MemoryBus(), held()
